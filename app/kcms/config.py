@@ -1,0 +1,231 @@
+"""Every daemon's settings: the only place that says their names, types, defaults and meaning.
+
+A configuration file is TOML with the fields of one of the classes below at its top level.  An
+unknown key, a missing key without default or a value of another type is one clear error line.
+docs/configuration.md is generated from this file (``kcms config document``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kcms.errors import ConfigError
+
+DEFAULT_CHANNEL = "239.2.11.71"
+GANGLIA_PORT = 8649
+AGGREGATOR_XML_PORT = 8651
+MANAGER_PORT = 8660
+WEB_PORT = 8080
+
+T = TypeVar("T")
+
+
+def setting(text: str, default: Any = dataclasses.MISSING, factory: Any = dataclasses.MISSING) -> Any:
+    """Declare one setting: what it means (with its unit) and its default, if it has one."""
+    if factory is not dataclasses.MISSING:
+        return field(default_factory=factory, metadata={"text": text})
+    return field(default=default, metadata={"text": text})
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonitorConfig:
+    """The monitor of one node (K2): samples, sends, receives, serves XML."""
+
+    host: str = setting("inventory name of this host, sent with every packet")
+    address: str = setting("own address: multicast interface, and the name packets are known by")
+    cluster: str = setting("cluster name in the XML", "unspecified")
+    owner: str = setting("owner in the XML", "unspecified")
+    channel: str = setting("multicast group", DEFAULT_CHANNEL)
+    port: int = setting("UDP port of the channel", GANGLIA_PORT)
+    ttl: int = setting("multicast hops", 1)
+    xml_bind: str = setting("address the XML is served on; empty is every one", "")
+    xml_port: int = setting("TCP port the XML is served on", GANGLIA_PORT)
+    trusted_hosts: list[str] = setting(
+        "addresses or networks allowed to read the XML; loopback always is", factory=list
+    )
+    names: dict[str, str] = setting(
+        "address to inventory name, for the names printed in the XML; others show their address",
+        factory=dict,
+    )
+    host_tmax: int = setting("seconds without a word after which a host is late", 20)
+    host_dmax: int = setting("seconds without a word after which a host is forgotten; 0 never", 0)
+    send_metadata_interval: int = setting("seconds between repeats of metadata; 0 never", 0)
+    max_hosts: int = setting("hosts remembered at the most", 4096)
+    max_metrics: int = setting("metrics of one host remembered at the most", 1024)
+    xml_timeout: float = setting("seconds a reader of the XML may take", 10.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AggregatorConfig:
+    """The aggregator of the grid (K3): polls clusters, stores, serves the grid's XML."""
+
+    gridname: str = setting("name of the grid", "unspecified")
+    authority: str = setting("address of the grid's page, printed in the XML", "")
+    data_source: list[str] = setting(
+        'one line a cluster: "name" [interval] host[:port] ...', factory=list
+    )
+    xml_bind: str = setting("address the XML is served on; empty is every one", "")
+    xml_port: int = setting("TCP port the XML is served on", AGGREGATOR_XML_PORT)
+    trusted_hosts: list[str] = setting(
+        "addresses or networks allowed to read the XML; loopback always is", factory=list
+    )
+    rrd_directory: str = setting("directory of the round-robin files", "/var/lib/kcms/rrd")
+    connect_timeout: float = setting("seconds to reach a source", 3.0)
+    read_timeout: float = setting("seconds for the whole answer of a source", 10.0)
+    max_xml_bytes: int = setting("bytes of one source's answer at the most", 256 * 1024 * 1024)
+    xml_timeout: float = setting("seconds a reader of the XML may take", 30.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManagerConfig:
+    """The central manager of one cluster (K7)."""
+
+    cluster: str = setting("name of the cluster")
+    address: str = setting("address to listen on")
+    port: int = setting("TCP port to listen on (TLS)", MANAGER_PORT)
+    state_directory: str = setting("directory of the job store")
+    hosts_file: str = setting("JSON file of the hosts that may speak, and their roles")
+    tls_ca: str = setting("PEM file of the site's CA")
+    tls_certificate: str = setting("PEM file of this manager's certificate")
+    tls_key: str = setting("PEM file of this manager's key")
+    node_timeout: float = setting("seconds without a report after which a node is DOWN", 30.0)
+    node_lost: float = setting(
+        "seconds without a report after which tasks of a node end as NODE_FAIL", 300.0
+    )
+    kill_grace: float = setting("seconds between SIGTERM and SIGKILL of a killed job", 5.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeConfig:
+    """The node daemon (2003: the job module's *Monitor*): runs what the manager wants here."""
+
+    host: str = setting("inventory name of this host")
+    cluster: str = setting("name of the cluster")
+    manager_address: str = setting("where the central manager is")
+    manager_port: int = setting("TCP port of the central manager", MANAGER_PORT)
+    slots: int = setting("tasks at once; 0 is one a CPU", 0)
+    state_directory: str = setting("directory of the task records", "/var/lib/kcms/node")
+    tls_ca: str = setting("PEM file of the site's CA")
+    tls_certificate: str = setting("PEM file of this node's certificate")
+    tls_key: str = setting("PEM file of this node's key")
+    report_interval: float = setting("seconds between reports when nothing happens", 5.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterAddress:
+    """Where one cluster's manager listens."""
+
+    name: str = setting("name of the cluster")
+    address: str = setting("address of its manager")
+    port: int = setting("TCP port of its manager", MANAGER_PORT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayConfig:
+    """The gateway: local users reach the managers through its Unix socket."""
+
+    host: str = setting("inventory name of this host")
+    socket: str = setting("path of the Unix socket", "/run/kcms-gateway/api.sock")
+    clusters: list[ClusterAddress] = setting("the managers that can be reached from here")
+    default_cluster: str = setting("cluster meant when none is named; empty is the first", "")
+    shared_directories: list[str] = setting("where programs and files of jobs may lie")
+    tls_ca: str = setting("PEM file of the site's CA")
+    tls_certificate: str = setting("PEM file of this gateway's certificate")
+    tls_key: str = setting("PEM file of this gateway's key")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebConfig:
+    """The page."""
+
+    bind: str = setting("address the page is served on; empty is every one", "")
+    port: int = setting("TCP port of the page", WEB_PORT)
+    gridname: str = setting("name of the grid", "unspecified")
+    aggregator_address: str = setting("address of the aggregator", "127.0.0.1")
+    aggregator_port: int = setting("XML port of the aggregator", AGGREGATOR_XML_PORT)
+    rrd_directory: str = setting("directory of the round-robin files", "/var/lib/kcms/rrd")
+    default_range: str = setting("range shown first: hour, day, week, month or year", "hour")
+    refresh: int = setting("seconds between automatic refreshes of the page; 0 never", 60)
+    threads: int = setting("requests served at once", 8)
+
+
+SCHEMAS: dict[str, type] = {
+    "monitor": MonitorConfig,
+    "aggregator": AggregatorConfig,
+    "manager": ManagerConfig,
+    "node": NodeConfig,
+    "gateway": GatewayConfig,
+    "web": WebConfig,
+}
+
+
+def load(schema: type[T], path: str | Path) -> T:
+    """Read the TOML file at ``path`` as ``schema``.
+
+    :raises ConfigError: unreadable file, no TOML, unknown or missing key, wrong type
+    """
+    try:
+        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    return parse(schema, document, str(path))
+
+
+def parse(schema: type[T], document: dict[str, Any], where: str) -> T:
+    """Check ``document`` against ``schema``; ``where`` begins every error line."""
+    fields = {each.name: each for each in dataclasses.fields(typing.cast(Any, schema))}
+    hints = typing.get_type_hints(schema)
+    for key in document:
+        if key not in fields:
+            raise ConfigError(f"{where}: unknown setting {key!r}{_suggestion(key, list(fields))}")
+    values: dict[str, Any] = {}
+    for name, declared in fields.items():
+        if name in document:
+            values[name] = _convert(hints[name], document[name], f"{where}: {name}")
+        elif (
+            declared.default is dataclasses.MISSING
+            and declared.default_factory is dataclasses.MISSING
+        ):
+            raise ConfigError(f"{where}: missing setting {name!r} ({declared.metadata['text']})")
+    return schema(**values)
+
+
+def _suggestion(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(sorted(known))}"
+
+
+def _convert(kind: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where} must be a table, not {value!r}")
+        return parse(typing.cast(type, kind), value, where)
+    origin = typing.get_origin(kind)
+    if origin is list:
+        if not isinstance(value, list):
+            raise ConfigError(f"{where} must be a list, not {value!r}")
+        (inner,) = typing.get_args(kind)
+        return [_convert(inner, each, f"{where}[{at}]") for at, each in enumerate(value)]
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where} must be a table, not {value!r}")
+        inner = typing.get_args(kind)[1]
+        return {key: _convert(inner, each, f"{where}.{key}") for key, each in value.items()}
+    return _convert_scalar(kind, value, where)
+
+
+def _convert_scalar(kind: Any, value: Any, where: str) -> Any:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(kind, types.UnionType) or type(value) is not kind:
+        raise ConfigError(f"{where} must be {kind.__name__}, not {value!r}")
+    return value

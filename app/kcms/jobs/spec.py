@@ -1,0 +1,129 @@
+"""What a user may ask of a job: one table that the command line, modules and API all follow.
+
+Standard library only: the command line and the Ansible modules load it on every call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+CLASSES = ("single",)
+PRIORITY_LIMIT = 1000
+TEXT_LIMIT = 4096
+LIST_LIMIT = 1024
+SPEC_BYTES_LIMIT = 128 * 1024
+
+
+class SpecError(ValueError):
+    """One line that names the field, what was wrong and what would be right."""
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise SpecError(f"must be text, not {value!r}")
+    if "\0" in value or len(value) > TEXT_LIMIT:
+        raise SpecError(f"must be at most {TEXT_LIMIT} characters without NUL")
+    return value
+
+
+def _name(value: Any) -> str:
+    text = _text(value)
+    if not text.strip() or len(text) > 128 or not text.isprintable():
+        raise SpecError("must be 1 to 128 printable characters")
+    return text
+
+
+def _path(value: Any) -> str:
+    text = _text(value)
+    if not text.startswith("/"):
+        raise SpecError(f"must be an absolute path, not {text!r}")
+    return text
+
+
+def _priority(value: Any) -> int:
+    if type(value) is not int or abs(value) > PRIORITY_LIMIT:
+        raise SpecError(f"must be a whole number from -{PRIORITY_LIMIT} to {PRIORITY_LIMIT}")
+    return value
+
+
+def _class(value: Any) -> str:
+    if value not in CLASSES:
+        raise SpecError(f"must be one of {', '.join(CLASSES)}, not {value!r}")
+    return str(value)
+
+
+def _arguments(value: Any) -> list[str]:
+    if not isinstance(value, list) or len(value) > LIST_LIMIT:
+        raise SpecError(f"must be a list of at most {LIST_LIMIT} texts")
+    return [_text(each) for each in value]
+
+
+def _environment(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or len(value) > LIST_LIMIT:
+        raise SpecError(f"must be a table of at most {LIST_LIMIT} texts")
+    for key in value:
+        if not isinstance(key, str) or not key or "=" in key or "\0" in key:
+            raise SpecError(f"has no valid variable name {key!r}")
+    return {key: _text(each) for key, each in value.items()}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One row of the table.
+
+    ``name`` is the key in JSON and in the Ansible modules, ``check`` returns the clean value or
+    raises :class:`SpecError`, ``default`` is used when the field is absent, unless ``required``.
+    ``title`` is the field's name on the 2003 form (K14).
+    """
+
+    name: str
+    title: str
+    check: Callable[[Any], Any]
+    text: str
+    default: Any = None
+    required: bool = False
+
+
+FIELDS: tuple[Field, ...] = (
+    Field("name", "Job Name", _name, "name shown in lists; the executable's by default"),
+    Field("class", "Job Classification", _class, "single: one task", "single"),
+    Field("executable", "Executing File", _path, "program, on the shared directory", required=True),
+    Field("arguments", "Arguments", _arguments, "arguments of the program", ()),
+    Field("base_directory", "Base Directory", _path, "where it starts; the user's home by default"),
+    Field("input", "Input File", _path, "file read as standard input; /dev/null by default"),
+    Field("output", "Output File", _path, "file that takes standard output; %j is the job's id"),
+    Field("error", "Error Log File", _path, "file that takes standard error; the output by default"),
+    Field("priority", "Priority", _priority, "higher starts first", 0),
+    Field("environment", "Environment", _environment, "variables added to a login's few", {}),
+)
+
+_BY_NAME = {each.name: each for each in FIELDS}
+
+
+def check_spec(document: Any) -> dict[str, Any]:
+    """Return the complete, clean specification for what a caller sent.
+
+    :raises SpecError: not an object, unknown field, missing field, or a field's own complaint
+    """
+    if not isinstance(document, dict):
+        raise SpecError("a job specification must be an object")
+    for key in document:
+        if key not in _BY_NAME:
+            raise SpecError(f"unknown field {key!r}; known are {', '.join(_BY_NAME)}")
+    clean = {each.name: _checked(each, document.get(each.name)) for each in FIELDS}
+    if clean["name"] is None:
+        clean["name"] = clean["executable"].rstrip("/").rpartition("/")[2][:128]
+    return clean
+
+
+def _checked(row: Field, value: Any) -> Any:
+    if value is None:
+        if row.required:
+            raise SpecError(f"{row.name} is missing ({row.text})")
+        return list(row.default) if isinstance(row.default, tuple) else row.default
+    try:
+        return row.check(value)
+    except SpecError as error:
+        raise SpecError(f"{row.name} {error}") from None
