@@ -1,0 +1,70 @@
+# Everything that is done with a checkout; `make help` lists it.
+
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+BUILD := .build
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export PYTHONPYCACHEPREFIX := $(CURDIR)/$(BUILD)/pycache
+
+.PHONY: help setup demo test unit lint lab integration lab-test molecule e2e interop bench chaos
+.PHONY: lock clean distclean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(BUILD)/setup.stamp
+
+$(BUILD)/setup.stamp: requirements/control.lock requirements/machine.txt tools/setup
+	@tools/setup
+	@mkdir -p $(BUILD) && touch $@
+
+demo: setup ## a whole grid on lab hosts of this machine, with a few jobs
+	@$(PYTHON) tools/demo
+
+test: setup ## every test there is; nothing it made is left behind
+	@tools/test lint unit integration lab-test molecule e2e interop
+
+unit: setup ## the pure core: no root, under a minute
+	@$(PYTHON) -m pytest -q tests/unit
+
+lint: setup ## ruff, mypy strict, ansible-lint, collection archive
+	@tools/lint
+
+lab: setup ## lab hosts alone (LAB=name, LAB_HOSTS="head alpha=3 beta=2")
+	@$(PYTHON) -m lab up
+
+integration: setup ## real daemons on loopback
+	@$(PYTHON) -m pytest -q tests/integration
+
+lab-test: setup ## the lab itself
+	@$(PYTHON) -m pytest -q tests/lab
+
+molecule: setup ## the rollout, scenario by scenario
+	@tools/molecule
+
+e2e: setup ## a whole grid: jobs, faults, users, page
+	@$(PYTHON) -m pytest -q tests/e2e
+
+interop: setup ## beside the real Ganglia programs
+	@$(PYTHON) -m pytest -q tests/interop
+
+bench: setup ## measurements beside a peer (NAME=rollout, monitoring, ...)
+	@$(PYTHON) -m bench $(NAME)
+
+chaos: setup ## a longer run of random faults over a grid with jobs
+	@$(PYTHON) -m pytest -q -m chaos tests/chaos
+
+lock: ## resolve requirements/control.in anew
+	@.venv/bin/pip install -q uv
+	@.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --quiet \
+	  --no-emit-index-url --no-header --no-annotate requirements/control.in -o requirements/control.lock
+
+clean: ## remove lab hosts, mounts, bridges and build files
+	@if [ -d /var/lib/kcms-lab ]; then python3 -m lab destroy-all; fi
+	@rm -rf .venv $(BUILD) .mypy_cache .ruff_cache .pytest_cache .ansible kcms-cluster-*.tar.gz
+	@find . -name __pycache__ -not -path './collections/*' -prune -exec rm -rf {} +
+
+distclean: clean ## that, and the cached roots and bundles of the lab
+	@python3 -m lab root drop
+	@rm -rf ~/.cache/kcms
