@@ -1,0 +1,39 @@
+"""One grid for all end-to-end tests: lab hosts, rolled out once, removed at the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.grid import Grid
+
+LAB = "e2e"
+HOSTS = "head alpha=2 beta=1"
+
+
+@pytest.fixture(scope="session")
+def grid() -> Iterator[Grid]:
+    """The grid, after its first rollout.  ``KCMS_KEEP_LAB=1`` leaves it standing."""
+    if os.geteuid() != 0:
+        pytest.skip("lab hosts need root")
+    grid = Grid(LAB, HOSTS)
+    try:
+        grid.up()
+        grid.first = grid.playbook("site.yml")
+        yield grid
+    finally:
+        if not os.environ.get("KCMS_KEEP_LAB"):
+            grid.down()
+
+
+@pytest.fixture
+def quiet(grid: Grid) -> Iterator[Grid]:
+    """The grid with no job running: whatever a test leaves is killed after it."""
+    yield grid
+    for cluster in grid.clusters:
+        for job in grid.jobs(cluster):
+            if job["state"] in ("PENDING", "RUNNING", "SUSPENDED"):
+                grid.kcms("head", "kill", str(job["id"]), "--cluster", cluster, check=False)
+    grid.wait(lambda: not grid.active_jobs(), "all jobs to end")

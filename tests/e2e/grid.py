@@ -1,0 +1,170 @@
+"""A grid on lab hosts as the tests see it: playbooks, ad-hoc commands, shells on hosts."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+ACTIVE = ("PENDING", "RUNNING", "SUSPENDED")
+
+
+@dataclass
+class Play:
+    """What a playbook run did: ``recap[host]`` has ok, changed, failed, unreachable …"""
+
+    status: int
+    output: str
+    recap: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> int:
+        return sum(host["changed"] for host in self.recap.values())
+
+    @classmethod
+    def of(cls, done: subprocess.CompletedProcess[str]) -> Play:
+        recap = {}
+        for host, counts in re.findall(r"^(\S+)\s+: (ok=.*)$", done.stdout, re.MULTILINE):
+            recap[host] = {key: int(n) for key, n in re.findall(r"(\w+)=(\d+)", counts)}
+        return cls(done.returncode, done.stdout + done.stderr, recap)
+
+
+@dataclass
+class Answer:
+    """What an ad-hoc module run on one host answered."""
+
+    status: int
+    result: dict[str, Any]
+    output: str
+
+
+class Grid:
+    """Lab ``name`` with ``hosts`` (as LAB_HOSTS)."""
+
+    def __init__(self, name: str, hosts: str) -> None:
+        self.name = name
+        self.clusters = [word.split("=")[0] for word in hosts.split() if "=" in word]
+        self.first: Play | None = None
+        self.environment = {
+            **os.environ,
+            "LAB": name,
+            "LAB_HOSTS": hosts,
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_NOCOLOR": "1",
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+        }
+        self.inventory = ""
+
+    def run(
+        self, *command: str, check: bool = True, seconds: float = 600
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        if check:
+            assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}{done.stderr}"
+        return done
+
+    def lab(self, *words: str, check: bool = True) -> str:
+        return self.run(sys.executable, "-m", "lab", *words, check=check).stdout
+
+    def up(self) -> None:
+        self.lab("up")
+        self.inventory = self.lab("inventory").strip()
+
+    def down(self) -> None:
+        self.lab("down")
+
+    def playbook(self, name: str, *options: str, check: bool = True) -> Play:
+        path = name if "/" in name else f"playbooks/{name}"
+        command = ("ansible-playbook", "-i", self.inventory, path, *options)
+        play = Play.of(self.run(*command, check=False, seconds=900))
+        assert not check or play.status == 0, play.output
+        return play
+
+    def adhoc(self, host: str, module: str, *options: str, check: bool = True, **args: Any) -> Answer:
+        command = ["ansible", "-i", self.inventory, host, "-m", module, "-a", json.dumps(args)]
+        environment = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_FORCE_COLOR": "0"}
+        self.environment.update(environment)
+        done = self.run(*command, *options, check=False)
+        found = re.search(r"=> (\{.*\})", done.stdout, re.DOTALL)
+        result = json.loads(found.group(1)) if found else {}
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return Answer(done.returncode, result, done.stdout + done.stderr)
+
+    def shell(
+        self, host: str, script: str, user: str = "root", check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a shell script on a host as a user with a login's environment."""
+        inner = ["sh", "-c", script]
+        if user != "root":
+            inner = ["setpriv", "--reuid", user, "--regid", user, "--init-groups",
+                     "env", f"HOME=/shared/home/{user}", f"USER={user}", *inner]
+        return self.run(sys.executable, "-m", "lab", "exec", host, *inner, check=check)
+
+    def kcms(
+        self, host: str, *words: str, user: str = "root", check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        return self.shell(host, "kcms " + shlex.join(words), user=user, check=check)
+
+    def program(self, user: str, name: str, text: str) -> str:
+        """Put a program into a user's home, as that user; its path."""
+        path = f"/shared/home/{user}/{name}"
+        script = f"cat > {path} <<'END'\n{text}\nEND\nchmod 755 {path}"
+        self.shell("alpha1", script, user=user)
+        return path
+
+    def submit(self, user: str, *words: str, host: str = "alpha1") -> dict[str, Any]:
+        done = self.kcms(host, "submit", "--json", *words, user=user)
+        return dict(json.loads(done.stdout))
+
+    def job(self, number: int, cluster: str = "alpha") -> dict[str, Any]:
+        done = self.kcms("head", "job", str(number), "--cluster", cluster, "--json")
+        return dict(json.loads(done.stdout))
+
+    def jobs(self, cluster: str) -> list[dict[str, Any]]:
+        done = self.kcms("head", "jobs", "--all", "--cluster", cluster, "--json", check=False)
+        document = json.loads(done.stdout) if done.returncode == 0 else []
+        return list(document["jobs"] if isinstance(document, dict) else document)
+
+    def active_jobs(self) -> list[dict[str, Any]]:
+        return [
+            job
+            for cluster in self.clusters
+            for job in self.jobs(cluster)
+            if job["state"] in ACTIVE
+        ]
+
+    def wait_job(self, number: int, *states: str, cluster: str = "alpha") -> dict[str, Any]:
+        job: dict[str, Any] = {}
+
+        def reached() -> bool:
+            job.update(self.job(number, cluster))
+            return job["state"] in states
+
+        self.wait(reached, f"job {number} to be {' or '.join(states)}")
+        return job
+
+    def wait(self, reached: Callable[[], object], what: str, seconds: float = 90) -> None:
+        """Wait for something to become true; a wait, not a measure of speed."""
+        end = time.monotonic() + seconds
+        while not reached():
+            assert time.monotonic() < end, f"waited {seconds} s for {what}"
+            time.sleep(0.5)

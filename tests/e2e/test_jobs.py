@@ -1,0 +1,125 @@
+"""Jobs on real hosts: as their user, in her closed home, ended without a survivor."""
+
+from __future__ import annotations
+
+import json
+
+from tests.e2e.grid import Grid
+from tests.e2e.watch import Watch
+
+STUBBORN = """#!/usr/bin/python3
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+for each in range(10):
+    if os.fork() == 0:
+        if each % 2:
+            os.setsid()
+            if os.fork():
+                os._exit(0)
+        while True:
+            time.sleep(1)
+open(sys.argv[1], "w").write("ready")
+while True:
+    time.sleep(1)
+"""
+
+
+def shared(grid: Grid) -> str:
+    """Where the machine keeps what the hosts see as /shared."""
+    return json.loads(grid.lab("status", "--json"))["shared"]
+
+
+def test_a_module_runs_a_program_as_alice_and_root_never_looks(quiet: Grid) -> None:
+    program = quiet.program("alice", "whoami.sh", "#!/bin/sh\nid -un; pwd; echo $KCMS_JOB_ID $1\n")
+    with Watch(f"{shared(quiet)}/home/alice") as watch:
+        answer = quiet.adhoc(
+            "alpha1", "job_submit", executable=program, user="alice", wait=True,
+            output="/shared/home/alice/whoami.%j", arguments=["x y"],
+        )
+    job = answer.result["job"]
+    assert answer.result["changed"] is True
+    assert (job["state"], job["user"], job["uid"]) == ("COMPLETED", "alice", 2001)
+    text = quiet.shell("alpha2", f"cat /shared/home/alice/whoami.{job['id']}", user="alice").stdout
+    assert text.split("\n")[:3] == ["alice", "/shared/home/alice", f"{job['id']} x y"]
+    assert {access.uid for access in watch.accesses} == {2001}, watch.accesses
+    assert any("whoami.sh" in access.path for access in watch.accesses)
+
+
+def test_a_stubborn_job_is_killed_with_nothing_left(quiet: Grid) -> None:
+    program = quiet.program("alice", "stubborn.py", STUBBORN)
+    flag = "/shared/home/alice/stubborn.ready"
+    job = quiet.submit("alice", program, flag)
+    quiet.wait_job(job["id"], "RUNNING")
+    quiet.wait(
+        lambda: quiet.shell("alpha1", f"test -s {flag}", user="alice", check=False).returncode == 0,
+        "the job to have forked",
+    )
+    node = quiet.job(job["id"])["tasks"][0]["node"]
+    assert int(quiet.shell(node, "pgrep -u alice -fc stubborn.py").stdout) == 11
+    quiet.kcms("alpha2", "kill", str(job["id"]), user="alice")
+    ended = quiet.wait_job(job["id"], "CANCELLED")
+    record = ended["tasks"][0]["exit"]
+    assert record["processes_left"] == 0
+    assert record["processes_killed"] >= 10
+    assert ended["killed_by"] == "alice"
+    assert quiet.shell(node, "pgrep -u alice -fc stubborn.py", check=False).stdout.strip() == "0"
+    quiet.shell("alpha1", f"rm {flag}", user="alice")
+
+
+def test_exit_codes_and_both_output_files(quiet: Grid) -> None:
+    program = quiet.program("bob", "three.sh", "#!/bin/sh\necho out; echo err >&2; exit 3\n")
+    job = quiet.submit(
+        "bob", "--output", "/shared/home/bob/o.%j", "--error", "/shared/home/bob/e.%j", program
+    )
+    ended = quiet.wait_job(job["id"], "FAILED", "COMPLETED")
+    assert ended["state"] == "FAILED"
+    assert ended["tasks"][0]["exit"]["code"] == 3
+    files = f"cat /shared/home/bob/o.{job['id']} /shared/home/bob/e.{job['id']}"
+    assert quiet.shell("alpha2", files, user="bob").stdout == "out\nerr\n"
+
+
+def test_a_background_child_does_not_outlive_its_job(quiet: Grid) -> None:
+    program = quiet.program("alice", "leave.sh", "#!/bin/sh\nsetsid sleep 777 &\nsleep 1\nexit 0\n")
+    job = quiet.submit("alice", program)
+    ended = quiet.wait_job(job["id"], "COMPLETED")
+    record = ended["tasks"][0]["exit"]
+    assert (record["code"], record["processes_killed"], record["processes_left"]) == (0, 1, 0)
+    for node in ("alpha1", "alpha2"):
+        assert quiet.shell(node, "pgrep -fc 'sleep 777'", check=False).stdout.strip() == "0"
+
+
+def test_jobs_wait_for_a_slot_by_priority_then_age(quiet: Grid) -> None:
+    program = quiet.program("alice", "nap.sh", "#!/bin/sh\nsleep ${1:-3}\n")
+    slots = sum(
+        node["slots"] for node in json.loads(
+            quiet.kcms("head", "nodes", "--cluster", "alpha", "--json").stdout)["nodes"]
+    )
+    fillers = [quiet.submit("alice", program, "600") for _ in range(slots)]
+    low = quiet.submit("alice", program, "1")
+    high = quiet.submit("alice", "--priority", "5", program, "1")
+    assert quiet.job(low["id"])["state"] == "PENDING"
+    assert quiet.job(low["id"])["reason"]
+    quiet.wait_job(fillers[0]["id"], "RUNNING")
+    quiet.kcms("head", "kill", str(fillers[0]["id"]), "--cluster", "alpha")
+    first = quiet.wait_job(high["id"], "COMPLETED")
+    second = quiet.wait_job(low["id"], "COMPLETED")
+    assert first["start_time"] < second["start_time"]
+
+
+def test_bad_requests_get_one_line(quiet: Grid) -> None:
+    quiet.shell("alpha1", "echo data > /shared/home/alice/plain.txt", user="alice")
+    cases = {
+        ("submit", "/shared/home/alice/missing"): "missing",
+        ("submit", "/shared/home/alice/plain.txt"): "execut",
+        ("submit", "/bin/true"): "shared",
+        ("submit", "--priority", "9999", "/shared/home/alice/x"): "priority",
+        ("submit", "--cluster", "gamma", "/shared/home/alice/x"): "gamma",
+        ("job", "999999"): "999999",
+        ("kill", "999999"): "999999",
+    }
+    for words, expected in cases.items():
+        done = quiet.kcms("alpha1", *words, user="alice", check=False)
+        assert done.returncode != 0, words
+        assert expected in done.stderr, (words, done.stderr)
+        assert "Traceback" not in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
