@@ -1,0 +1,215 @@
+"""Carries out what the core decides: records, units and signals of this node.  Synchronous; the
+daemon calls it from one thread at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import dataclass, replace
+
+from kcms.errors import Forbidden, Unavailable
+from kcms.jobs.model import TaskReport, WantedTask
+from kcms.node import account, cgroup, core, init
+from kcms.node.core import TaskId
+from kcms.node.launcher import Launcher, LaunchError
+from kcms.node.records import Records
+
+log = logging.getLogger("kcms.node")
+
+RETRY_FIRST = 1.0
+RETRY_LONGEST = 30.0
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The clocks of this host: ``wall`` since the epoch, ``boot`` since the boot (seconds)."""
+
+    wall: Callable[[], float] = time.time
+    boot: Callable[[], float] = init.boottime
+
+
+class Agent:
+    """The tasks of this node.
+
+    What is kept in memory only (attempts, troubles) may be lost at any moment without harm.
+    """
+
+    def __init__(
+        self, records: Records, launcher: Launcher, boot_id: str, clock: Clock | None = None
+    ) -> None:
+        self.records = records
+        self.launcher = launcher
+        self.boot_id = boot_id
+        self.clock = clock or Clock()
+        self._attempts: dict[TaskId, int] = {}
+        self._not_before: dict[TaskId, float] = {}
+        self._troubles: dict[TaskId, str] = {}
+        self._looked: dict[TaskId, tuple[str, ...]] = {}
+
+    def step(
+        self,
+        wanted: Mapping[TaskId, WantedTask] | None,
+        forget: Set[TaskId] = frozenset(),
+        may_start: bool = True,
+    ) -> tuple[TaskReport, ...]:
+        """Do what is to be done now, and say how things stand after it.
+
+        :raises Unavailable: systemd cannot be reached; :raises OSError: nor the records
+        """
+        before = self._snapshot(wanted, forget, may_start)
+        instructions = core.decide(before)
+        for instruction in instructions:
+            self._perform_safely(instruction)
+        after = self._snapshot(wanted, frozenset(), may_start) if instructions else before
+        self._tidy(after, wanted or {})
+        return self._reports(after, wanted or {})
+
+    @property
+    def in_trouble(self) -> bool:
+        """Whether anything is waiting to be tried again."""
+        return bool(self._troubles)
+
+    def _snapshot(
+        self, wanted: Mapping[TaskId, WantedTask] | None, forget: Set[TaskId], may_start: bool
+    ) -> core.Snapshot:
+        self._looked = {each: self.records.signature(each) for each in self.records.tasks()}
+        units = self.launcher.units()  # before the records: see core
+        return core.Snapshot(
+            wanted=wanted,
+            records=self.records.load(),
+            units=units,
+            boot_id=self.boot_id,
+            boottime=self.clock.boot(),
+            may_start=may_start,
+            forget=forget,
+            attempts=dict(self._attempts),
+        )
+
+    def _perform_safely(self, instruction: core.Instruction) -> None:
+        """One task's trouble is told in its report and tried again; the others go on."""
+        task = _task_of(instruction)
+        try:
+            self._perform(instruction)
+        except Unavailable:
+            raise
+        except (OSError, LaunchError) as error:
+            text = error.message if isinstance(error, LaunchError) else _disk_text(error)
+            if self._troubles.get(task) != text:
+                log.error("task %s: %s", task, text)
+            self._troubles[task] = text
+        else:
+            self._troubles.pop(task, None)
+
+    def _perform(self, instruction: core.Instruction) -> None:
+        match instruction:
+            case core.Prepare(wanted, refusal):
+                self._prepare(wanted, refusal)
+            case core.Start(task, reset):
+                self._start(task, reset)
+            case core.Refuse(task, message):
+                if self.records.refuse(task, message, self.clock.wall()):
+                    log.warning("task %s is refused: %s", task, message)
+            case core.Terminate(task, grace):
+                self._terminate(task, grace)
+            case core.KillNow(task):
+                self._kill_now(task)
+            case core.Break(task):
+                log.error("task %s does not end: its whole unit is stopped", task)
+                self.launcher.stop(task)
+            case core.Forget(task):
+                self.launcher.reset(task)
+                self.records.forget(task)
+
+    def _prepare(self, wanted: WantedTask, refusal: str | None) -> None:
+        found = None
+        if refusal is None:
+            try:
+                found = account.resolve(wanted, self.records.node)
+            except Forbidden as error:
+                refusal = error.message
+        if refusal is not None:
+            log.warning("task %s is refused: %s", _id(wanted), refusal)
+        self.records.prepare(wanted, found, refusal, self.clock.wall())
+
+    def _start(self, task: TaskId, reset: bool) -> None:
+        if not self.records.may_start(task):
+            return  # no record could be made just now, or it is one of a refusal
+        if self.clock.boot() < self._not_before.get(task, 0.0):
+            return
+        if reset:
+            self.launcher.reset(task)
+        attempt = self._attempts.get(task, 0)
+        self._not_before[task] = self.clock.boot() + min(RETRY_FIRST * 2**attempt, RETRY_LONGEST)
+        self._attempts[task] = attempt + 1
+        self.launcher.start(task, str(self.records.path(task)))
+        log.info("task %s is started", task)
+
+    def _terminate(self, task: TaskId, grace: float) -> None:
+        kill = core.Kill(self.boot_id, self.clock.boot() + max(grace, 0.0))
+        self.records.write_kill(task, kill, 0)
+        told = cgroup.terminate(self._program_cgroup(task))
+        log.info("task %s: SIGTERM to %d processes, SIGKILL after %g s", task, told, grace)
+
+    def _kill_now(self, task: TaskId) -> None:
+        """SIGKILL; the first time, count whom it meets and put that on record before."""
+        path = self._program_cgroup(task)
+        kill = self.records.kill_of(task)
+        if kill is not None and kill.killed_at is None:
+            alive = len(cgroup.pids(path))
+            now = replace(kill, killed_at=self.clock.boot())
+            self.records.write_kill(task, now, alive)
+            log.info("task %s: SIGKILL to %d processes", task, alive)
+        cgroup.kill(path)
+
+    def _program_cgroup(self, task: TaskId) -> str:
+        return self.launcher.cgroup(task) + "/task"
+
+    def _tidy(self, after: core.Snapshot, wanted: Mapping[TaskId, WantedTask]) -> None:
+        known = after.records.keys() | wanted.keys()
+        for memory in (self._attempts, self._not_before, self._troubles):
+            for task in [each for each in memory if each not in known]:
+                del memory[task]
+
+    def _reports(
+        self, after: core.Snapshot, wanted: Mapping[TaskId, WantedTask]
+    ) -> tuple[TaskReport, ...]:
+        told = core.reports(after)
+        known = {TaskId(each.job, each.task, each.epoch) for each in told}
+        stuck = [each for each in self._troubles if each in wanted and each not in known]
+        return (
+            *(self._with_trouble(each) for each in told),
+            *(TaskReport(*each, phase="launching", message=self._troubles[each]) for each in stuck),
+        )
+
+    def _with_trouble(self, report: TaskReport) -> TaskReport:
+        trouble = self._troubles.get(TaskId(report.job, report.task, report.epoch), "")
+        return replace(report, message=trouble) if trouble and not report.message else report
+
+    def moved(self, tasks: Iterable[TaskId]) -> bool:
+        """Whether one of these tasks, open when last looked at, may be further now.
+
+        A few file reads a task.  One whose unit is empty is about to end, or to begin.
+        """
+        return any(
+            self.records.signature(each) != self._looked.get(each)
+            or not cgroup.populated(self.launcher.cgroup(each))
+            for each in tasks
+            if each in self._looked
+        )
+
+
+def _id(wanted: WantedTask) -> TaskId:
+    return TaskId(wanted.job, wanted.task, wanted.epoch)
+
+
+def _task_of(instruction: core.Instruction) -> TaskId:
+    if isinstance(instruction, core.Prepare):
+        return _id(instruction.wanted)
+    return instruction.task
+
+
+def _disk_text(error: OSError) -> str:
+    where = f" {error.filename}" if error.filename else ""
+    return f"cannot keep the node's record of the task{where}: {error.strerror}"

@@ -1,0 +1,126 @@
+"""One task's cgroup (version 2): who is in it, whether anybody is, and the end of all of them.
+
+Loaded by every task's PID 1: ``os``, ``errno`` and ``signal`` only.  When a cgroup vanishes under
+us the kernel says ENOENT or ENODEV; both mean that it is empty.
+"""
+
+# pathlib would cost every init time and memory.
+# ruff: noqa: PTH123
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+
+ROOT = "/sys/fs/cgroup"
+_GONE = (errno.ENOENT, errno.ENODEV)
+
+
+def of_process(pid: int | str, proc: str = "/proc") -> str:
+    """Path of a process's cgroup below the root, as ``/kcms.slice/…``; "" when it is gone."""
+    for line in _read(f"{proc}/{pid}/cgroup").splitlines():
+        if line.startswith("0::"):
+            return line[3:]
+    return ""
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except ProcessLookupError:
+        return ""
+    except OSError as error:
+        if error.errno in _GONE:
+            return ""
+        raise
+
+
+def _write(path: str, text: str) -> None:
+    """Write to a cgroup file; nothing happens when the cgroup is gone."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _GONE:
+            raise
+
+
+def enter(path: str) -> None:
+    """Move the calling process into the cgroup.  :raises OSError: it cannot be"""
+    descriptor = os.open(f"{path}/cgroup.procs", os.O_WRONLY)
+    try:
+        os.write(descriptor, b"0")
+    finally:
+        os.close(descriptor)
+
+
+def pids(path: str) -> list[int]:
+    """Every process in the cgroup and below it, zombies not included."""
+    found = [int(line) for line in _read(f"{path}/cgroup.procs").split()]
+    try:
+        below = [each.path for each in os.scandir(path) if each.is_dir(follow_symlinks=False)]
+    except OSError as error:
+        if error.errno not in _GONE:
+            raise
+        return found
+    for each in below:
+        found += pids(each)
+    return found
+
+
+def populated(path: str) -> bool:
+    """Whether any living process is in the cgroup or below it."""
+    return "populated 1" in _read(f"{path}/cgroup.events")
+
+
+def kill(path: str) -> None:
+    """SIGKILL to every process in the cgroup and below it, frozen ones and new forks too."""
+    _write(f"{path}/cgroup.kill", "1")
+
+
+def cpu_seconds(path: str) -> float | None:
+    """CPU time of everything that ever ran in the cgroup; None when it is not counted."""
+    for line in _read(f"{path}/cpu.stat").splitlines():
+        name, _, value = line.partition(" ")
+        if name == "usage_usec":
+            return int(value) / 1e6
+    return None
+
+
+def terminate(path: str) -> int:
+    """SIGTERM, and SIGCONT after it, to every process; what was frozen is thawed to take it.
+
+    Read again until nobody new is found, as they may be forking.  Returns how many were told.
+    """
+    told: set[int] = set()
+    for _ in range(5):
+        new = [pid for pid in pids(path) if pid not in told]
+        if not new:
+            break
+        for pid in new:
+            _signal(pid, path)
+        told.update(new)
+    _write(f"{path}/cgroup.freeze", "0")
+    return len(told)
+
+
+def _signal(pid: int, path: str) -> None:
+    """Tell one process, unless its number meanwhile belongs to somebody outside the cgroup."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return
+    try:
+        inside = (ROOT + of_process(pid) + "/").startswith(path + "/")
+        if inside:
+            signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+            signal.pidfd_send_signal(descriptor, signal.SIGCONT)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(descriptor)

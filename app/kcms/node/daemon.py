@@ -1,0 +1,228 @@
+"""The node daemon (2003: the job module's *Monitor*): keeps this node's tasks as wanted.
+
+Three loops share one :class:`_State`: one asks the manager what it wants, one reports, and one
+(in a thread, as it waits for disks and D-Bus) brings the tasks in line.  Each may fail for as
+long as it likes without the others noticing, and everything that must outlive this process is in
+the records or in systemd.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import kcms
+from kcms import service
+from kcms.config import NodeConfig
+from kcms.errors import ConfigError, Unavailable
+from kcms.jobs.model import NodeReport, TaskReport, WantedTask
+from kcms.node import init, load
+from kcms.node.agent import Agent
+from kcms.node.core import FINAL, TaskId
+from kcms.node.launcher import Systemd
+from kcms.node.link import Link, Outage, retrying
+from kcms.node.records import Records
+
+log = logging.getLogger("kcms.node")
+
+LOOK_INTERVAL = 0.2
+"""Seconds between cheap looks at tasks that are not over."""
+
+FULL_INTERVAL = 5.0
+"""Seconds between full comparisons when nothing seems to happen."""
+
+RETRY_INTERVAL = 1.0
+"""Seconds until what failed is tried again."""
+
+FRESH = 60.0
+"""Seconds after which the manager's word is too old to start anything on it."""
+
+
+class _State:
+    """What the loops know of each other's results; touched by the event loop only."""
+
+    def __init__(self) -> None:
+        self.wanted: dict[TaskId, WantedTask] | None = None
+        self.version = -1
+        self.forget: set[TaskId] = set()
+        self.forgotten: set[TaskId] = set()
+        self.reports: tuple[TaskReport, ...] | None = None
+        self.heard = float("-inf")  # boot time of the manager's last word
+        self.work = asyncio.Event()
+        self.changed = asyncio.Event()
+
+    def hear_wanted(self, version: int, wanted: dict[TaskId, WantedTask]) -> None:
+        """Take the manager's word, but for tasks that it told us to forget and that an answer
+        under way still names: those ran."""
+        self.forgotten &= wanted.keys()
+        self.wanted = {task: each for task, each in wanted.items() if task not in self.forgotten}
+        self.version = version
+        self.work.set()
+
+    def hear_forget(self, forget: frozenset[TaskId]) -> None:
+        if forget:
+            self.forget |= forget
+            self.work.set()
+
+    def begin_forgetting(self) -> frozenset[TaskId]:
+        """Take what is to be forgotten; from now on it is not wanted either."""
+        told = {_id(each) for each in self.reports or () if each.phase in FINAL}
+        now = frozenset(self.forget & told)
+        self.forget.clear()
+        self.forgotten |= now
+        if self.wanted is not None:
+            self.wanted = {task: each for task, each in self.wanted.items() if task not in now}
+        return now
+
+    def set_reports(self, reports: tuple[TaskReport, ...]) -> None:
+        if reports != self.reports:
+            self.reports = reports
+            self.changed.set()
+
+    def open_tasks(self) -> list[TaskId]:
+        return [_id(each) for each in self.reports or () if each.phase not in FINAL]
+
+
+def _id(report: TaskReport) -> TaskId:
+    return TaskId(report.job, report.task, report.epoch)
+
+
+def main(config: NodeConfig) -> int:
+    """Run until SIGTERM.  :raises ConfigError: state directory or certificates are unusable"""
+    lock = _only_one(Path(config.state_directory))
+    try:
+        records = Records(config.state_directory, config.cluster, config.host)
+        records.open()
+        agent = Agent(records, Systemd(), init.boot_id())
+        return service.serve(_Daemon(config, agent).run)
+    except OSError as error:
+        raise ConfigError(f"cannot use {config.state_directory}: {error.strerror}") from error
+    finally:
+        os.close(lock)
+
+
+def _only_one(directory: Path) -> int:
+    """The lock that keeps a second daemon from the same records, held by a descriptor."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ConfigError(f"another node daemon uses {directory}; stop that one first") from error
+    except OSError as error:
+        raise ConfigError(f"cannot use {directory}: {error.strerror}") from error
+    return descriptor
+
+
+class _Daemon:
+    def __init__(self, config: NodeConfig, agent: Agent) -> None:
+        self.config = config
+        self.agent = agent
+        self.state = _State()
+        self._silent = False
+        self._link = Link(config)
+
+    async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+        outage = Outage()
+        async with self._link:
+            loops = [
+                asyncio.create_task(each)
+                for each in (
+                    self._work(),
+                    retrying("ask the manager", self._fetch, outage, asyncio.sleep),
+                    retrying("report to the manager", self._report, outage, asyncio.sleep),
+                )
+            ]
+            ready()
+            waiter = asyncio.create_task(stop.wait())
+            done, _ = await asyncio.wait([*loops, waiter], return_when=asyncio.FIRST_COMPLETED)
+            for each in (*loops, waiter):
+                each.cancel()
+            await asyncio.gather(*loops, waiter, return_exceptions=True)
+            for each in done:
+                each.result()  # a loop that ended by itself failed: let systemd restart us
+
+    async def _fetch(self) -> None:
+        version, wanted = await self._link.desired(self.state.version)
+        self.state.heard = init.boottime()
+        if version != self.state.version or self.state.wanted is None:
+            self.state.hear_wanted(version, wanted)
+
+    async def _report(self) -> None:
+        """Report at once when something changed, else when the interval is over."""
+        changed = self.state.changed
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(changed.wait(), self.config.report_interval)
+        changed.clear()
+        if self.state.reports is None:
+            return
+        try:
+            forget = await self._link.report(self._node_report(self.state.reports))
+        except BaseException:
+            changed.set()
+            raise
+        self.state.heard = init.boottime()
+        self.state.hear_forget(forget)
+
+    def _node_report(self, reports: tuple[TaskReport, ...]) -> NodeReport:
+        return NodeReport(
+            boot_id=self.agent.boot_id,
+            release=kcms.__version__,
+            slots=self.config.slots or load.cpu_count(),
+            load=load.read_load(),
+            tasks=reports,
+        )
+
+    async def _work(self) -> None:
+        while True:
+            self.state.work.clear()
+            try:
+                await self._step()
+            except (Unavailable, OSError) as error:
+                if not self._silent:
+                    log.error("tasks cannot be looked after now, trying on: %s", error)
+                self._silent = True
+                await asyncio.sleep(1.0)
+                continue
+            self._silent = False
+            await self._await_change()
+
+    async def _step(self) -> None:
+        state = self.state
+        forget = state.begin_forgetting()
+        may_start = init.boottime() - state.heard < FRESH
+        reports = await asyncio.to_thread(self.agent.step, state.wanted, forget, may_start)
+        state.set_reports(reports)
+
+    async def _await_change(self) -> None:
+        """Return when a task moved on, the manager wants something, or it is time anyway.
+
+        Tasks are watched by looking, some 50 µs each: their records come without any event.
+        """
+        tasks = self.state.open_tasks()
+        end = time.monotonic() + self._patience()
+        while (left := end - time.monotonic()) > 0:
+            try:
+                interval = min(left, LOOK_INTERVAL) if tasks else left
+                await asyncio.wait_for(self.state.work.wait(), interval)
+            except TimeoutError:
+                if await asyncio.to_thread(self.agent.moved, tasks):
+                    return
+            else:
+                return
+
+    def _patience(self) -> float:
+        """Seconds until the next full comparison; a kill under way must be pursued on time."""
+        wanted = self.state.wanted or {}
+        killing = any(
+            each in wanted and wanted[each].want == "kill" for each in self.state.open_tasks()
+        )
+        if killing:
+            return LOOK_INTERVAL
+        return RETRY_INTERVAL if self.agent.in_trouble else FULL_INTERVAL

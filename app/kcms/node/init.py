@@ -1,0 +1,212 @@
+"""PID 1 of a task's namespaces: starts the program as its user, reaps, records how it ended.
+
+Run as ``python3 -I -S -E init.py DIRECTORY`` by task_start.sh, as root, in cgroup ``init`` of the
+task's unit; the program lives in the sibling cgroup ``task``.  Exit status 0: the task's record
+says what became of it, or another init has it.  75: nothing was begun, try again.
+
+SIGTERM means that the unit is being stopped (a shutdown, or by hand; the daemon never sends it):
+the program gets a few seconds, and the record says so.  Signals are taken with sigwait, because
+the kernel drops what PID 1 of a namespace does not handle, unless it is blocked.
+"""
+
+# pathlib would cost every init time and memory.
+# ruff: noqa: PTH118, PTH120, PTH123
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+import time
+from typing import Any
+
+RELEASE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+if __name__ == "__main__":
+    sys.path.append(RELEASE)
+
+from kcms.node import cgroup, durable, program  # noqa: E402  (isolated mode: path set above)
+
+TEMPORARY_FAILURE = 75
+EXIT_SIZE = 4096
+STOP_GRACE = 5.0
+EMPTY_TIMEOUT = 60.0
+_SIGNALS = frozenset({signal.SIGCHLD, signal.SIGTERM})
+
+
+def boottime() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def _complain(text: str) -> None:
+    """To the node's journal, under kcms-task."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def main(directory: str) -> int:
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        plan = durable.read(directory, "wanted.json")
+        if plan is None:
+            return 0  # forgotten before systemd came to starting it
+        reserved = durable.Reserved(directory, EXIT_SIZE)
+    except (OSError, ValueError) as error:
+        _complain(f"cannot begin the task of {directory}: {error}")
+        return TEMPORARY_FAILURE
+    return _begin(directory, plan, reserved)
+
+
+def _begin(directory: str, plan: dict[str, Any], reserved: durable.Reserved) -> int:
+    """Claim the task; when it is ours, run it to its end and record that."""
+    own = cgroup.ROOT + cgroup.of_process("self")
+    claim = {"boot_id": boot_id(), "time": time.time(), "cgroup": own, "release": RELEASE}
+    try:
+        durable.create(directory, "started", claim)
+    except FileExistsError:
+        reserved.discard()
+        return 0
+    except OSError as error:
+        reserved.discard()
+        _complain(f"cannot begin the task of {directory}: {error}")
+        return TEMPORARY_FAILURE
+    task = _Task(directory, plan, os.path.join(os.path.dirname(own), "task"))
+    name, document = task.run()
+    _commit(reserved, name, document)
+    return 0
+
+
+def _commit(reserved: durable.Reserved, name: str, document: dict[str, Any]) -> None:
+    """Write the last record, however long the disk refuses it."""
+    complained = False
+    while True:
+        try:
+            reserved.commit(name, document)
+            return
+        except OSError as error:
+            if not complained:
+                _complain(f"cannot write {name} of {reserved.directory}: {error}")
+            complained = True
+            time.sleep(1.0)
+
+
+class _Task:
+    """The program and everything it starts, from fork to the last process."""
+
+    def __init__(self, directory: str, plan: dict[str, Any], task_cgroup: str) -> None:
+        self.directory = directory
+        self.plan = plan
+        self.cgroup = task_cgroup
+        self.root = -1
+        self.status: int | None = None  # of the root process, as wait() gives it
+        self.stop_at: float | None = None  # boot time at which a stopped task is killed
+        self.stopped = False
+
+    def run(self) -> tuple[str, dict[str, Any]]:
+        """Returns name and content of the record that tells the end."""
+        complaint, write_end = os.pipe()
+        self.root = os.fork()
+        if self.root == 0:
+            program.become(self.plan, self.cgroup, write_end)
+        os.close(write_end)
+        self._await_root()
+        message = os.read(complaint, 4096).decode(errors="replace")
+        killed, left = self._end_the_rest()
+        if message:
+            return "refused", {"message": message, "time": time.time()}
+        return "exit", self._exit_document(killed, left)
+
+    def _await_root(self) -> None:
+        while self.status is None:
+            self._take_signal(None if self.stop_at is None else self.stop_at - boottime())
+            if self.stop_at is not None and boottime() >= self.stop_at:
+                cgroup.kill(self.cgroup)
+            self._reap()
+
+    def _take_signal(self, seconds: float | None) -> None:
+        """Wait for a signal, ``seconds`` at the most, and note a SIGTERM."""
+        if seconds is None:
+            got = signal.sigwaitinfo(_SIGNALS)
+        else:
+            maybe = signal.sigtimedwait(_SIGNALS, max(seconds, 0.02))
+            if maybe is None:
+                return
+            got = maybe
+        if got.si_signo == signal.SIGTERM and self.stop_at is None:
+            self.stop_at = boottime() + STOP_GRACE
+            self.stopped = self.status is None
+
+    def _reap(self) -> None:
+        try:
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                if pid == self.root:
+                    self.status = status
+        except ChildProcessError:
+            return
+
+    def _end_the_rest(self) -> tuple[int, int]:
+        """Kill what outlived the root process; (how many were killed, how many are left)."""
+        self._leave_grace()
+        killed = len(cgroup.pids(self.cgroup))
+        give_up = boottime() + EMPTY_TIMEOUT
+        while cgroup.populated(self.cgroup) and boottime() < give_up:
+            cgroup.kill(self.cgroup)
+            self._take_signal(0.02)
+            self._reap()
+        self._reap()
+        left = len(cgroup.pids(self.cgroup)) if cgroup.populated(self.cgroup) else 0
+        by_daemon = (self._kill_record() or {}).get("processes", 0)
+        return max(killed, by_daemon), left
+
+    def _leave_grace(self) -> None:
+        """While a kill is under way, leave every process the time that it was promised."""
+        while cgroup.populated(self.cgroup):
+            ends = [] if self.stop_at is None else [self.stop_at]
+            record = self._kill_record()
+            if record is not None:
+                ends.append(record["deadline"])
+            if not ends or boottime() >= min(ends):
+                return
+            self._take_signal(0.05)
+            self._reap()
+
+    def _kill_record(self) -> dict[str, Any] | None:
+        try:
+            return durable.read(self.directory, "kill")
+        except (OSError, ValueError):
+            return None
+
+    def _exit_document(self, killed: int, left: int) -> dict[str, Any]:
+        status = self.status or 0
+        signalled = os.WIFSIGNALED(status)
+        return {
+            "code": None if signalled else os.WEXITSTATUS(status),
+            "signal": os.WTERMSIG(status) if signalled else None,
+            "time": time.time(),
+            "processes_killed": killed,
+            "processes_left": left,
+            "usage": self._usage(),
+            "stopped": self.stopped,
+        }
+
+    def _usage(self) -> dict[str, Any]:
+        """CPU of the whole cgroup; memory of the largest single process that was waited for."""
+        waited = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = cgroup.cpu_seconds(self.cgroup)
+        return {
+            "cpu_seconds": waited.ru_utime + waited.ru_stime if cpu is None else cpu,
+            "max_rss_kib": waited.ru_maxrss,
+            "source": "wait" if cpu is None else "cgroup cpu.stat, wait maxrss",
+        }
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

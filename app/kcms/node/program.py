@@ -1,0 +1,172 @@
+"""The child that becomes the user's program: from root inside the namespaces to the user's exec.
+
+Nothing of the user's (directory, file, program) is touched before the ids are the user's, so that
+homes of mode 0700 on NFS with root_squash work and nobody reaches through root's rights.
+
+Loaded by every task's PID 1, hence so few imports.
+"""
+
+# pathlib would cost every init time and memory.
+# ruff: noqa: PTH123
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from kcms.node import cgroup
+
+PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+class CannotRunError(Exception):
+    """One line that says which step failed on what, and why."""
+
+
+def become(plan: dict[str, Any], task_cgroup: str, complaint: int) -> NoReturn:
+    """Run the program of ``plan`` (see records.py) in this process, a fresh fork of root's.
+
+    When that cannot be, the reason is written to the descriptor ``complaint``, which a successful
+    exec closes, and the process exits with 127.
+    """
+    try:
+        _run(plan, task_cgroup, complaint)
+    except CannotRunError as error:
+        text = str(error)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        text = f"cannot prepare the program: {error}"
+    os.write(complaint, text.encode(errors="replace")[:4000])
+    os._exit(127)
+
+
+def _run(plan: dict[str, Any], task_cgroup: str, complaint: int) -> None:
+    wanted = plan["wanted"]
+    spec = wanted["spec"]
+    cgroup.enter(task_cgroup)
+    os.setsid()
+    _become_user(wanted["uid"], wanted["gid"], plan["account"]["groups"])
+    os.umask(0o022)
+    base = spec["base_directory"] or plan["account"]["home"]
+    _step("enter base directory", base, os.chdir)
+    _open_files(wanted)
+    _default_signals()
+    _close_others(complaint)
+    _execute(spec["executable"], spec["arguments"], environment(plan))
+
+
+def _become_user(uid: int, gid: int, groups: list[int]) -> None:
+    """Take the user's ids for good; leaving uid 0 drops every capability."""
+    os.setgroups(groups)
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    if os.getresuid() != (uid, uid, uid) or os.getresgid() != (gid, gid, gid):
+        raise CannotRunError(f"the ids did not become {uid}:{gid}")
+
+
+def _step(what: str, path: str, function: Callable[[str], Any]) -> Any:
+    try:
+        return function(path)
+    except OSError as error:
+        raise CannotRunError(f"cannot {what} {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise CannotRunError(f"cannot {what} {path!r}: {error}") from error
+
+
+def expand(path: str, wanted: dict[str, Any]) -> str:
+    """A file name of the job with %j (job), %t (task), %u (user) and %% put in."""
+    values = {"j": str(wanted["job"]), "t": str(wanted["task"]), "u": wanted["user"], "%": "%"}
+    parts = path.split("%")
+    out = parts[0]
+    rest = iter(parts[1:])
+    for part in rest:
+        if part == "":
+            out += "%" + next(rest, "")
+        else:
+            out += values.get(part[0], "%" + part[0]) + part[1:]
+    return out
+
+
+def _open_files(wanted: dict[str, Any]) -> None:
+    """Standard input, output and error; output is begun anew, and both may be one file."""
+    spec = wanted["spec"]
+    source = expand(spec["input"] or "/dev/null", wanted)
+    output = expand(spec["output"] or "/dev/null", wanted)
+    error = expand(spec["error"], wanted) if spec["error"] else output
+    _redirect(0, _step("open input file", source, lambda path: os.open(path, os.O_RDONLY)))
+    _redirect(1, _step("open output file", output, _open_for_writing))
+    if error == output:
+        os.dup2(1, 2)
+    else:
+        _redirect(2, _step("open error file", error, _open_for_writing))
+
+
+def _open_for_writing(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
+
+
+def _redirect(target: int, descriptor: int) -> None:
+    os.dup2(descriptor, target)
+    if descriptor != target:
+        os.close(descriptor)
+
+
+def _default_signals() -> None:
+    """Undo what Python and our init changed: dispositions and the mask go through exec."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        try:
+            signal.signal(number, signal.SIG_DFL)
+        except (OSError, ValueError):  # the C library keeps a few for itself
+            continue
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _close_others(keep: int) -> None:
+    os.closerange(3, keep)
+    os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
+
+
+def environment(plan: dict[str, Any]) -> dict[str, str]:
+    """A login's few variables, then the job's own, then what the job can rely on."""
+    wanted, account = plan["wanted"], plan["account"]
+    variables = {
+        "HOME": account["home"],
+        "USER": wanted["user"],
+        "LOGNAME": wanted["user"],
+        "SHELL": account["shell"],
+        "PATH": PATH,
+        "LANG": "C.UTF-8",
+    }
+    variables.update(wanted["spec"]["environment"])
+    variables.update(
+        KCMS_JOB_ID=str(wanted["job"]),
+        KCMS_TASK_INDEX=str(wanted["task"]),
+        KCMS_CLUSTER=plan["cluster"],
+        KCMS_NODE=plan["node"],
+    )
+    return variables
+
+
+def _execute(executable: str, arguments: list[str], variables: dict[str, str]) -> None:
+    try:
+        os.execve(executable, [executable, *arguments], variables)  # noqa: S606
+    except OSError as error:
+        hint = _hint(executable) if error.strerror else ""
+        raise CannotRunError(f"cannot run {executable}: {error.strerror}{hint}") from error
+    except ValueError as error:
+        raise CannotRunError(f"cannot run {executable!r}: {error}") from error
+
+
+def _hint(executable: str) -> str:
+    """The usual mistake behind an exec that failed on a file that is there."""
+    try:
+        with open(executable, "rb") as file:
+            first = file.readline(256)
+    except OSError:
+        return ""
+    if first.startswith(b"#!"):
+        return f" (is {first[2:].strip().decode(errors='replace')} installed on this node?)"
+    if not first.startswith(b"\x7fELF"):
+        return " (a script begins with a line such as #!/bin/sh)"
+    return ""

@@ -1,0 +1,198 @@
+"""The records of tasks on disk: one directory a task, each file whole or absent.
+
+``JOB.TASK.EPOCH/`` below the state directory's ``tasks`` (root's, 0700) holds
+
+=============  ======  ====================================================================
+wanted.json    daemon  ``wanted`` (WantedTask), ``account`` (home, shell, groups), cluster, node
+started        init    boot_id, time, cgroup, release; or the daemon, with ``refused``, so that
+                       the program never starts; made once, by link(2)
+refused        both    message, time
+kill           daemon  boot_id, deadline, killed_at (CLOCK_BOOTTIME), processes
+exit           init    Exit, and ``stopped``
+=============  ======  ====================================================================
+
+A directory appears under its name only when its first files are on the disk, and loses the name
+before it is removed, so that no half-made one is ever read.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from kcms.errors import ProtocolError
+from kcms.jobs.model import Exit, WantedTask
+from kcms.node import durable
+from kcms.node.account import Account
+from kcms.node.core import Kill, Record, Started, TaskId
+
+_EXIT_FIELDS = frozenset(each.name for each in fields(Exit))
+
+
+def task_id(name: str) -> TaskId | None:
+    """The task that ``JOB.TASK.EPOCH`` names, None for any other name."""
+    parts = name.split(".")
+    if len(parts) != 3 or not all(each.isascii() and each.isdigit() for each in parts):
+        return None
+    found = TaskId(*(int(each) for each in parts))
+    return found if str(found) == name else None
+
+
+class Records:
+    """The directory of task records.  Every method raises OSError when the disk does."""
+
+    def __init__(self, state_directory: str | Path, cluster: str, node: str) -> None:
+        self.directory = Path(state_directory) / "tasks"
+        self.cluster = cluster
+        self.node = node
+
+    def open(self) -> None:
+        """Make the directory, and clear away what a killed daemon left half made or removed."""
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.directory.chmod(0o700)
+        for each in self.directory.iterdir():
+            if each.name.startswith("."):
+                shutil.rmtree(each)
+        durable.sync_directory(str(self.directory))
+
+    def path(self, task: TaskId) -> Path:
+        return self.directory / str(task)
+
+    def prepare(
+        self, wanted: WantedTask, account: Account | None, refusal: str | None, time: float
+    ) -> None:
+        """Make the record of a task that is about to start or, with ``refusal``, never will."""
+        task = TaskId(wanted.job, wanted.task, wanted.epoch)
+        new = self.directory / f".{task}.new"
+        if new.exists():
+            shutil.rmtree(new)
+        new.mkdir(mode=0o700)
+        try:
+            self._fill(str(new), wanted, account, refusal, time)
+            new.rename(self.path(task))
+        except OSError:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+        durable.sync_directory(str(self.directory))
+
+    def _fill(
+        self,
+        new: str,
+        wanted: WantedTask,
+        account: Account | None,
+        refusal: str | None,
+        time: float,
+    ) -> None:
+        plan = {
+            "wanted": wanted.document(),
+            "account": account.document() if account else None,
+            "cluster": self.cluster,
+            "node": self.node,
+        }
+        durable.create(new, "wanted.json", plan)
+        if refusal is not None:
+            durable.create(new, "started", {"refused": refusal, "time": time})
+
+    def refuse(self, task: TaskId, message: str, time: float) -> bool:
+        """See to it that the task never starts; False when it has."""
+        try:
+            durable.create(str(self.path(task)), "started", {"refused": message, "time": time})
+        except FileExistsError:
+            return False
+        return True
+
+    def may_start(self, task: TaskId) -> bool:
+        """Whether there is a record, and nobody has claimed the task."""
+        path = self.path(task)
+        return (path / "wanted.json").exists() and not (path / "started").exists()
+
+    def kill_of(self, task: TaskId) -> Kill | None:
+        return _kill(durable.read(str(self.path(task)), "kill"))
+
+    def write_kill(self, task: TaskId, kill: Kill, processes: int) -> None:
+        """Record a kill; ``processes`` were alive when SIGKILL was decided, 0 before that."""
+        document = {
+            "boot_id": kill.boot_id,
+            "deadline": kill.deadline,
+            "killed_at": kill.killed_at,
+            "processes": processes,
+        }
+        durable.replace(str(self.path(task)), "kill", document)
+
+    def forget(self, task: TaskId) -> None:
+        gone = self.directory / f".{task}.gone"
+        try:
+            self.path(task).rename(gone)
+        except FileNotFoundError:
+            return
+        durable.sync_directory(str(self.directory))
+        shutil.rmtree(gone)
+
+    def tasks(self) -> list[TaskId]:
+        found = (task_id(each.name) for each in self.directory.iterdir())
+        return sorted(each for each in found if each is not None)
+
+    def load(self) -> dict[TaskId, Record]:
+        """Every record there is."""
+        return {each: read_record(self.path(each)) for each in self.tasks()}
+
+    def signature(self, task: TaskId) -> tuple[str, ...]:
+        """Changes whenever a file of the record comes; cheap enough to look often."""
+        try:
+            return tuple(sorted(each.name for each in self.path(task).iterdir()))
+        except FileNotFoundError:
+            return ()
+
+
+def read_record(path: Path) -> Record:
+    """One task's directory; one that cannot be understood says so in ``damaged``."""
+    try:
+        return _parse(path)
+    except (OSError, ValueError, KeyError, TypeError, ProtocolError) as error:
+        return Record(damaged=f"the node's record of it in {path} cannot be read: {error}")
+
+
+def _parse(path: Path) -> Record:
+    documents = {
+        name: durable.read(str(path), name)
+        for name in ("exit", "refused", "kill", "started", "wanted.json")
+    }
+    plan, end = documents["wanted.json"], documents["exit"]
+    if plan is None:
+        raise ValueError("wanted.json is missing")
+    return Record(
+        wanted=WantedTask.parse(plan["wanted"]),
+        started=_started(documents["started"]),
+        exit=_exit(end),
+        stopped=bool(end and end.get("stopped")),
+        refused=_refused(documents["started"], documents["refused"]),
+        kill=_kill(documents["kill"]),
+    )
+
+
+def _started(document: dict[str, Any] | None) -> Started | None:
+    if document is None or "refused" in document:
+        return None
+    return Started(document["boot_id"], document["time"])
+
+
+def _refused(started: dict[str, Any] | None, refused: dict[str, Any] | None) -> str | None:
+    if refused is not None:
+        return str(refused["message"])
+    if started is not None and "refused" in started:
+        return str(started["refused"])
+    return None
+
+
+def _exit(document: dict[str, Any] | None) -> Exit | None:
+    if document is None:
+        return None
+    return Exit(**{name: value for name, value in document.items() if name in _EXIT_FIELDS})
+
+
+def _kill(document: dict[str, Any] | None) -> Kill | None:
+    if document is None:
+        return None
+    return Kill(document["boot_id"], document["deadline"], document["killed_at"])
