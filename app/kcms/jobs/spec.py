@@ -24,6 +24,8 @@ def _text(value: Any) -> str:
         raise SpecError(f"must be text, not {value!r}")
     if "\0" in value or len(value) > TEXT_LIMIT:
         raise SpecError(f"must be at most {TEXT_LIMIT} characters without NUL")
+    if not value.isascii() and any("\ud800" <= each <= "\udfff" for each in value):
+        raise SpecError("must be UTF-8 text")
     return value
 
 

@@ -1,0 +1,1 @@
+"""The gateway: local users reach the managers of the grid through its Unix socket."""

@@ -1,0 +1,172 @@
+"""One TLS session to each manager, kept alive between calls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from kcms.config import ClusterAddress, GatewayConfig
+from kcms.errors import ConfigError, Forbidden, NotFound, ProtocolError, Unavailable
+from kcms.tls import Identity, client_context, require_identity
+
+CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 30.0
+CONNECTIONS = 16  # to one manager
+TRIES = 2  # a connection that was kept alive may be gone when it is used again
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A manager's answer as it came: status and JSON bytes."""
+
+    status: int
+    body: bytes
+
+
+class ManagerObject(ssl.SSLObject):
+    """A TLS client that ends the handshake when the peer is not the manager it should be.
+
+    So not one byte of a request, and no user's name, goes to anybody else.
+    """
+
+    wanted: Identity
+
+    def do_handshake(self) -> None:
+        super().do_handshake()
+        try:
+            require_identity(self.getpeercert(), self.wanted)
+        except Forbidden as error:
+            raise ssl.SSLCertVerificationError(str(error)) from error
+
+
+def manager_context(config: GatewayConfig, cluster: str) -> ssl.SSLContext:
+    """A client's context that accepts only the manager of ``cluster``."""
+    context = client_context(config.tls_ca, config.tls_certificate, config.tls_key)
+    holder = type("ManagerObject", (ManagerObject,), {"wanted": Identity("manager", cluster)})
+    context.sslobject_class = holder
+    return context
+
+
+class Clusters:
+    """Which clusters can be reached from here, and which is meant when none is named."""
+
+    def __init__(self, config: GatewayConfig) -> None:
+        self.addresses = {each.name: each for each in config.clusters}
+        if not config.clusters:
+            raise ConfigError("the gateway's configuration names no clusters")
+        if len(self.addresses) != len(config.clusters):
+            raise ConfigError("the gateway's configuration names a cluster twice")
+        self.default = config.default_cluster or config.clusters[0].name
+        if self.default not in self.addresses:
+            raise ConfigError(f"default_cluster {self.default!r} is none of {self.known()}")
+
+    def known(self) -> str:
+        return ", ".join(self.addresses)
+
+    def named(self, name: str | None) -> ClusterAddress:
+        """:raises NotFound: there is no such cluster"""
+        wanted = name or self.default
+        if wanted not in self.addresses:
+            raise NotFound(f"there is no cluster {wanted!r} here; known are {self.known()}")
+        return self.addresses[wanted]
+
+
+class Managers:
+    """Calls managers.  :meth:`open` belongs into the loop that makes the calls."""
+
+    def __init__(self, sessions: Mapping[str, aiohttp.ClientSession]) -> None:
+        self._sessions = sessions
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, config: GatewayConfig) -> AsyncIterator[Managers]:
+        async with contextlib.AsyncExitStack() as stack:
+            sessions = {}
+            for each in config.clusters:
+                session = _session(manager_context(config, each.name))
+                sessions[each.name] = await stack.enter_async_context(session)
+            yield cls(sessions)
+
+    async def call(
+        self,
+        cluster: ClusterAddress,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        seconds: float = ANSWER_SECONDS,
+    ) -> Answer:
+        """One call, tried again when a connection turns out to be gone.
+
+        Every call of the API may be made twice: a submission carries a key.
+
+        :raises Unavailable: no answer  :raises ProtocolError: an answer that is no JSON
+        """
+        url = URL.build(
+            scheme="https", host=cluster.address, port=cluster.port, path=path, query=query or {}
+        )
+        for left in reversed(range(TRIES)):
+            try:
+                async with asyncio.timeout(seconds):
+                    session = self._sessions[cluster.name]
+                    async with session.request(method, url, headers=headers, json=body) as answer:
+                        return _checked(Answer(answer.status, await answer.read()), answer, cluster)
+            except (aiohttp.ClientError, OSError) as error:
+                if not left or not _gone(error):
+                    raise _unavailable(cluster, error, seconds) from error
+        raise AssertionError("unreachable: the last try returns or raises")
+
+
+def _session(context: ssl.SSLContext) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(ssl=context, limit=CONNECTIONS, keepalive_timeout=60.0)
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
+    return aiohttp.ClientSession(
+        connector=connector,
+        timeout=timeout,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+    )
+
+
+def _gone(error: Exception) -> bool:
+    """Did a connection break, rather than never come about?"""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return False
+    return isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
+
+
+def _checked(
+    answer: Answer, response: aiohttp.ClientResponse, cluster: ClusterAddress
+) -> Answer:
+    if response.content_type != "application/json":
+        raise ProtocolError(f"the manager of {cluster.name} did not answer in JSON")
+    return answer
+
+
+def _unavailable(cluster: ClusterAddress, error: Exception, seconds: float) -> Unavailable:
+    where = f"the manager of {cluster.name} at {cluster.address} port {cluster.port}"
+    if isinstance(error, TimeoutError):
+        return Unavailable(f"{where} did not answer within {seconds:g} s")
+    return Unavailable(f"{where} cannot be reached: {_reason(error)}")
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return _reason(error.certificate_error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message if getattr(error, "verify_message", "") else str(error.args[-1])
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error is not None:
+        return _reason(error.os_error)
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {(error.reason or str(error)).lower().replace('_', ' ')}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or "the connection was closed"

@@ -1,0 +1,55 @@
+"""What a submission must be and what it becomes before a manager sees it.  Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from kcms.errors import InvalidRequest
+from kcms.gateway.users import User
+from kcms.jobs.spec import SpecError, check_spec
+
+DEFAULT_OUTPUT = "kcms-%j.out"
+KEY_LIMIT = 128
+FILES = ("executable", "base_directory", "input", "output", "error")
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A complete specification, and the caller's key if there is one."""
+
+    spec: dict[str, Any]
+    key: str | None
+
+    def files(self) -> dict[str, str | None]:
+        """The paths that the user must be able to use."""
+        return {name: self.spec[name] for name in FILES}
+
+
+def parse(document: dict[str, Any], user: User) -> Submission:
+    """:raises InvalidRequest: not a submission, in one line"""
+    for name in document:
+        if name not in ("spec", "key"):
+            raise InvalidRequest(f"unknown member {name!r}; known are spec, key")
+    try:
+        spec = check_spec(document.get("spec"))
+    except SpecError as error:
+        raise InvalidRequest(str(error)) from error
+    return Submission(completed(spec, user), _key(document.get("key")))
+
+
+def _key(value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 0 < len(value) <= KEY_LIMIT or not value.isprintable():
+        raise InvalidRequest(f"key must be 1 to {KEY_LIMIT} printable characters, not {value!r}")
+    return value
+
+
+def completed(spec: dict[str, Any], user: User) -> dict[str, Any]:
+    """``spec`` with the defaults that depend on the user: home, and where output goes."""
+    base = spec["base_directory"] or user.home
+    if not base.startswith("/"):
+        raise InvalidRequest(f"{user.name} has no home directory; name a base_directory")
+    output = spec["output"] or f"{base.rstrip('/')}/{DEFAULT_OUTPUT}"
+    return {**spec, "base_directory": base, "output": output, "error": spec["error"] or output}
