@@ -1,0 +1,68 @@
+"""The page of one node."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from flask import Blueprint, Response, make_response, render_template, url_for
+
+from kcms.web import facts, ranges, words
+from kcms.web.figure import Figure, figure
+from kcms.web.files import Scope
+from kcms.web.ranges import Range
+from kcms.web.reports import REPORTS, single
+from kcms.web.services import services, settings
+from kcms.web.state import chosen_range, seen
+from kcms.web.view import find_host, node_view
+from kcms.wire.ganglia_xml import Host, Metric
+
+blueprint = Blueprint("host", __name__)
+
+
+@blueprint.get("/cluster/<cluster>/host/<host>")
+def page(cluster: str, host: str) -> Response:
+    """Facts of the node, the four reports, and one graph for each of its metrics."""
+    span, now = chosen_range(), seen()
+    chosen = now.view.cluster(cluster)
+    found = find_host(now.grid, cluster, host)
+    node = node_view(found, now.age)
+    scope = Scope(cluster, host)
+    stored = services().graphs.stored(scope)
+    told = facts.report_values(found, node)
+    reports = [
+        figure(each, scope, span, stored, whose=host, now=told.get(each.key, ""))
+        for each in REPORTS.values()
+    ]
+    text = render_template(
+        "host.html",
+        view=now.view,
+        cluster=chosen,
+        cluster_name=chosen.name,
+        node=node,
+        facts=facts.node_facts(found, node, services().now()),
+        reports=reports,
+        groups=_groups(found, scope, span, stored),
+        texts=facts.texts(found),
+        trouble=now.trouble,
+        refresh=settings().refresh,
+        ranges=list(ranges.RANGES),
+        chosen_range=span.name,
+        range_url=lambda name: url_for("host.page", cluster=cluster, host=host, range=name),
+    )
+    return make_response(text, now.status)
+
+
+def _groups(
+    host: Host, scope: Scope, span: Range, stored: Container[str]
+) -> list[tuple[str, list[Figure]]]:
+    return [
+        (title, [_figure(metric, host.name, scope, span, stored) for metric in metrics])
+        for title, metrics in facts.groups(host)
+    ]
+
+
+def _figure(metric: Metric, host: str, scope: Scope, span: Range, stored: Container[str]) -> Figure:
+    report = single(metric.name, metric.units)
+    now = words.value(metric.value, metric.units)
+    title = metric.name
+    return figure(report, scope, span, stored, whose=host, title=title, now=now, metric=True)

@@ -1,0 +1,105 @@
+"""How the page answers: headers on everything, errors as a page or as the API's one JSON shape."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from flask import Flask, Response, jsonify, make_response, render_template, request
+from werkzeug.exceptions import HTTPException
+
+import kcms
+from kcms.errors import KcmsError
+from kcms.web import bands
+from kcms.web.services import settings
+from kcms.web.state import cluster_names
+
+log = logging.getLogger("kcms.web")
+
+# Nothing but this page's own files is ever loaded, and nothing may put this page into a frame.
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "img-src 'self'",
+        "style-src 'self'",
+        "script-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+_TITLES = {
+    400: "This request cannot be answered",
+    404: "Not found",
+    405: "Not done this way",
+    503: "Not available now",
+}
+
+
+def install(app: Flask) -> None:
+    """Hang the headers, the error handlers and what every template knows on ``app``."""
+    app.after_request(_headers)
+    app.register_error_handler(KcmsError, _known)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(Exception, _unknown)
+    app.context_processor(_common)
+
+
+def _common() -> dict[str, Any]:
+    return {
+        "release": kcms.__version__,
+        "gridname": settings().gridname,
+        "screens": [(band.key, band.bars) for band in (*bands.BANDS, bands.UNKNOWN)],
+        "cluster_names": cluster_names(),
+        "chosen_range": settings().default_range,
+    }
+
+
+def _headers(response: Response) -> Response:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+def failure(status: int, code: str, message: str) -> Response:
+    """The error, as JSON below /api and /health, as a page elsewhere."""
+    if request.path.startswith(("/api/", "/health")):
+        response = jsonify({"error": {"code": code, "message": message}})
+    else:
+        title = _TITLES.get(status, "This went wrong")
+        response = make_response(render_template("error.html", title=title, message=message))
+    response.status_code = status
+    return response
+
+
+def _known(error: KcmsError) -> Response:
+    return failure(error.status, error.code, error.message)
+
+
+def _http(error: HTTPException) -> Response:
+    status = error.code or 500
+    if status < 400:
+        return make_response(error.get_response())
+    messages = {404: "There is no such page here.", 405: "This address is only for reading (GET)."}
+    name = error.name.lower().replace(" ", "_")
+    response = failure(status, name, messages.get(status, f"{error.name}."))
+    for header, value in error.get_headers(None):
+        if header.lower() == "allow":
+            response.headers[header] = value
+    return response
+
+
+def _unknown(error: Exception) -> Response:
+    log.exception("%s %s failed", request.method, request.path)
+    return failure(500, "internal_error", "The page failed; its journal says why.")

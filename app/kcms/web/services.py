@@ -1,0 +1,35 @@
+"""What the pages are given: the tree, the graphs, the time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import cast
+
+from flask import current_app
+
+from kcms.config import WebConfig
+from kcms.web.graphs import Graphs
+from kcms.web.tree import TreeSource
+
+EXTENSION = "kcms"
+
+
+@dataclass(frozen=True)
+class Services:
+    """The outside world of the pages; tests put fakes here.  ``now`` is in epoch seconds."""
+
+    tree: TreeSource
+    graphs: Graphs
+    now: Callable[[], float] = field(default=time.time)
+
+
+def services() -> Services:
+    """The services of the application that serves this request."""
+    return cast(Services, current_app.extensions[EXTENSION][1])
+
+
+def settings() -> WebConfig:
+    """The settings of the application that serves this request."""
+    return cast(WebConfig, current_app.extensions[EXTENSION][0])
