@@ -1,0 +1,92 @@
+#!/usr/bin/python
+"""Documentation of the action of this name; there is nothing to run on a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: site_ca
+short_description: Keep the site's certificate authority and issue certificates for hosts
+description:
+  - Runs inside the control node's own process, once for all hosts.  Makes the CA (20 years) when
+    there is none, and issues, or keeps, a certificate (5 years) for every request.
+  - A certificate is issued anew in its last year, when names, addresses or URIs differ, when its
+    key is gone, or when another CA signed it.
+  - What is returned holds private keys, so the task must say C(no_log).
+  - In check mode nothing is written; what is missing is made in memory and returned.
+requirements:
+  - cryptography
+options:
+  directory:
+    description: Directory of the CA; made with mode 0700.
+    type: path
+    required: true
+  grid:
+    description: Name of the grid, for the CA's subject.
+    type: str
+    required: true
+  certificates:
+    description: Certificates to have.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      host:
+        description: Inventory name of the host.
+        type: str
+        required: true
+      service:
+        description: What it is for, as V(node).
+        type: str
+        required: true
+      names:
+        description: DNS names.
+        type: list
+        elements: str
+        default: []
+      addresses:
+        description: IP addresses.
+        type: list
+        elements: str
+        default: []
+      uris:
+        description: Identities, as V(kcms://node/alpha1).
+        type: list
+        elements: str
+        default: []
+author: KCMS maintainers
+attributes:
+  check_mode:
+    support: full
+    description: Writes nothing and returns what there would be.
+"""
+
+EXAMPLES = r"""
+- name: Keep the CA and issue certificates
+  kcms.cluster.site_ca:
+    directory: ~/.config/kcms/lab/pki
+    grid: lab
+    certificates:
+      - host: alpha1
+        service: node
+        names: [alpha1]
+        addresses: [10.0.0.11]
+        uris: ["kcms://node/alpha1"]
+  run_once: true
+  no_log: true
+"""
+
+RETURN = r"""
+ca:
+  description: The CA's certificate, PEM.
+  returned: success
+  type: str
+certificates:
+  description: C(certificate) and C(key) of each host and service, PEM.
+  returned: success
+  type: dict
+reasons:
+  description: One line for each thing issued, and why.
+  returned: success
+  type: list
+  elements: str
+"""
