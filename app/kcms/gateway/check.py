@@ -71,9 +71,10 @@ def check_written(field: str, path: str) -> None:
     if JOB_ID not in name and os.path.lexists(path):
         _check_existing(field, path)
         return
-    check_directory(f"directory of {field}", parent or "/")
-    if not os.access(parent or "/", os.W_OK | os.X_OK):
-        raise CheckError(f"{field} {path} cannot be made: this user may not write in {parent or '/'}")
+    parent = parent or "/"
+    check_directory(f"directory of {field}", parent)
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise CheckError(f"{field} {path} cannot be made: this user may not write in {parent}")
 
 
 def _check_existing(field: str, path: str) -> None:
@@ -90,7 +91,7 @@ def _mode(field: str, path: str) -> int:
     except FileNotFoundError:
         raise CheckError(f"{field} {path} does not exist") from None
     except PermissionError:
-        raise CheckError(f"{field} {path} is out of reach: a directory above it is closed") from None
+        raise CheckError(f"{field} {path} is below a directory closed to this user") from None
     except OSError as error:
         raise CheckError(f"{field} {path} cannot be used: {error.strerror}") from None
 

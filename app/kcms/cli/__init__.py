@@ -1,0 +1,97 @@
+"""The command ``kcms``: finds the command that is meant, and prints every failure as one line.
+
+Each command is a module that is imported only when it is the one, as most of the time of a short
+command is imports.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import NamedTuple
+
+from kcms import __version__
+from kcms.client import ClientError
+from kcms.errors import ConfigError, KcmsError
+
+USAGE_STATUS = 2
+FAILURE_STATUS = 1
+CONFIG_STATUS = 78  # EX_CONFIG of sysexits.h
+INTERRUPT_STATUS = 130
+PIPE_STATUS = 141
+
+
+class Command(NamedTuple):
+    """Where a command's ``function(words) -> exit status`` is, and what it is for."""
+
+    module: str
+    function: str
+    text: str
+
+
+COMMANDS = {
+    "submit": Command("submit", "submit", "submit a job"),
+    "jobs": Command("jobs", "jobs", "list jobs: those not yet over, or --all"),
+    "job": Command("jobs", "job", "show one job"),
+    "kill": Command("jobs", "kill", "kill jobs"),
+    "nodes": Command("nodes", "nodes", "list the nodes of a cluster"),
+    "clusters": Command("nodes", "clusters", "list the clusters that can be reached from here"),
+    "config": Command("settings", "config", "check a configuration file, or document them all"),
+    "daemon": Command("settings", "daemon", "run a daemon; systemd does this"),
+}
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run the command that ``words`` say; the exit status of the process is returned."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status = _dispatch(sys.argv[1:] if words is None else words)
+        sys.stdout.flush()
+    except (ClientError, KcmsError) as error:
+        status = _failed(error)
+    except KeyboardInterrupt:
+        status = INTERRUPT_STATUS
+    except BrokenPipeError:
+        # Nobody reads any more; keep the interpreter from saying so again when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = PIPE_STATUS
+    return status
+
+
+def _dispatch(words: list[str]) -> int:
+    name = words[0] if words else ""
+    if name in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if name in ("version", "--version"):
+        print(f"kcms {__version__}")
+        return 0
+    if name not in COMMANDS:
+        wrong = f"there is no command {name!r}" if name else "a command is missing"
+        complain(f"{wrong}; there are {', '.join(COMMANDS)}, version")
+        return USAGE_STATUS
+    command = COMMANDS[name]
+    module = importlib.import_module(f"kcms.cli.{command.module}")
+    return int(getattr(module, command.function)(words[1:]))
+
+
+def _failed(error: Exception) -> int:
+    complain(str(error))
+    return CONFIG_STATUS if isinstance(error, ConfigError) else FAILURE_STATUS
+
+
+def complain(message: str) -> None:
+    """One line on standard error, whatever the message has in it."""
+    print(f"kcms: {' '.join(message.split())}", file=sys.stderr)
+
+
+def usage() -> str:
+    width = max(map(len, COMMANDS))
+    rows = [f"  {name:{width}}  {each.text}" for name, each in COMMANDS.items()]
+    rows.append(f"  {'version':{width}}  print the version")
+    return "\n".join(
+        ["usage: kcms COMMAND ...", "", *rows, "", "kcms COMMAND --help says more of each."]
+    )

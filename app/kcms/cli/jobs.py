@@ -1,0 +1,133 @@
+"""``kcms jobs``, ``kcms job`` and ``kcms kill``."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from kcms.cli import complain, tables
+from kcms.cli.options import Parser, client, client_options, whole_number
+from kcms.client import FINAL_STATES, ClientError
+
+ACTIVE = ("PENDING", "RUNNING", "SUSPENDED")
+STATES = (*ACTIVE, *sorted(FINAL_STATES))
+
+
+def jobs(words: list[str]) -> int:
+    parser = Parser("jobs", "List jobs, the newest last: your own; for the grid's root, all.")
+    parser.add_argument("--all", action="store_true", help="those that are over, too")
+    parser.add_argument("--state", metavar="STATE,...", help=f"only these: {', '.join(STATES)}")
+    parser.add_argument("--limit", metavar="N", type=whole_number, help="only the newest N")
+    client_options(parser, "only this user's jobs")
+    options = parser.parse_args(words)
+    states = _states(parser, options.state, options.all)
+    found = client(options).jobs(states, options.user, options.limit)
+    if options.json:
+        print(json.dumps({"jobs": found}, indent=2))
+    else:
+        print(job_table(found, time.time()))
+    return 0
+
+
+def _states(parser: Parser, given: str | None, everything: bool) -> tuple[str, ...]:
+    if given is None:
+        return () if everything else ACTIVE
+    states = tuple(each.strip().upper() for each in given.split(","))
+    for each in states:
+        if each not in STATES:
+            parser.error(f"there is no state {each!r}; there are {', '.join(STATES)}")
+    return states
+
+
+def job_table(found: list[dict[str, Any]], now: float) -> str:
+    header = ("JOB", "USER", "NAME", "STATE", "PRIORITY", "NODE", "AGE", "RAN", "NOTE")
+    rows = [
+        (
+            job["id"],
+            job["user"],
+            job["name"],
+            job["state"],
+            job["priority"],
+            nodes_of(job),
+            tables.duration(now - job["submit_time"]),
+            tables.duration(tables.ran(job, now)),
+            tables.note(job),
+        )
+        for job in found
+    ]
+    return tables.table(header, rows, right="JOB PRIORITY AGE RAN")
+
+
+def nodes_of(job: dict[str, Any]) -> str:
+    return ",".join(dict.fromkeys(task["node"] for task in job.get("tasks") or []))
+
+
+def job(words: list[str]) -> int:
+    parser = Parser("job", "Show one job.")
+    parser.add_argument("id", metavar="ID", type=whole_number)
+    client_options(parser, "in whose name to ask; only root may say")
+    options = parser.parse_args(words)
+    found = client(options, options.user).job(options.id)
+    print(json.dumps(found, indent=2) if options.json else job_page(found, time.time()))
+    return 0
+
+
+def job_page(found: dict[str, Any], now: float) -> str:
+    """Everything of a job, a line each."""
+    spec = found["spec"]
+    command = [spec["executable"], *spec["arguments"]]
+    lines = {
+        "job": f"{found['id']} ({found['name']}) on {found['cluster']}",
+        "user": f"{found['user']}, submitted on {found['submit_host']}",
+        "state": ", ".join(filter(None, (found["state"], tables.note(found)))),
+        "priority": found["priority"],
+        "command": " ".join(map(repr, command)),
+        "directory": spec["base_directory"],
+        "input": spec["input"],
+        "output": spec["output"],
+        "error": spec["error"],
+        "submitted": tables.moment(found["submit_time"]),
+        "started": tables.moment(found["start_time"]),
+        "ended": tables.moment(found["end_time"]),
+        "ran": tables.duration(tables.ran(found, now)),
+    }
+    lines.update((f"task {task['index']}", _task_line(task)) for task in found["tasks"])
+    width = max(map(len, lines))
+    return "\n".join(f"{name:{width}}  {tables.printable(text)}" for name, text in lines.items())
+
+
+def _task_line(task: dict[str, Any]) -> str:
+    said = [f"{task['state']} on {task['node']}"]
+    record = task["exit"]
+    if record is not None:
+        said.append(tables.ending(record))
+        if record.get("processes_killed"):
+            said.append(f"{record['processes_killed']} processes killed")
+        if record.get("processes_left"):
+            said.append(f"{record['processes_left']} processes left")
+    return ", ".join([*said, *filter(None, [task["message"]])])
+
+
+def kill(words: list[str]) -> int:
+    parser = Parser("kill", "Kill jobs: SIGTERM, then whatever is left of them is killed.")
+    parser.add_argument("ids", metavar="ID", type=whole_number, nargs="+")
+    client_options(parser, "in whose name to do it; only root may say")
+    options = parser.parse_args(words)
+    caller = client(options, options.user)
+    killed: list[dict[str, Any]] = []
+    for each in options.ids:
+        try:
+            killed.append(caller.kill(each))
+        except ClientError as error:
+            complain(error.message)
+            continue
+        if not options.json:
+            print(f"job {each} is being killed" if not _over(killed[-1]) else f"job {each} is over")
+    if options.json:
+        print(json.dumps({"jobs": killed}, indent=2))
+    return 0 if len(killed) == len(options.ids) else 1
+
+
+def _over(found: dict[str, Any]) -> bool:
+    return found["state"] in FINAL_STATES

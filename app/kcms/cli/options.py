@@ -1,0 +1,52 @@
+"""Parsing of words that commands share: one-line complaints, and the options every call has."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any, NoReturn
+
+from kcms.cli import USAGE_STATUS, complain
+from kcms.client import DEFAULT_SOCKET, Client
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but a mistake is one line, and no option may be shortened.
+
+    (A shortened option would change its meaning when a longer one is added.)
+    """
+
+    def __init__(self, command: str, text: str, **more: Any) -> None:
+        super().__init__(prog=f"kcms {command}", description=text, allow_abbrev=False, **more)
+
+    def error(self, message: str) -> NoReturn:
+        complain(f"{message} ({self.prog} --help says what is right)")
+        sys.exit(USAGE_STATUS)
+
+
+def client_options(parser: argparse.ArgumentParser, user: str | None) -> None:
+    """The options of a command that calls the gateway; ``user`` is what --user means, if any."""
+    own = "the cluster meant; this host's own by default"
+    parser.add_argument("-M", "--cluster", metavar="NAME", help=own)
+    if user is not None:
+        parser.add_argument("--user", metavar="NAME", help=user)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--socket",
+        metavar="PATH",
+        default=os.environ.get("KCMS_SOCKET", DEFAULT_SOCKET),
+        help="socket of the gateway, KCMS_SOCKET or %(default)s by default",
+    )
+
+
+def client(options: argparse.Namespace, as_user: str | None = None) -> Client:
+    return Client(options.socket, options.cluster, as_user)
+
+
+def whole_number(text: str) -> int:
+    """A job's id, or a spec's integer."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}") from None

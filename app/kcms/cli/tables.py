@@ -1,0 +1,81 @@
+"""Words and columns for people.  Pure: the present time is an argument."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+ABSENT = "-"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]], right: str = "") -> str:
+    """Columns two spaces apart; the headers named in ``right`` are of figures, set to the right."""
+    cells = [list(header), *[[printable(each) for each in row] for row in rows]]
+    widths = [max(len(row[at]) for row in cells) for at in range(len(header))]
+    figures = [each in right.split() for each in header]
+    lines = []
+    for row in cells:
+        padded = [
+            cell.rjust(width) if figure else cell.ljust(width)
+            for cell, width, figure in zip(row, widths, figures, strict=True)
+        ]
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def printable(value: object) -> str:
+    """Text without what would move a terminal's cursor; nothing at all shows as a dash."""
+    text = "" if value is None else str(value)
+    return "".join(each if each.isprintable() else "?" for each in text) or ABSENT
+
+
+def duration(seconds: float | None) -> str:
+    """The two largest units: ``42s``, ``5m07s``, ``3h05m``, ``2d04h``."""
+    if seconds is None:
+        return ABSENT
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole // 60 % 60:02d}m"
+    return f"{whole // 86400}d{whole // 3600 % 24:02d}h"
+
+
+def moment(seconds: float | None) -> str:
+    """Seconds since the epoch as this host's local time."""
+    if seconds is None:
+        return ABSENT
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def ending(record: dict[str, Any] | None) -> str:
+    """A task's exit: ``exit 3``, ``signal 9``."""
+    if record is None:
+        return ABSENT
+    if record.get("signal") is not None:
+        return f"signal {record['signal']}"
+    return f"exit {record.get('code')}"
+
+
+def ran(job: dict[str, Any], now: float) -> float | None:
+    """Seconds from a job's start to its end, or to now."""
+    if job.get("start_time") is None:
+        return None
+    end = job.get("end_time")
+    return float((now if end is None else end) - job["start_time"])
+
+
+def note(job: dict[str, Any]) -> str:
+    """What there is to know beside the state: why it waits, how it ended."""
+    tasks = job.get("tasks") or []
+    exits = [ending(task["exit"]) for task in tasks if task.get("exit")]
+    messages = [task["message"] for task in tasks if task.get("message")]
+    said = [*dict.fromkeys(exits), *dict.fromkeys(messages)]
+    if job.get("killed_by"):
+        said.append(f"killed by {job['killed_by']}")
+    if job.get("reason"):
+        said.append(job["reason"])
+    return ", ".join(dict.fromkeys(said))
