@@ -60,8 +60,13 @@ class Agent:
         """
         before = self._snapshot(wanted, forget, may_start)
         instructions = core.decide(before)
+        failed: set[TaskId] = set()
         for instruction in instructions:
-            self._perform_safely(instruction)
+            task = _task_of(instruction)
+            if task in failed or self._must_wait(instruction):
+                continue
+            if not self._perform_safely(task, instruction):
+                failed.add(task)
         after = self._snapshot(wanted, frozenset(), may_start) if instructions else before
         self._tidy(after, wanted or {})
         return self._reports(after, wanted or {})
@@ -87,9 +92,14 @@ class Agent:
             attempts=dict(self._attempts),
         )
 
-    def _perform_safely(self, instruction: core.Instruction) -> None:
+    def _must_wait(self, instruction: core.Instruction) -> bool:
+        """Whether this is a start again, sooner than its turn."""
+        if not isinstance(instruction, core.Start):
+            return False
+        return self.clock.boot() < self._not_before.get(instruction.task, 0.0)
+
+    def _perform_safely(self, task: TaskId, instruction: core.Instruction) -> bool:
         """One task's trouble is told in its report and tried again; the others go on."""
-        task = _task_of(instruction)
         try:
             self._perform(instruction)
         except Unavailable:
@@ -99,8 +109,9 @@ class Agent:
             if self._troubles.get(task) != text:
                 log.error("task %s: %s", task, text)
             self._troubles[task] = text
-        else:
-            self._troubles.pop(task, None)
+            return False
+        self._troubles.pop(task, None)
+        return True
 
     def _perform(self, instruction: core.Instruction) -> None:
         match instruction:
@@ -135,9 +146,7 @@ class Agent:
 
     def _start(self, task: TaskId, reset: bool) -> None:
         if not self.records.may_start(task):
-            return  # no record could be made just now, or it is one of a refusal
-        if self.clock.boot() < self._not_before.get(task, 0.0):
-            return
+            return  # the record that was just made is one of a refusal
         if reset:
             self.launcher.reset(task)
         attempt = self._attempts.get(task, 0)

@@ -18,6 +18,9 @@ from typing import Any, NoReturn
 
 from kcms.node import cgroup
 
+DEFAULT_OUTPUT = "kcms-%j.out"
+"""Below the base directory, which is the current one by then."""
+
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -92,7 +95,7 @@ def _open_files(wanted: dict[str, Any]) -> None:
     """Standard input, output and error; output is begun anew, and both may be one file."""
     spec = wanted["spec"]
     source = expand(spec["input"] or "/dev/null", wanted)
-    output = expand(spec["output"] or "/dev/null", wanted)
+    output = expand(spec["output"] or DEFAULT_OUTPUT, wanted)
     error = expand(spec["error"], wanted) if spec["error"] else output
     _redirect(0, _step("open input file", source, lambda path: os.open(path, os.O_RDONLY)))
     _redirect(1, _step("open output file", output, _open_for_writing))

@@ -1,0 +1,209 @@
+"""Every case of a node's task: what is wanted, on record and in systemd, and what follows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from kcms.jobs.model import Exit, WantedTask
+from kcms.node import core
+from kcms.node.core import (
+    Break,
+    Forget,
+    Kill,
+    KillNow,
+    Prepare,
+    Record,
+    Refuse,
+    Snapshot,
+    Start,
+    Started,
+    TaskId,
+    Terminate,
+    Unit,
+)
+
+T = TaskId(7, 0, 1)
+RUN = WantedTask(7, 0, 1, "run", "alice", 2001, 2001, {}, grace=5.0)
+KILL = replace(RUN, want="kill")
+BOOT = "this-boot"
+NOW = 1000.0
+STARTED = Started(BOOT, 50.0)
+ALIVE = Unit(alive=True)
+OVER = Unit(alive=False)
+EXIT = Exit(3, None, 60.0)
+
+LAUNCHING = Record(wanted=RUN)
+RUNNING = Record(wanted=RUN, started=STARTED)
+ENDED = Record(wanted=RUN, started=STARTED, exit=EXIT)
+REFUSED = Record(wanted=RUN, refused="no such user")
+
+
+def snapshot(
+    want: WantedTask | None, record: Record | None, unit: Unit | None, **changes: Any
+) -> Snapshot:
+    values: dict[str, Any] = {
+        "wanted": {T: want} if want else {},
+        "records": {T: record} if record else {},
+        "units": {T: unit} if unit else {},
+        "boot_id": BOOT,
+        "boottime": NOW,
+    }
+    return Snapshot(**{**values, **changes})
+
+
+def killed(deadline: float, killed_at: float | None = None) -> Record:
+    return replace(RUNNING, kill=Kill(BOOT, deadline, killed_at))
+
+
+CASES = [
+    # wanted, record, unit, instructions, phase, name
+    (RUN, None, None, [Prepare(RUN), Start(T)], None, "new"),
+    (RUN, LAUNCHING, None, [Start(T)], "launching", "killed between intent and start"),
+    (RUN, LAUNCHING, ALIVE, [], "launching", "unit on its way"),
+    (RUN, LAUNCHING, Unit(False, 75), [Start(T, reset=True)], "launching", "init found no room"),
+    (RUN, RUNNING, ALIVE, [], "running", "running"),
+    (RUN, ENDED, ALIVE, [], "running", "exit written, unit not yet empty"),
+    (RUN, ENDED, OVER, [], "ended", "ended"),
+    (RUN, ENDED, None, [], "ended", "ended before a reboot"),
+    (RUN, RUNNING, OVER, [], "lost", "init killed"),
+    (RUN, RUNNING, None, [], "lost", "unit gone"),
+    (RUN, REFUSED, None, [], "refused", "refused"),
+    (RUN, None, ALIVE, [], "running", "record gone, unit alive"),
+    (RUN, None, OVER, [], "lost", "record gone, unit over"),
+    (RUN, Record(damaged="bad"), None, [], "lost", "record damaged is never started again"),
+    (KILL, None, None, [Prepare(KILL, core.KILLED_EARLY)], None, "killed, never seen"),
+    (KILL, LAUNCHING, None, [Refuse(T, core.KILLED_EARLY)], "launching", "killed early"),
+    (KILL, LAUNCHING, ALIVE, [Refuse(T, core.KILLED_EARLY)], "launching", "killed while starting"),
+    (KILL, RUNNING, ALIVE, [Terminate(T, 5.0)], "running", "kill begins"),
+    (KILL, killed(NOW + 1), ALIVE, [], "running", "grace"),
+    (KILL, killed(NOW), ALIVE, [KillNow(T)], "running", "grace over"),
+    (KILL, killed(NOW - 9, NOW - 9), ALIVE, [KillNow(T)], "running", "killed, not yet empty"),
+    (KILL, killed(NOW - 40, NOW - 31), ALIVE, [Break(T)], "running", "init does not answer"),
+    (KILL, ENDED, OVER, [], "ended", "killed too late"),
+    (KILL, None, ALIVE, [Break(T)], "running", "record gone, kill"),
+    (None, RUNNING, ALIVE, [], "running", "running and not mentioned is left alone"),
+    (None, killed(NOW), ALIVE, [KillNow(T)], "running", "a kill that was begun is finished"),
+    (None, ENDED, OVER, [], "ended", "ended and not mentioned is still told"),
+    (
+        None,
+        LAUNCHING,
+        None,
+        [Refuse(T, "the manager no longer wanted it when it was to start")],
+        "launching",
+        "not begun and not mentioned",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "record", "unit", "instructions", "phase"),
+    [case[:-1] for case in CASES],
+    ids=[case[-1] for case in CASES],
+)
+def test_table(wanted, record, unit, instructions, phase):
+    now = snapshot(wanted, record, unit)
+    assert core.decide(now) == instructions
+    assert [each.phase for each in core.reports(now)] == ([phase] if phase else [])
+
+
+@pytest.mark.parametrize("record", [None, LAUNCHING, RUNNING, ENDED, REFUSED, Record(damaged="x")])
+@pytest.mark.parametrize("unit", [None, ALIVE, OVER, Unit(False, 75)])
+@pytest.mark.parametrize("wanted", [None, RUN, KILL])
+def test_nothing_starts_that_was_claimed_or_before_the_manager_is_heard(wanted, record, unit):
+    claimed = record is not None and (record.started or record.refused or record.damaged)
+    unheard = snapshot(wanted, record, unit, wanted=None)
+    stale = snapshot(wanted, record, unit, may_start=False)
+    instructions = core.decide(unheard) + core.decide(stale)
+    if claimed or (unit is not None and unit.alive):
+        instructions += core.decide(snapshot(wanted, record, unit))
+    assert not [each for each in instructions if isinstance(each, Start)]
+
+
+def test_before_the_manager_is_heard_only_a_begun_kill_goes_on():
+    records = {T: LAUNCHING, TaskId(8, 0, 1): killed(NOW), TaskId(9, 0, 1): RUNNING}
+    units = {TaskId(8, 0, 1): ALIVE, TaskId(9, 0, 1): ALIVE}
+    now = Snapshot(None, records, units, BOOT, NOW)
+    assert core.decide(now) == [KillNow(TaskId(8, 0, 1))]
+
+
+def test_forget_is_for_what_is_over():
+    running, ended = TaskId(1, 0, 1), T
+    now = Snapshot(
+        {},
+        {running: RUNNING, ended: ENDED},
+        {running: ALIVE, ended: OVER},
+        BOOT,
+        NOW,
+        forget=frozenset({running, ended, TaskId(99, 0, 1)}),
+    )
+    assert core.decide(now) == [Forget(ended)]
+
+
+def test_newer_epoch_waits_for_the_end_of_the_older():
+    newer = replace(RUN, epoch=2)
+    t2 = TaskId(7, 0, 2)
+    now = Snapshot({t2: newer}, {T: RUNNING}, {T: ALIVE}, BOOT, NOW)
+    assert core.decide(now) == [Terminate(T, 5.0)]
+    over = Snapshot({t2: newer}, {T: RUNNING}, {}, BOOT, NOW)
+    assert core.decide(over) == [Prepare(newer), Start(t2)]
+
+
+def test_newer_epoch_supersedes_one_that_never_began():
+    t2 = TaskId(7, 0, 2)
+    now = Snapshot({t2: replace(RUN, epoch=2)}, {T: LAUNCHING}, {}, BOOT, NOW)
+    assert core.decide(now) == [Refuse(T, "a newer epoch of the task is wanted")]
+
+
+def test_older_epoch_is_refused():
+    now = Snapshot({T: RUN}, {TaskId(7, 0, 2): ENDED}, {}, BOOT, NOW)
+    assert core.decide(now) == [Prepare(RUN, "this node has epoch 2 of the task already")]
+
+
+def test_other_task_of_the_job_is_no_obstacle():
+    t1 = TaskId(7, 1, 1)
+    other = replace(RUN, task=1)
+    now = Snapshot({T: RUN, t1: other}, {T: RUNNING}, {T: ALIVE}, BOOT, NOW)
+    assert core.decide(now) == [Prepare(other), Start(t1)]
+
+
+@pytest.mark.parametrize(
+    ("unit", "attempts", "refused"),
+    [
+        (Unit(False, 1), 2, False),
+        (Unit(False, 1), 3, True),
+        (Unit(False, 75), 30, False),
+        (None, 3, True),
+    ],
+)
+def test_start_that_fails_again_and_again(unit, attempts, refused):
+    now = snapshot(RUN, LAUNCHING, unit, attempts={T: attempts})
+    (instruction,) = core.decide(now)
+    assert isinstance(instruction, Refuse if refused else Start)
+    if refused and unit:
+        assert "status 1" in instruction.message
+
+
+def message_of(record: Record | None, unit: Unit | None) -> str:
+    (report,) = core.reports(snapshot(RUN, record, unit))
+    assert report.phase == "lost"
+    return report.message
+
+
+def test_lost_says_why():
+    other_boot = replace(RUNNING, started=Started("older", 1.0))
+    stopped = replace(ENDED, stopped=True)
+    assert message_of(other_boot, None) == "the node went down while it ran"
+    assert message_of(RUNNING, OVER) == "its init was killed, so nobody saw how it ended"
+    assert message_of(stopped, OVER) == "the node was being stopped while it ran"
+    assert message_of(None, OVER) == "the record of the task is gone from the node"
+    assert message_of(Record(damaged="cannot be read: x"), None) == "cannot be read: x"
+
+
+def test_report_carries_start_and_exit_only_when_over():
+    (running,) = core.reports(snapshot(RUN, ENDED, ALIVE))
+    (ended,) = core.reports(snapshot(RUN, ENDED, OVER))
+    assert (running.start_time, running.exit) == (50.0, None)
+    assert (ended.start_time, ended.exit) == (50.0, EXIT)

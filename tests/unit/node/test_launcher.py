@@ -1,0 +1,88 @@
+"""Names, paths and properties of units, and how systemd's words are understood."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kcms.node import cgroup, launcher
+from kcms.node.core import TaskId
+
+T = TaskId(12, 0, 3)
+
+
+def test_unit_name_there_and_back():
+    assert launcher.unit_name(T) == "kcms-task-12.0.3.service"
+    assert launcher.task_of_unit("kcms-task-12.0.3.service") == T
+    assert launcher.task_of_unit("kcms-task-12.0.service") is None
+    assert launcher.task_of_unit("xkcms-task-12.0.3.service") is None
+
+
+@pytest.mark.parametrize("init", ["/init.scope", "/", ""])
+def test_root_of_tasks_on_a_host(init):
+    assert launcher.tasks_root(init) == "/sys/fs/cgroup/kcms.slice/kcms-tasks.slice"
+
+
+def test_root_of_tasks_below_another_cgroup():
+    expected = "/sys/fs/cgroup/machine/h1/kcms.slice/kcms-tasks.slice"
+    assert launcher.tasks_root("/machine/h1/init.scope") == expected
+
+
+def test_unit_runs_the_release_it_was_started_with():
+    release = Path("/opt/kcms/releases/0.1.0-abc/kcms")
+    properties = dict(launcher.unit_properties(T, "/var/lib/kcms/node/tasks/12.0.3", release))
+    argv = [
+        "/bin/sh",
+        "/opt/kcms/releases/0.1.0-abc/kcms/node/task_start.sh",
+        "/var/lib/kcms/node/tasks/12.0.3",
+        "/opt/kcms/releases/0.1.0-abc/kcms/node/init.py",
+    ]
+    assert properties["ExecStart"] == ("a(sasb)", [("/bin/sh", argv, False)])
+    assert properties["Delegate"] == properties["RemainAfterExit"] == ("b", True)
+    assert properties["Slice"] == ("s", "kcms-tasks.slice")
+
+
+@pytest.mark.parametrize(
+    ("active", "sub", "job", "alive"),
+    [
+        ("active", "running", 0, True),
+        ("activating", "start", 5, True),
+        ("inactive", "dead", 5, True),
+        ("inactive", "dead", 0, False),
+        ("active", "exited", 0, False),
+        ("failed", "failed", 0, False),
+        ("deactivating", "stop-sigterm", 9, True),
+        ("deactivating", "final-sigkill", 0, True),
+    ],
+)
+def test_alive(active, sub, job, alive):
+    assert launcher._is_alive(active, sub, job) is alive
+
+
+def test_cgroup_is_read_recursively(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "cgroup.procs").write_text("1\n2\n")
+    (tmp_path / "a" / "cgroup.procs").write_text("")
+    (tmp_path / "a" / "b" / "cgroup.procs").write_text("3\n")
+    (tmp_path / "cgroup.events").write_text("populated 1\nfrozen 0\n")
+    (tmp_path / "cpu.stat").write_text("usage_usec 1500000\nuser_usec 1\n")
+    assert sorted(cgroup.pids(str(tmp_path))) == [1, 2, 3]
+    assert cgroup.populated(str(tmp_path))
+    assert cgroup.cpu_seconds(str(tmp_path)) == 1.5
+
+
+def test_cgroup_that_is_gone_is_empty(tmp_path):
+    gone = str(tmp_path / "gone")
+    assert cgroup.pids(gone) == []
+    assert not cgroup.populated(gone)
+    assert cgroup.cpu_seconds(gone) is None
+    assert cgroup.terminate(gone) == 0
+    cgroup.kill(gone)
+
+
+def test_cgroup_of_a_process(tmp_path):
+    (tmp_path / "5").mkdir()
+    (tmp_path / "5" / "cgroup").write_text("1:name=systemd:/x\n0::/kcms.slice/a.service/task\n")
+    assert cgroup.of_process(5, str(tmp_path)) == "/kcms.slice/a.service/task"
+    assert cgroup.of_process(6, str(tmp_path)) == ""
