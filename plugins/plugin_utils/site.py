@@ -131,6 +131,12 @@ def survey(inventory: Inventory, resolve: Resolve) -> Site:
             raise SiteError(f"the inventory has no host in group {group}: name at least one there")
     aggregators = inventory.members(AGGREGATOR) or heads[:1]
     webs = inventory.members(WEB) or aggregators[:1]
+    apart = sorted(set(webs) - set(aggregators))
+    if apart:
+        raise SiteError(
+            f"{apart[0]} is in {WEB}, and the page reads the round-robin files of its own host: "
+            f"put it in {AGGREGATOR} too"
+        )
     names = list(dict.fromkeys([*heads, *aggregators, *webs, *nodes]))
     hosts = {name: _host(inventory, name, name in nodes, resolve) for name in names}
     clusters = _clusters(inventory, hosts, heads[0])

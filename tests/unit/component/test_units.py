@@ -1,0 +1,110 @@
+from pathlib import Path
+
+import pytest
+from ansible_collections.kcms.cluster.plugins.module_utils.host_accounts import HostError
+from ansible_collections.kcms.cluster.plugins.module_utils.host_units import (
+    Systemd,
+    Unit,
+    UnitState,
+    parse_show,
+    plan_units,
+)
+
+# As systemd 257 printed it for a running, a failing and a missing unit.
+SHOWN = """\
+Id=kcms-monitor.service
+LoadState=loaded
+ActiveState=active
+SubState=running
+UnitFileState=enabled
+NeedDaemonReload=no
+
+Id=kcms-web.service
+LoadState=loaded
+ActiveState=activating
+SubState=auto-restart
+UnitFileState=enabled
+NeedDaemonReload=yes
+
+Id=kcms-node.service
+LoadState=not-found
+ActiveState=inactive
+SubState=dead
+UnitFileState=
+NeedDaemonReload=no
+"""
+MONITOR, WEB, NODE = "kcms-monitor.service", "kcms-web.service", "kcms-node.service"
+
+
+def test_states_are_read() -> None:
+    states = parse_show(SHOWN)
+    assert list(states) == [MONITOR, WEB, NODE]
+    assert states[WEB].reload_needed
+    assert {name: state.runs for name, state in states.items()} == {
+        MONITOR: True,
+        WEB: False,  # it waits to be started again after a failure
+        NODE: False,
+    }
+
+
+def test_plan_does_only_what_is_missing() -> None:
+    plan = plan_units([Unit(MONITOR), Unit(NODE)], parse_show(SHOWN), files_changed=False)
+    assert plan.labels == [f"enable {NODE}", f"start {NODE}"]
+    assert not plan.reload
+
+
+def test_unit_files_written_now_or_by_a_broken_off_run_are_reloaded() -> None:
+    states = parse_show(SHOWN)
+    assert plan_units([Unit(MONITOR)], states, files_changed=True).reload
+    assert plan_units([Unit(WEB)], states, files_changed=False).reload
+
+
+def test_a_unit_systemd_does_not_know_would_be_enabled_and_started() -> None:
+    plan = plan_units([Unit("new.service")], {}, files_changed=True)
+    assert plan.labels == ["enable new.service", "start new.service"]
+
+
+def test_stop_and_disable() -> None:
+    units = [Unit(MONITOR, enabled=False, started=False), Unit(NODE, enabled=None, started=False)]
+    plan = plan_units(units, parse_show(SHOWN), files_changed=False)
+    assert plan.labels == [f"disable {MONITOR}", f"stop {MONITOR}"]
+
+
+def test_masked_unit_is_the_administrators_will() -> None:
+    states = {MONITOR: UnitState(MONITOR, load="masked")}
+    with pytest.raises(HostError, match=r"systemctl unmask kcms-monitor\.service"):
+        plan_units([Unit(MONITOR)], states, files_changed=False)
+
+
+def test_marks_last_until_the_restart(tmp_path: Path) -> None:
+    systemd = Quiet(str(tmp_path / "marks"))
+    systemd.mark([MONITOR])
+    assert systemd.stale([MONITOR, NODE]) == {MONITOR}
+    systemd.restart([MONITOR])
+    assert systemd.commands == [("restart", "--", MONITOR)]
+    assert systemd.stale([MONITOR]) == set()
+
+
+def test_a_failed_restart_keeps_its_mark(tmp_path: Path) -> None:
+    systemd = Quiet(str(tmp_path / "marks"), fails=True)
+    systemd.mark([WEB])
+    with pytest.raises(HostError):
+        systemd.restart([WEB])
+    assert systemd.stale([WEB]) == {WEB}
+
+
+class Quiet(Systemd):
+    """A systemd that notes commands and runs none."""
+
+    def __init__(self, marks: str, fails: bool = False) -> None:
+        super().__init__(marks)
+        self.commands: list[tuple[str, ...]] = []
+        self.fails = fails
+
+    def _run(self, *words: str) -> str:
+        if words[0] == "show":
+            return SHOWN
+        self.commands.append(words)
+        if self.fails:
+            raise HostError("systemctl failed")
+        return ""
