@@ -93,9 +93,7 @@ class Gateway:
     async def forward(self, request: web.Request) -> web.Response:
         return await self._forwarded(request, (await self._caller(request)).user)
 
-    async def _forwarded(
-        self, request: web.Request, user: User, body: Any = None
-    ) -> web.Response:
+    async def _forwarded(self, request: web.Request, user: User, body: Any = None) -> web.Response:
         query = {key: value for key, value in request.query.items() if key not in OURS}
         answer = await self._managers.call(
             self._cluster(request), request.method, request.path, _headers(user), query, body

@@ -143,9 +143,7 @@ def _gone(error: Exception) -> bool:
     return isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
 
 
-def _checked(
-    answer: Answer, response: aiohttp.ClientResponse, cluster: ClusterAddress
-) -> Answer:
+def _checked(answer: Answer, response: aiohttp.ClientResponse, cluster: ClusterAddress) -> Answer:
     if response.content_type != "application/json":
         raise ProtocolError(f"the manager of {cluster.name} did not answer in JSON")
     return answer

@@ -1,0 +1,132 @@
+#!/usr/bin/python
+"""Ansible module: look at the jobs of a cluster."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: job_info
+short_description: Look at jobs of a KCMS cluster
+description:
+  - Returns one job, or those that fit. Users see their own jobs, root of the head everybody's.
+extends_documentation_fragment:
+  - kcms.cluster.jobs
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing.
+  diff_mode:
+    support: none
+    description: Changes nothing, so there is no difference.
+options:
+  id:
+    description: The id of one job. A job that is not there, or is another user's, is an error.
+    type: int
+  states:
+    description: Only jobs in one of these states.
+    type: list
+    elements: str
+    choices: [PENDING, RUNNING, SUSPENDED, COMPLETED, FAILED, CANCELLED, TIMEOUT, NODE_FAIL]
+  limit:
+    description: Only the newest so many.
+    type: int
+seealso:
+  - module: kcms.cluster.job_kill
+  - module: kcms.cluster.job_submit
+"""
+
+EXAMPLES = r"""
+- name: How did it go
+  kcms.cluster.job_info:
+    id: 12
+    user: alice
+  register: asked
+
+- name: What waits, of all users
+  kcms.cluster.job_info:
+    states: [PENDING]
+    cluster: alpha
+  delegate_to: head
+
+# ansible alpha1 -m job_info -a 'id=12 user=alice'
+"""
+
+RETURN = r"""
+jobs:
+  description: The jobs, the newest last.
+  returned: success
+  type: list
+  elements: dict
+job:
+  description: The job of O(id).
+  returned: when O(id) is given
+  type: dict
+  sample:
+    id: 12
+    state: COMPLETED
+    user: alice
+    tasks:
+      - index: 0
+        node: alpha2
+        exit: {code: 0, signal: null}
+code:
+  description: Word for the kind of failure, as V(not_found), V(forbidden), V(unavailable).
+  returned: failure of a call
+  type: str
+status:
+  description: HTTP status of the failure, 0 when there was no answer.
+  returned: failure of a call
+  type: int
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kcms.cluster.plugins.module_utils.kcms_client import (
+    FINAL_STATES,
+    Client,
+    ClientError,
+)
+from ansible_collections.kcms.cluster.plugins.module_utils.kcms_module import (
+    client_of,
+    common_arguments,
+    fail,
+)
+
+STATES = ["PENDING", "RUNNING", "SUSPENDED", *sorted(FINAL_STATES)]
+
+
+def arguments() -> dict[str, dict[str, Any]]:
+    return {
+        **common_arguments(),
+        "id": {"type": "int"},
+        "states": {"type": "list", "elements": "str", "choices": STATES},
+        "limit": {"type": "int"},
+    }
+
+
+def look(client: Client, params: dict[str, Any]) -> dict[str, Any]:
+    """What the task returns."""
+    if params["id"] is not None:
+        job = client.job(params["id"])
+        return {"job": job, "jobs": [job]}
+    # A list is asked for by name, not in the name, of a user: the grid's root may look at the jobs
+    # of one whom its host does not know.
+    client.as_user = None
+    return {"jobs": client.jobs(params["states"] or (), params["user"], params["limit"])}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=arguments(),
+        supports_check_mode=True,
+        mutually_exclusive=[("id", "states"), ("id", "limit")],
+    )
+    try:
+        result = look(client_of(module.params), module.params)
+    except ClientError as error:
+        fail(module, error)
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+#!/usr/bin/python
+"""Ansible module: submit a job to a cluster."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: job_submit
+short_description: Submit a job to a KCMS cluster
+description:
+  - Submits a program on the shared directory as a job, on whichever host of the grid the task runs.
+    The cluster's manager chooses the node where the job starts.
+  - The job runs as O(user), or as the user that Ansible logs in as.
+extends_documentation_fragment:
+  - kcms.cluster.jobs
+attributes:
+  check_mode:
+    support: full
+    description:
+      - Checks the specification and the files as a submission would, submits nothing, and predicts
+        whether a job would be made.
+  diff_mode:
+    support: full
+    description: Shows the specification of a job that is made.
+options:
+  executable:
+    description: The program, an absolute path on the shared directory.
+    type: str
+    required: true
+  arguments:
+    description: Arguments of the program.
+    type: list
+    elements: str
+    default: []
+  name:
+    description: Name shown in lists. By default the name of the executable.
+    type: str
+  class:
+    description: V(single) is one task.
+    type: str
+    choices: [single]
+    default: single
+  base_directory:
+    description: Directory where the program starts. By default the user's home.
+    type: str
+  input:
+    description: File read as standard input. By default C(/dev/null).
+    type: str
+  output:
+    description:
+      - File that takes standard output. V(%j) in its name becomes the job's id.
+      - By default V(kcms-%j.out) in the base directory.
+    type: str
+  error:
+    description: File that takes standard error. By default the one of O(output).
+    type: str
+  priority:
+    description: From -1000 to 1000. Higher starts first; equals in the order of their submission.
+    type: int
+    default: 0
+  environment:
+    description: Variables added to the few that a login has.
+    type: dict
+    default: {}
+  key:
+    description:
+      - A name for this submission that makes the task repeatable. When a job of the same user has
+        the same key already, nothing is submitted, and that job is returned.
+    type: str
+  wait:
+    description: Wait until the job is over. The task fails when the job does not end well.
+    type: bool
+    default: false
+  wait_timeout:
+    description:
+      - Seconds to wait at the most. The task then fails, and the job goes on. By default no limit.
+    type: int
+seealso:
+  - module: kcms.cluster.job_info
+  - module: kcms.cluster.job_kill
+"""
+
+EXAMPLES = r"""
+- name: Run a program as alice
+  kcms.cluster.job_submit:
+    executable: /shared/home/alice/simulate
+    arguments: ["--steps", "1000"]
+    output: /shared/home/alice/simulate.%j.out
+    user: alice
+  register: submitted
+
+- name: Prepare the data set once, however often the play runs, and wait for it
+  kcms.cluster.job_submit:
+    executable: /shared/tools/prepare
+    user: alice
+    key: prepare-2024-05
+    wait: true
+    wait_timeout: 3600
+
+# ansible alpha1 -m job_submit -a 'executable=/shared/home/alice/simulate user=alice'
+"""
+
+RETURN = r"""
+job:
+  description:
+    - The job as the manager knows it; in check mode only the job that O(key) found, if any.
+  returned: when there is a job
+  type: dict
+  sample:
+    id: 12
+    cluster: alpha
+    user: alice
+    name: simulate
+    state: PENDING
+    reason: waiting for a free slot
+spec:
+  description: The complete specification, defaults filled in.
+  returned: success
+  type: dict
+  sample:
+    executable: /shared/home/alice/simulate
+    base_directory: /shared/home/alice
+    output: /shared/home/alice/kcms-%j.out
+code:
+  description: Word for the kind of failure, as V(forbidden), V(invalid_request), V(unavailable).
+  returned: failure of a call
+  type: str
+status:
+  description: HTTP status of the failure, 0 when there was no answer.
+  returned: failure of a call
+  type: int
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.kcms.cluster.plugins.module_utils.kcms_client import Client, ClientError
+from ansible_collections.kcms.cluster.plugins.module_utils.kcms_module import (
+    client_of,
+    common_arguments,
+    fail,
+    spec_arguments,
+    spec_of,
+)
+from ansible_collections.kcms.cluster.plugins.module_utils.kcms_spec import SpecError, check_spec
+
+
+def arguments() -> dict[str, dict[str, Any]]:
+    return {
+        **common_arguments(),
+        **spec_arguments(),
+        "key": {"type": "str", "no_log": False},
+        "wait": {"type": "bool", "default": False},
+        "wait_timeout": {"type": "int"},
+    }
+
+
+def predict(client: Client, spec: dict[str, Any], key: str | None) -> dict[str, Any]:
+    """What :func:`submit` would return, without submitting."""
+    complete = client.check(spec)
+    known = client.jobs() if key is not None else []
+    for job in known:
+        if job["key"] == key:
+            return {"changed": False, "job": job, "spec": job["spec"]}
+    return {"changed": True, "spec": complete}
+
+
+def submit(client: Client, spec: dict[str, Any], key: str | None) -> dict[str, Any]:
+    job, created = client.submit(spec, key)
+    return {"changed": created, "job": job, "spec": job["spec"]}
+
+
+def with_diff(result: dict[str, Any]) -> dict[str, Any]:
+    """``result`` with the difference that Ansible shows; one comparison makes both."""
+    after = result["spec"]
+    return {**result, "diff": {"before": {} if result["changed"] else after, "after": after}}
+
+
+def ended_badly(job: dict[str, Any]) -> str | None:
+    """One line when a job that is over did not complete."""
+    if job["state"] == "COMPLETED":
+        return None
+    said = [task["message"] for task in job["tasks"] if task["message"]]
+    for record in (task["exit"] for task in job["tasks"] if task["exit"]):
+        ended_by = record["signal"] is not None
+        said.append(f"signal {record['signal']}" if ended_by else f"exit {record['code']}")
+    why = f" ({', '.join(dict.fromkeys(said))})" if said else ""
+    return f"job {job['id']} ended as {job['state']}{why}"
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=arguments(), supports_check_mode=True)
+    params = module.params
+    spec = spec_of(params)
+    try:
+        check_spec(spec)
+    except SpecError as error:
+        module.fail_json(msg=str(error))
+    client = client_of(params)
+    act = predict if module.check_mode else submit
+    result: dict[str, Any] = {"changed": False}
+    try:
+        result = act(client, spec, params["key"])
+        if params["wait"] and not module.check_mode:
+            result["job"] = client.wait(result["job"]["id"], params["wait_timeout"])
+            problem = ended_badly(result["job"])
+            if problem is not None:
+                module.fail_json(msg=problem, **result)
+    except ClientError as error:
+        fail(module, error, **result)
+    module.exit_json(**(with_diff(result) if module._diff else result))
+
+
+if __name__ == "__main__":
+    main()
