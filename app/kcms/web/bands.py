@@ -8,13 +8,13 @@ after four times that, which is when the aggregator stops counting it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 DOWN_FACTOR = 4
 DEFAULT_TMAX = 20
 
 
-class State(str, Enum):
+class State(StrEnum):
     """Whether a node is heard from."""
 
     UP = "up"

@@ -8,12 +8,12 @@ cached, buffered nor reclaimable; a cluster's CPU share is each sum over the num
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 KIBIBYTE = 1024.0
 
 
-class Draw(str, Enum):
+class Draw(StrEnum):
     """How a curve is drawn; a STACK lies on the curve before it."""
 
     AREA = "area"
