@@ -118,13 +118,27 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _build(path: Path, release: str, architecture: str, names: list[str]) -> None:
+def why_not(directory: str, release: str, architecture: str) -> str | None:
+    """Why there is no bundle and none can be built here, in one line; None when there can be."""
+    path = bundle_path(directory, release, architecture)
+    if path.exists():
+        return None
     for program in ("apt-get", "dpkg-deb"):
         if not shutil.which(program):
-            raise BundleError(_elsewhere(path, f"this machine has no {program}"))
+            return _elsewhere(path, f"this machine has no {program}")
+    if not _sources(release):
+        return _elsewhere(path, "this machine has no Debian package sources")
+    return None
+
+
+def _build(path: Path, release: str, architecture: str, names: list[str]) -> None:
+    if not path.exists():
+        reason = why_not(str(path.parent), release, architecture)
+        if reason:
+            raise BundleError(reason)
     with tempfile.TemporaryDirectory(prefix="build-", dir=path.parent) as name:
         root = Path(name)
-        options = _private_apt(root, release, architecture, path)
+        options = _private_apt(root, release, architecture)
         _apt(apt.update_command(options))
         _apt(apt.install_command(options, names, "--download-only"))
         _write(path, sorted((root / "cache/archives").glob("*.deb")), names)
@@ -134,11 +148,9 @@ def _elsewhere(path: Path, reason: str) -> str:
     return f"{reason}; build it on a Debian machine with playbooks/bundle.yml and put it at {path}"
 
 
-def _private_apt(root: Path, release: str, architecture: str, path: Path) -> list[str]:
+def _private_apt(root: Path, release: str, architecture: str) -> list[str]:
     """An apt of its own below ``root``: nothing installed, our sources for ``release``."""
     sources = _sources(release)
-    if not sources:
-        raise BundleError(_elsewhere(path, "this machine has no Debian package sources"))
     for name in ("lists/partial", "cache/archives/partial"):
         (root / name).mkdir(parents=True)
     (root / "status").touch()

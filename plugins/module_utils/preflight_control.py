@@ -1,0 +1,125 @@
+"""The control node's part of the preflight: what to ask each host, and the inventory as a picture.
+
+Reads the roles' files of this collection; contacts no host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleError
+from ansible_collections.kcms.cluster.plugins.module_utils import packages_bundle
+from ansible_collections.kcms.cluster.plugins.module_utils.preflight import Problem, lines
+from ansible_collections.kcms.cluster.plugins.module_utils.preflight_hosts import Target
+from ansible_collections.kcms.cluster.plugins.module_utils.preflight_inventory import (
+    Picture,
+    inventory_problems,
+)
+from ansible_collections.kcms.cluster.plugins.module_utils.preflight_options import (
+    INTERNAL,
+    PREFIX,
+    Option,
+    options,
+)
+
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+CONNECTION = ("ansible_host",)
+
+
+def known_options(roles: Path = ROLES) -> dict[str, Option]:
+    """Every variable of the roles below ``roles``."""
+    specifications = [_yaml(path) for path in sorted(roles.glob("*/meta/argument_specs.yml"))]
+    return options(specifications, [_yaml(p) for p in sorted(roles.glob("*/defaults/main.yml"))])
+
+
+def _yaml(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def check_inventory(task_vars: Mapping[str, Any]) -> list[str]:
+    """Lines of what is wrong with the inventory, without asking any host."""
+    groups = {str(name): [str(h) for h in hosts] for name, hosts in task_vars["groups"].items()}
+    ours = Picture(groups, {}, {}).hosts()
+    given: dict[str, dict[str, Any]] = {}
+    broken: list[Problem] = []
+    for host in ours:
+        given[host] = {}
+        for name, value in _variables(task_vars["hostvars"], host):
+            if isinstance(value, AnsibleError):
+                reason = str(value).splitlines()[0].rstrip(".")
+                broken.append(Problem(host, f"{name} cannot be worked out", f"{reason}"))
+            else:
+                given[host][name] = value
+    return lines([*broken, *inventory_problems(Picture(groups, given, known_options()))])
+
+
+def _variables(hostvars: Any, host: str) -> Iterator[tuple[str, Any]]:
+    for name in hostvars.raw_get(host):
+        if name in CONNECTION or (name.startswith(PREFIX) and name not in INTERNAL):
+            try:
+                yield name, plain(hostvars[host].get(name))
+            except AnsibleError as error:
+                yield name, error
+
+
+def plain(value: Any) -> Any:
+    """Without Ansible's own kinds of strings and containers."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return value
+
+
+def ports_of(site: Mapping[str, Any], host: str, setting: Mapping[str, Any]) -> dict[str, str]:
+    """``PROTOCOL PORT`` to the variable behind it, for every port that ``host`` will listen on.
+
+    ``site`` is the document of kcms.cluster.site; ``setting`` holds the host's variables.
+    """
+    roles = site["hosts"][host]["roles"]
+    wanted = (
+        ("monitor", "udp", "kcms_channel_port"),
+        ("monitor", "tcp", "kcms_xml_port"),
+        ("aggregator", "tcp", "kcms_aggregator_port"),
+        ("web", "tcp", "kcms_web_port"),
+    )
+    found = {f"{kind} {setting[name]}": name for role, kind, name in wanted if role in roles}
+    for cluster in site["hosts"][host]["managers"]:
+        found[f"tcp {site['clusters'][cluster]['manager_port']}"] = "kcms_manager_port"
+    return found
+
+
+def targets_of(site: Mapping[str, Any], host: str, play: Sequence[str]) -> list[Target]:
+    """What ``host`` must reach: managers, and from the aggregator the nodes of this ``play``."""
+    here = site["hosts"][host]
+    found = []
+    for name, cluster in site["clusters"].items():
+        speaks = "gateway" in here["roles"] or here["cluster"] == name
+        if speaks and cluster["manager"] != host:
+            what = f"the manager of {name}"
+            address, port = cluster["manager_address"], cluster["manager_port"]
+            found.append(Target(address, port, what, cluster["manager"]))
+        for node in cluster["hosts"] if "aggregator" in here["roles"] else ():
+            if node in play and node != host:
+                address = site["hosts"][node]["address"]
+                found.append(Target(address, cluster["xml_port"], "the monitor", node))
+    return found
+
+
+def bundle_problems(facts: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
+    """Hosts that need a bundle which is not there and cannot be built here."""
+    found = []
+    for host, row in facts.items():
+        if row["missing"] and row["bundle_directory"]:
+            release, architecture = row["os"]["codename"], row["architecture"]
+            reason = packages_bundle.why_not(row["bundle_directory"], release, architecture)
+            if reason:
+                wrong, _, right = reason.partition("; ")
+                found.append(Problem(host, f"no bundle of OS packages is there: {wrong}", right))
+    return found

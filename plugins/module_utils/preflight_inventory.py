@@ -1,0 +1,273 @@
+"""What can be wrong with an inventory before any host is asked.  Pure.
+
+Every check is a generator over one :class:`Picture` and knows nothing of the others, so that one
+run names everything there is to correct.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.kcms.cluster.plugins.module_utils.preflight import (
+    Problem,
+    some,
+    suggestion,
+)
+from ansible_collections.kcms.cluster.plugins.module_utils.preflight_options import (
+    INTERNAL,
+    PREFIX,
+    Option,
+)
+
+HEAD, NODES = "kcms_head", "kcms_nodes"
+GROUPS = (HEAD, NODES, "kcms_aggregator", "kcms_web")
+NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
+NAME_RULE = "use letters, digits, '.', '-' and '_', 63 at the most, and not digits alone"
+PER_CLUSTER = ("kcms_channel", "kcms_channel_port", "kcms_xml_port", "kcms_manager",
+               "kcms_manager_port")  # fmt: skip
+PORTS = re.compile(r"kcms_\w*port")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An inventory: groups with their hosts, and the variables each host is given."""
+
+    groups: Mapping[str, Sequence[str]]
+    given: Mapping[str, Mapping[str, Any]]
+    options: Mapping[str, Option]
+
+    def hosts(self) -> list[str]:
+        """The hosts that are ours, in the order of groups and inventory."""
+        return list(dict.fromkeys(host for name in GROUPS for host in self.groups.get(name, ())))
+
+    def value(self, host: str, name: str) -> Any:
+        """The variable as set, or its default."""
+        given = self.given.get(host, {}).get(name)
+        if given is None and name in self.options:
+            return self.options[name].default
+        return given
+
+    def clusters(self) -> dict[str, list[str]]:
+        """Cluster to its nodes; nodes without a usable cluster are left out."""
+        found: dict[str, list[str]] = {}
+        for host in self.groups.get(NODES, ()):
+            cluster = self.value(host, "kcms_cluster")
+            if isinstance(cluster, str) and cluster:
+                found.setdefault(cluster, []).append(host)
+        return found
+
+
+def inventory_problems(picture: Picture) -> list[Problem]:
+    """Everything that is wrong, first the groups, then single variables, then what contradicts."""
+    return [problem for check in CHECKS for problem in check(picture)]
+
+
+def _groups(picture: Picture) -> Iterator[Problem]:
+    for group, example in ((HEAD, "the host of aggregator and page"), (NODES, "every node")):
+        if not picture.groups.get(group):
+            yield Problem("", f"group {group} is missing or empty", f"put {example} into it")
+    for group in picture.groups:
+        if group.startswith(PREFIX) and group not in GROUPS:
+            known = f"groups of ours are {', '.join(GROUPS)}"
+            yield Problem("", f"unknown group {group}", suggestion(group, GROUPS, known))
+
+
+def _names(picture: Picture) -> Iterator[Problem]:
+    for host in picture.hosts():
+        if not _good_name(host):
+            yield Problem("", f"host name {host!r} cannot be used", NAME_RULE)
+    for cluster in picture.clusters():
+        if not _good_name(cluster):
+            yield Problem("", f"cluster name {cluster!r} cannot be used", NAME_RULE)
+    for grid in {str(picture.value(host, "kcms_grid") or "x") for host in picture.hosts()}:
+        if not NAME.fullmatch(grid):
+            yield Problem("", f"grid name {grid!r} cannot be used", NAME_RULE)
+
+
+def _good_name(name: str) -> bool:
+    return NAME.fullmatch(name) is not None and not name.isdigit()
+
+
+def _variables(picture: Picture) -> Iterator[Problem]:
+    known = picture.options
+    for host in picture.hosts():
+        given = picture.given.get(host, {})
+        for name, value in given.items():
+            if name.startswith(PREFIX) and name not in known and name not in INTERNAL:
+                rule = "meta/argument_specs.yml of the roles lists what there is"
+                yield Problem(host, f"unknown variable {name}", suggestion(name, known, rule))
+            elif name in known and value is not None:
+                rule = known[name].wrong(value) or _wrong_port(name, value) or ""
+                if rule:
+                    yield Problem(host, f"{name} is {value!r}", rule)
+        for option in known.values():
+            if option.required and given.get(option.name) in (None, ""):
+                yield Problem(host, f"{option.name} is not set", "set it in the inventory")
+
+
+def _wrong_port(name: str, value: Any) -> str | None:
+    if PORTS.fullmatch(name) and not 0 < int(value) < 65536:
+        return "a port is a number from 1 to 65535"
+    return None
+
+
+def _placement(picture: Picture) -> Iterator[Problem]:
+    ours = picture.hosts()
+    for host in picture.groups.get(NODES, ()):
+        if not picture.value(host, "kcms_cluster"):
+            right = "set it in the group of the node's cluster"
+            yield Problem(host, f"it is in {NODES} and kcms_cluster is not set", right)
+    for cluster, hosts in picture.clusters().items():
+        manager = picture.value(hosts[0], "kcms_manager")
+        if manager and manager not in ours:
+            right = suggestion(str(manager), ours, f"name a host of {HEAD} or {NODES}")
+            wrong = f"kcms_manager of cluster {cluster} is {manager!r}, an unknown host"
+            yield Problem("", wrong, right)
+
+
+def _one_setting_a_cluster(picture: Picture) -> Iterator[Problem]:
+    for cluster, hosts in picture.clusters().items():
+        for name in PER_CLUSTER:
+            values: dict[str, str] = {}
+            for host in hosts:
+                values.setdefault(str(picture.value(host, name)), host)
+            if len(values) > 1:
+                shown = " and ".join(f"{value} on {host}" for value, host in values.items())
+                right = "set it once, in the group of the cluster, or name two clusters"
+                yield Problem("", f"cluster {cluster} has two values of {name}: {shown}", right)
+
+
+def _one_group_a_cluster(picture: Picture) -> Iterator[Problem]:
+    for cluster, hosts in picture.clusters().items():
+        pure = {
+            group: set(members)
+            for group, members in picture.groups.items()
+            if members and set(members) <= set(hosts)
+        }
+        if any(members == set(hosts) for members in pure.values()):
+            continue
+        widest = [
+            group
+            for group, members in pure.items()
+            if not any(members < other for other in pure.values())
+        ]
+        if len({frozenset(pure[group]) for group in widest}) > 1:
+            wrong = f"groups {' and '.join(sorted(widest))} both set kcms_cluster to {cluster!r}"
+            right = "give each cluster a name of its own, or put them into one group"
+            yield Problem("", wrong, right)
+
+
+def _channels(picture: Picture) -> Iterator[Problem]:
+    taken: dict[tuple[str, str], str] = {}
+    for cluster, hosts in picture.clusters().items():
+        channel = str(picture.value(hosts[0], "kcms_channel"))
+        port = str(picture.value(hosts[0], "kcms_channel_port"))
+        if not _multicast(channel):
+            right = "it must be a multicast address, such as 239.2.11.71"
+            yield Problem("", f"kcms_channel of cluster {cluster} is {channel!r}", right)
+        other = taken.setdefault((channel, port), cluster)
+        if other != cluster:
+            wrong = f"clusters {other} and {cluster} share the channel {channel} port {port}"
+            right = "give each its own kcms_channel or kcms_channel_port"
+            yield Problem("", wrong, right)
+
+
+def _multicast(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).is_multicast
+    except ValueError:
+        return False
+
+
+def _manager_ports(picture: Picture) -> Iterator[Problem]:
+    taken: dict[tuple[str, str], str] = {}
+    for cluster, hosts in picture.clusters().items():
+        heads = picture.groups.get(HEAD) or [""]
+        manager = str(picture.value(hosts[0], "kcms_manager") or heads[0])
+        port = picture.value(hosts[0], "kcms_manager_port")
+        other = taken.setdefault((manager, str(port)), cluster) if port is not None else cluster
+        if other != cluster:
+            wrong = f"the managers of {other} and {cluster} both want port {port}"
+            yield Problem(manager, wrong, "leave kcms_manager_port out, or give each its own")
+
+
+def _addresses(picture: Picture) -> Iterator[Problem]:
+    taken: dict[str, str] = {}
+    for host in picture.hosts():
+        given = picture.given.get(host, {})
+        address = str(given.get("kcms_address") or given.get("ansible_host") or host)
+        if given.get("kcms_address") and not _usable_address(address):
+            yield Problem(host, f"kcms_address is {address!r}", "set an address others can reach")
+        other = taken.setdefault(address, host)
+        if other != host:
+            yield Problem(host, f"its address {address} is that of {other}", "give each its own")
+
+
+def _usable_address(text: str) -> bool:
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError:
+        return NAME.fullmatch(text) is not None
+    return not (found.is_loopback or found.is_multicast or found.is_unspecified)
+
+
+def _shared_directory(picture: Picture) -> Iterator[Problem]:
+    for host in picture.hosts():
+        for path in shared_directories(picture.value(host, "kcms_shared_directory")):
+            if not path.startswith("/") or path.rstrip("/") == "" or ".." in path.split("/"):
+                right = "it must be an absolute path below /"
+                yield Problem(host, f"kcms_shared_directory is {path!r}", right)
+
+
+def shared_directories(value: Any) -> list[str]:
+    """The variable is one path or a list of them."""
+    return [str(each) for each in (value if isinstance(value, list | tuple) else [value]) if each]
+
+
+def _trusted(picture: Picture) -> Iterator[Problem]:
+    for host in picture.hosts():
+        value = picture.value(host, "kcms_trusted_hosts")
+        for entry in value if isinstance(value, list) else []:
+            try:
+                ipaddress.ip_network(str(entry), strict=False)
+            except ValueError:
+                right = "write an address or a network, such as 192.0.2.0/24"
+                yield Problem(host, f"kcms_trusted_hosts has {entry!r}", right)
+
+
+def _packages(picture: Picture) -> Iterator[Problem]:
+    for host in picture.hosts():
+        kind = str(picture.value(host, "kcms_packages_source") or "apt")
+        url = str(picture.value(host, "kcms_packages_url") or "")
+        if kind in ("mirror", "proxy") and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", url):
+            right = f"a {kind} needs an address such as http://HOST:PORT/"
+            yield Problem(host, f"kcms_packages_url is {url!r}", right)
+
+
+def _pages(picture: Picture) -> Iterator[Problem]:
+    for host in picture.groups.get("kcms_web", ()):
+        aggregators = picture.groups.get("kcms_aggregator") or picture.groups.get(HEAD) or [host]
+        if host not in aggregators:
+            wrong = "it is in kcms_web, and round-robin files are on the aggregator's host"
+            yield Problem(host, wrong, f"put it into kcms_aggregator, or use {some(aggregators)}")
+
+
+CHECKS: tuple[Callable[[Picture], Iterator[Problem]], ...] = (
+    _groups,
+    _names,
+    _variables,
+    _placement,
+    _one_setting_a_cluster,
+    _one_group_a_cluster,
+    _channels,
+    _manager_ports,
+    _addresses,
+    _shared_directory,
+    _trusted,
+    _packages,
+    _pages,
+)
