@@ -1,0 +1,56 @@
+"""What a submission becomes before a manager sees it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kcms.errors import InvalidRequest
+from kcms.gateway.submission import parse
+from kcms.gateway.users import User
+
+ALICE = User("alice", 2001, 2001, "/shared/home/alice")
+
+
+def spec_of(**fields: Any) -> dict[str, Any]:
+    return parse({"spec": {"executable": "/shared/x", **fields}}, ALICE).spec
+
+
+def test_home_and_output_are_the_users() -> None:
+    spec = spec_of()
+    assert spec["base_directory"] == "/shared/home/alice"
+    assert spec["output"] == spec["error"] == "/shared/home/alice/kcms-%j.out"
+    assert spec["input"] is None
+
+
+def test_output_follows_the_base_directory_and_error_the_output() -> None:
+    assert spec_of(base_directory="/data/")["output"] == "/data/kcms-%j.out"
+    assert spec_of(base_directory="/")["output"] == "/kcms-%j.out"
+    assert spec_of(output="/data/o")["error"] == "/data/o"
+    assert spec_of(output="/data/o", error="/data/e")["error"] == "/data/e"
+
+
+def test_a_user_without_home_must_name_a_directory() -> None:
+    homeless = User("svc", 999, 999, "")
+    with pytest.raises(InvalidRequest, match="svc has no home"):
+        parse({"spec": {"executable": "/shared/x"}}, homeless)
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ({}, "must be an object"),
+        ({"spec": {}}, "executable is missing"),
+        ({"spec": {"executable": "x"}}, "executable must be an absolute path"),
+        ({"spec": {"executable": "/x\ud800"}}, "executable must be UTF-8"),
+        ({"spec": {"executable": "/x", "colour": 1}}, "unknown field 'colour'"),
+        ({"spec": {"executable": "/x"}, "kye": 1}, "unknown member 'kye'"),
+        ({"spec": {"executable": "/x"}, "key": ""}, "key must be"),
+        ({"spec": {"executable": "/x"}, "key": 7}, "key must be"),
+        ({"spec": {"executable": "/x"}, "key": "k" * 129}, "key must be"),
+    ],
+)
+def test_what_is_no_submission_is_one_line(document: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidRequest, match=said):
+        parse(document, ALICE)

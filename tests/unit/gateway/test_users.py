@@ -1,0 +1,85 @@
+"""In whose name a local process may speak."""
+
+from __future__ import annotations
+
+import os
+import pwd
+
+import pytest
+
+from kcms.errors import Forbidden, InvalidRequest
+from kcms.gateway.users import User, UserDatabase, caller, lister, submitter
+
+ROOT = User("root", 0, 0, "/root")
+ALICE = User("alice", 2001, 2001, "/shared/home/alice")
+BOB = User("bob", 2002, 2002, "/shared/home/bob")
+
+
+class Users(UserDatabase):
+    def __init__(self) -> None:
+        super().__init__(overflow_uid=65534)
+
+    def by_uid(self, uid: int) -> User | None:
+        return {each.uid: each for each in (ROOT, ALICE, BOB)}.get(uid)
+
+    def by_name(self, name: str) -> User | None:
+        return {each.name: each for each in (ROOT, ALICE, BOB)}.get(name)
+
+
+USERS = Users()
+
+
+@pytest.mark.parametrize(
+    ("uid", "wanted", "expected"),
+    [(2001, None, ALICE), (2001, "alice", ALICE), (0, "bob", BOB), (0, None, ROOT)],
+)
+def test_who_speaks(uid: int, wanted: str | None, expected: User) -> None:
+    assert caller(uid, wanted, USERS).user == expected
+
+
+def test_only_root_names_another() -> None:
+    with pytest.raises(Forbidden, match="only root.*alice is not root"):
+        caller(2001, "bob", USERS)
+    with pytest.raises(Forbidden, match="only root"):
+        caller(2001, "root", USERS)
+    with pytest.raises(Forbidden, match="only root"):
+        caller(2001, "", USERS)
+
+
+def test_a_uid_without_name_is_refused() -> None:
+    with pytest.raises(Forbidden, match="uid 4711 has no name"):
+        caller(4711, None, USERS)
+
+
+def test_root_naming_nobody_there_is_told_so() -> None:
+    with pytest.raises(InvalidRequest, match="no user 'carol' on this host"):
+        caller(0, "carol", USERS)
+
+
+def test_root_must_say_whose_job_it_is() -> None:
+    with pytest.raises(Forbidden, match="root must say whose job this is: --user NAME"):
+        submitter(caller(0, None, USERS))
+    assert submitter(caller(0, "alice", USERS)) == ALICE
+    assert submitter(caller(0, "root", USERS)) == ROOT
+    assert submitter(caller(2001, None, USERS)) == ALICE
+
+
+def test_lists_of_others_are_roots_alone() -> None:
+    root, alice = caller(0, None, USERS), caller(2001, None, USERS)
+    assert lister(root, None, USERS) == ROOT
+    assert lister(root, "alice", USERS) == ALICE
+    assert lister(root, "unknown here", USERS) == ROOT
+    assert lister(alice, "alice", USERS) == ALICE
+    with pytest.raises(Forbidden, match="only root may list"):
+        lister(alice, "bob", USERS)
+    with pytest.raises(Forbidden, match="only root may list"):
+        lister(caller(0, "alice", USERS), "bob", USERS)
+
+
+def test_the_real_database_knows_this_process_and_not_the_overflow_uid() -> None:
+    entry = pwd.getpwuid(os.getuid())
+    mine = User(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
+    assert UserDatabase().by_uid(os.getuid()) == mine
+    assert UserDatabase(overflow_uid=os.getuid()).by_uid(os.getuid()) is None
+    assert UserDatabase().by_name(entry.pw_name) == mine
+    assert UserDatabase().by_name("no\0body") is None
