@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from lab import access, commands, network, proxy, recipe, roots, spec, state
 from lab.errors import LabError
@@ -27,6 +27,7 @@ def main(argv: list[str] | None = None) -> int:
         options.lab = spec.check_name("lab (LAB=)", os.environ.get("LAB") or spec.DEFAULT_LAB)
         if os.geteuid() != 0:
             raise LabError("lab hosts need root: run it as root, for example with sudo")
+        signal.signal(signal.SIGTERM, _interrupt)
         status: int = options.action(options)
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
@@ -35,6 +36,10 @@ def main(argv: list[str] | None = None) -> int:
         print("lab: interrupted; `up` goes on from here, `down` removes it", file=sys.stderr)
         return 130
     return status
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -128,6 +133,7 @@ def _destroy_all(options: argparse.Namespace) -> int:
 
 def _status(options: argparse.Namespace) -> int:
     paths, lab = commands.existing(options.lab)
+    current = commands.current_roots()
     running = find_inits(host.machine_id for host in lab.hosts)
     links = network.links()
     print(f"lab {lab.name}: {lab.subnet} on {lab.bridge}, inventory {paths.inventory}")
@@ -135,8 +141,11 @@ def _status(options: argparse.Namespace) -> int:
         power = "running" if host.machine_id in running else "off"
         if power == "running" and not links.get(host.link, False):
             power = "running, cut off"
-        root = Path(host.root).name
-        print(f"{host.name:<12} {host.cluster or '-':<10} {host.address:<15} {root:<32} {power}")
+        root = commands.root_name(host)
+        old = "" if host.root in current else ", root of an older recipe (down and up renew it)"
+        print(
+            f"{host.name:<12} {host.cluster or '-':<10} {host.address:<15} {root:<18} {power}{old}"
+        )
     if proxy.runs(lab):
         print(f"proxy {proxy.url(lab)}")
     return 0

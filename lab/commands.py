@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from lab import hosts, inventory, network, proxy, recipe, roots, spec, state
 from lab.errors import LabError
@@ -64,6 +65,21 @@ def _has(lab: Lab | None, wanted: spec.HostSpec) -> bool:
 def _root(release: str, kind: str) -> str:
     path, _ = roots.ensure(recipe.recipe(release, kind, state.CHECKOUT))
     return str(path)
+
+
+def current_roots() -> set[str]:
+    """Where the roots of today's recipes are, or would be."""
+    recipes = (
+        recipe.recipe(release, kind, state.CHECKOUT)
+        for release in recipe.RELEASES
+        for kind in recipe.KINDS
+    )
+    return {str(roots.CACHE / one.directory) for one in recipes}
+
+
+def root_name(host: Host) -> str:
+    """The release and kind of a host's root, as ``trixie-prepared``."""
+    return Path(host.root).name.rpartition("-")[0]
 
 
 def existing(name: str) -> tuple[Paths, Lab]:
@@ -163,22 +179,33 @@ def each(which: Iterable[Host], action: Callable[[Host, threading.Event], None])
 def down(name: str) -> bool:
     """Remove a lab, from whatever state it is in; True when there was something to remove."""
     paths = Paths(name)
-    try:
-        lab = state.load(paths)
-    except LabError:
-        lab = None
+    lab = _try_load(name)
     found = paths.top.exists()
     _end_ssh(paths)
     launcher(name).kill_all()
-    if lab:
-        for host in lab.hosts:
-            network.await_no_link(host)
+    for host in lab.hosts if lab else ():
+        network.await_no_link(host)
+    if lab or (lab := _unremembered(name)):
         network.remove(lab.bridge)
     hosts.unmount(state.HostPaths(paths.top))
     state.remove_tree(paths.top)
     if state.STATE.is_dir() and not any(state.STATE.iterdir()):
         state.STATE.rmdir()
     return found
+
+
+def _unremembered(name: str) -> Lab | None:
+    """The lab as it would have been made, unless another one has its short name."""
+    lab = Lab(name, spec.pick_tag(name, set()), "")
+    others = [other for one in state.names() if one != name and (other := _try_load(one))]
+    return None if lab.tag in {other.tag for other in others} else lab
+
+
+def _try_load(name: str) -> Lab | None:
+    try:
+        return state.load(Paths(name))
+    except LabError:
+        return None
 
 
 def _end_ssh(paths: Paths, addresses: Iterable[str] = ("*",)) -> None:
@@ -216,8 +243,6 @@ def set_link(name: str, host_name: str, up: bool) -> bool:
     """Cut a host off from the network, or heal it."""
     _, lab = existing(name)
     return network.set_link(lab.find(host_name), up)
-
-
 
 
 def reboot(name: str, host_name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from lab import state
@@ -21,7 +22,7 @@ def ensure(recipe: Recipe) -> tuple[Path, bool]:
     if path.is_dir():
         return path, False
     require_programs()
-    with state.lock(f"root {recipe.name}".replace(" ", "-")):
+    with state.lock(f"root-{recipe.name}"):
         if path.is_dir():
             return path, False
         _build(recipe, path)
@@ -35,8 +36,10 @@ def _build(recipe: Recipe, path: Path) -> None:
     if free < _NEEDED_BYTES:
         raise LabError(f"{CACHE} has {free >> 20} MiB free: a root needs {_NEEDED_BYTES >> 20} MiB")
     print(f"building the root {recipe.name}, about a minute", flush=True)
-    temporary = CACHE / f".building-{recipe.name}"
-    state.remove_tree(temporary)
+    for stale in CACHE.glob(f".building-{recipe.name}-*"):
+        with suppress(LabError):  # a builder that was killed may have left a program behind
+            state.remove_tree(stale)
+    temporary = CACHE / f".building-{recipe.name}-{os.getpid()}"
     mirror = os.environ.get("LAB_MIRROR")
     try:
         run(
@@ -52,7 +55,8 @@ def _build(recipe: Recipe, path: Path) -> None:
         run("sh", "-c", CUSTOMISE, "sh", str(temporary))
         temporary.rename(path)
     finally:
-        state.remove_tree(temporary)
+        with suppress(LabError):  # the first error is the one to tell
+            state.remove_tree(temporary)
 
 
 def _drop_old(recipe: Recipe) -> None:

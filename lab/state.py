@@ -14,7 +14,7 @@ from lab.errors import LabError
 from lab.model import Host, Lab
 
 STATE = Path("/var/lib/kcms-lab")
-LOCKS = Path("/run/lock/kcms-lab")
+LOCKS = Path("/run/lock")
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
@@ -106,15 +106,16 @@ def names() -> list[str]:
 @contextmanager
 def lock(name: str) -> Iterator[None]:
     """Hold a lock of this machine by name, waiting for whoever has it."""
-    LOCKS.mkdir(parents=True, exist_ok=True)
-    path = LOCKS / name
+    path = LOCKS / f"kcms-lab-{name}"
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             _wait_for(descriptor, name)
             if _is_still(path, descriptor):
-                yield
-                path.unlink(missing_ok=True)
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
                 return
         finally:
             os.close(descriptor)
