@@ -25,7 +25,7 @@ options:
     description: Only jobs in one of these states.
     type: list
     elements: str
-    choices: [PENDING, RUNNING, SUSPENDED, COMPLETED, FAILED, CANCELLED, TIMEOUT, NODE_FAIL]
+    choices: [PENDING, RUNNING, SUSPENDED, CANCELLED, COMPLETED, FAILED, NODE_FAIL, TIMEOUT]
   limit:
     description: Only the newest so many.
     type: int

@@ -125,8 +125,8 @@ def test_as_a_program_it_answers_in_json(shared: Path) -> None:
 
 def test_no_capability_is_left(shared: Path) -> None:
     code = (
-        "import runpy; check = runpy.run_path(%r);"
-        "check['drop_capabilities'](); print(check['capabilities']())" % check.__file__
+        f"import runpy; check = runpy.run_path({check.__file__!r});"
+        "check['drop_capabilities'](); print(check['capabilities']())"
     )
     done = subprocess.run(
         ["/usr/bin/python3", "-I", "-S", "-E", "-c", code],

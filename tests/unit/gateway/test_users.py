@@ -38,7 +38,7 @@ def test_who_speaks(uid: int, wanted: str | None, expected: User) -> None:
 
 
 def test_only_root_names_another() -> None:
-    with pytest.raises(Forbidden, match="only root.*alice is not root"):
+    with pytest.raises(Forbidden, match=r"only root.*alice is not root"):
         caller(2001, "bob", USERS)
     with pytest.raises(Forbidden, match="only root"):
         caller(2001, "root", USERS)

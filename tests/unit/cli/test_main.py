@@ -1,0 +1,150 @@
+"""The command line as a person meets it: words in, lines and exit status out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kcms import __version__
+from kcms.cli import main
+
+APP = Path(__file__).resolve().parents[3] / "app"
+GATEWAY = """
+host = "alpha1"
+shared_directories = ["/shared"]
+tls_ca = "/nonexistent/ca.pem"
+tls_certificate = "/nonexistent/gateway.pem"
+tls_key = "/nonexistent/gateway.key"
+[[clusters]]
+name = "alpha"
+address = "127.0.0.1"
+"""
+
+
+def run(*words: str) -> int:
+    try:
+        return main(list(words))
+    except SystemExit as end:
+        return int(end.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ((), 2, "a command is missing; there are submit, jobs"),
+        (("migrat",), 2, "there is no command 'migrat'"),
+        (("submit",), 2, "required: EXECUTABLE"),
+        (("submit", "--priorty", "3", "/x"), 2, "--priorty"),
+        (("submit", "--prio", "3", "/x"), 2, "--prio"),
+        (("submit", "--priority", "x", "/x"), 2, "--priority: must be a whole number, not 'x'"),
+        (("submit", "--priority", "9999", "/x"), 1, "priority must be a whole number from -1000"),
+        (("submit", "--environment", "A", "/x"), 2, "must be NAME=VALUE, not 'A'"),
+        (("submit", "--class", "double", "/x"), 1, "class must be one of single"),
+        (("submit", "/x" * 3000), 1, "executable must be at most 4096 characters"),
+        (("job", "twelve"), 2, "must be a whole number, not 'twelve'"),
+        (("kill",), 2, "required: ID"),
+        (("jobs", "--state", "running,ill"), 2, "no state 'ILL'; there are PENDING"),
+        (("jobs", "--socket", "/nonexistent/s"), 1, "no gateway on this host"),
+        (("kill", "--socket", "/nonexistent/s", "1"), 1, "no gateway on this host"),
+        (("config",), 2, "required: check|document"),
+        (("config", "check", "gateway", "/nonexistent/f"), 1, "cannot read /nonexistent/f"),
+        (("daemon", "gatway", "--config", "/x"), 2, "'gatway'"),
+        (("daemon", "gateway"), 2, "--config"),
+        (("daemon", "gateway", "--config", "/nonexistent/f"), 78, "cannot read /nonexistent/f"),
+    ],
+)
+def test_bad_input_is_one_line(
+    words: tuple[str, ...], status: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*words) == status
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("kcms: ")
+    assert said in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_a_configuration_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text(GATEWAY)
+    assert run("config", "check", "gateway", str(path)) == 0
+    assert capsys.readouterr().out == f"{path} is a configuration of kcms-gateway\n"
+    path.write_text("sokcet = 1\n" + GATEWAY)
+    assert run("config", "check", "gateway", str(path)) == 1
+    assert "did you mean 'socket'?" in capsys.readouterr().err
+
+
+def test_a_daemon_says_what_keeps_it_from_starting(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text(GATEWAY)
+    done = command("daemon", "gateway", "--config", str(path))
+    assert done.returncode == 78
+    assert done.stderr.startswith("kcms: cannot use the certificate files /nonexistent/ca.pem")
+    assert done.stderr.count("\n") == 1
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "kcms", *words],
+        env={"PYTHONPATH": str(APP), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("version") == run("--version") == run("--help") == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"kcms {__version__}\nkcms {__version__}\nusage: kcms COMMAND")
+    assert "\n  submit    submit a job\n" in said
+
+
+def test_a_reader_that_went_away_is_no_error() -> None:
+    reader = subprocess.Popen(["/bin/true"], stdin=subprocess.PIPE)
+    reader.wait()
+    assert reader.stdin is not None
+    done = subprocess.run(
+        [sys.executable, "-m", "kcms", "config", "document"],
+        env={"PYTHONPATH": str(APP), "PATH": "/usr/bin:/bin"},
+        stdout=reader.stdin,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    reader.stdin.close()
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_submission_imports_nothing_heavy() -> None:
+    """What makes ``kcms submit`` quick: each of these costs 5 to 150 ms."""
+    code = (
+        "import sys; from kcms.cli import main;"
+        "main(['submit', '--socket', '/nonexistent/s', '/shared/x']);"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run(
+        ["/usr/bin/python3", "-I", "-c", f"import sys; sys.path.insert(0, {str(APP)!r}); {code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    heavy = {
+        "aiohttp",
+        "asyncio",
+        "dataclasses",
+        "email",
+        "http",
+        "inspect",
+        "logging",
+        "pathlib",
+        "ssl",
+        "subprocess",
+        "tomllib",
+        "urllib",
+    }
+    assert "no gateway" in done.stderr
+    assert heavy & set(done.stdout.split()) == set()

@@ -1,0 +1,88 @@
+"""What ansible-doc shows is what the modules accept, and the job fields are those of the table."""
+
+from __future__ import annotations
+
+import filecmp
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.kcms.cluster.plugins.doc_fragments.jobs import ModuleDocFragment
+from ansible_collections.kcms.cluster.plugins.modules import job_info, job_kill, job_submit
+
+from kcms.client import DEFAULT_SOCKET
+from kcms.jobs.spec import FIELDS, PRIORITY_LIMIT
+
+ROOT = Path(__file__).resolve().parents[3]
+MODULES = [job_info, job_kill, job_submit]
+TYPES = {"text": "str", "path": "str", "integer": "int", "list": "list", "table": "dict"}
+
+
+def documented(module: ModuleType) -> dict[str, dict[str, Any]]:
+    own = yaml.safe_load(module.DOCUMENTATION)["options"]
+    return {**yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"], **own}
+
+
+def facts(option: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": option.get("type", "str"),
+        "default": option.get("default"),
+        "required": option.get("required", False),
+        "elements": option.get("elements"),
+        "choices": option.get("choices"),
+    }
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda each: each.__name__.rpartition(".")[2])
+def test_documentation_is_what_is_accepted(module: ModuleType) -> None:
+    accepted = {name: facts(option) for name, option in module.arguments().items()}
+    assert {name: facts(option) for name, option in documented(module).items()} == accepted
+
+
+def test_fields_of_a_job_are_those_of_the_table() -> None:
+    options = documented(job_submit)
+    control = {"user", "cluster", "socket", "key", "wait", "wait_timeout"}
+    assert set(options) - control == {row.name for row in FIELDS}
+    for row in FIELDS:
+        default = list(row.default) if row.kind == "list" else row.default
+        assert facts(options[row.name]) == {
+            "type": TYPES[row.kind],
+            "default": default,
+            "required": row.required,
+            "elements": "str" if row.kind == "list" else None,
+            "choices": list(row.choices) or None,
+        }
+    assert f"-{PRIORITY_LIMIT} to {PRIORITY_LIMIT}" in options["priority"]["description"]
+    assert options["socket"]["default"] == DEFAULT_SOCKET
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda each: each.__name__.rpartition(".")[2])
+def test_examples_use_options_there_are(module: ModuleType) -> None:
+    name = module.__name__.rpartition(".")[2]
+    tasks = yaml.safe_load(module.EXAMPLES)
+    assert tasks
+    for task in tasks:
+        assert set(task[f"kcms.cluster.{name}"]) <= set(documented(module))
+    adhoc = re.findall(rf"-m {name} -a '([^']*)'", module.EXAMPLES)
+    assert adhoc
+    assert {word.split("=")[0] for word in adhoc[0].split()} <= set(documented(module))
+
+
+def test_returned_values_are_documented() -> None:
+    for module in MODULES:
+        for name, value in yaml.safe_load(module.RETURN).items():
+            assert {"description", "returned", "type"} <= set(value), name
+
+
+@pytest.mark.parametrize(
+    ("link", "source"),
+    [("kcms_client.py", "app/kcms/client.py"), ("kcms_spec.py", "app/kcms/jobs/spec.py")],
+)
+def test_modules_carry_the_same_files_and_those_import_nothing_of_ours(
+    link: str, source: str
+) -> None:
+    assert filecmp.cmp(ROOT / "plugins/module_utils" / link, ROOT / source, shallow=False)
+    assert not re.search(r"^\s*(from|import) kcms", (ROOT / source).read_text(), re.MULTILINE)

@@ -1,0 +1,209 @@
+"""What the modules decide: changed or not, predicted or done."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.kcms.cluster.plugins.module_utils.kcms_client import Client, ClientError
+from ansible_collections.kcms.cluster.plugins.modules import job_info, job_kill, job_submit
+
+SPEC = {"executable": "/s/x", "arguments": [], "class": "single", "priority": 0, "environment": {}}
+
+
+def job(number: int = 12, state: str = "RUNNING", **more: Any) -> dict[str, Any]:
+    filled = {**SPEC, "name": "x", "output": "/h/kcms-%j.out"}
+    base = {"id": number, "state": state, "spec": filled, "key": None, "killed_by": None}
+    return {**base, "tasks": [], **more}
+
+
+class Fake(Client):
+    """A cluster with the given jobs; what is asked of it is written down."""
+
+    known: list[dict[str, Any]]
+    calls: list[tuple[Any, ...]]
+
+    def call(
+        self, method: str, path: str, body: dict[str, Any] | None = None, **query: object
+    ) -> tuple[int, dict[str, Any]]:
+        given = {key: value for key, value in query.items() if value is not None}
+        Fake.calls.append((method, path, self.as_user, self.cluster, given))
+        if path == "/v1/jobs" and method == "GET":
+            return 200, {"jobs": Fake.known}
+        if path == "/v1/jobs":
+            assert body is not None
+            return self._submit(body, "check" in query)
+        found = [each for each in Fake.known if str(each["id"]) == path.split("/")[3]]
+        if not found:
+            raise ClientError("not_found", f"there is no job {path.split('/')[3]}", 404)
+        if path.endswith("/kill"):
+            return 202, {**found[0], "killed_by": "alice"}
+        return 200, found[0]
+
+    def _submit(self, body: dict[str, Any], checking: bool) -> tuple[int, dict[str, Any]]:
+        if checking:
+            return 200, {"checked": True, "spec": {**job()["spec"], **body["spec"]}}
+        for each in Fake.known:
+            if body["key"] is not None and each["key"] == body["key"]:
+                return 200, each
+        return 201, job(13, "PENDING", key=body["key"])
+
+
+@pytest.fixture(autouse=True)
+def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
+    Fake.known, Fake.calls = [], []
+    utils = "ansible_collections.kcms.cluster.plugins.module_utils.kcms_module.Client"
+    monkeypatch.setattr(utils, Fake)
+    return Fake
+
+
+def run(
+    module: Any, capsys: pytest.CaptureFixture[str], check: bool = False, **args: Any
+) -> dict[str, Any]:
+    """Run a module as Ansible does; what it prints."""
+    with (
+        patch_module_args({**args, "_ansible_check_mode": check, "_ansible_diff": True}),
+        pytest.raises(SystemExit),
+    ):
+        module.main()
+    return dict(json.loads(capsys.readouterr().out))
+
+
+def methods() -> list[str]:
+    return [f"{method} {path}" for method, path, *_ in Fake.calls]
+
+
+def test_a_submission_changes(capsys: pytest.CaptureFixture[str]) -> None:
+    got = run(job_submit, capsys, executable="/s/x", user="alice", cluster="beta")
+    assert (got["changed"], got["job"]["id"]) == (True, 13)
+    assert got["diff"] == {"before": {}, "after": got["job"]["spec"]}
+    assert Fake.calls == [("POST", "/v1/jobs", "alice", "beta", {})]
+
+
+def test_the_same_key_again_does_not(capsys: pytest.CaptureFixture[str]) -> None:
+    Fake.known = [job(key="k")]
+    got = run(job_submit, capsys, executable="/s/x", key="k")
+    assert (got["changed"], got["job"]["id"]) == (False, 12)
+    assert got["diff"]["before"] == got["diff"]["after"]
+
+
+def test_check_mode_predicts_and_submits_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    Fake.known = [job(key="k")]
+    new = run(job_submit, capsys, True, executable="/s/x", wait=True)
+    assert new["changed"] is True
+    assert "job" not in new
+    assert new["spec"]["output"] == "/h/kcms-%j.out"
+    other = run(job_submit, capsys, True, executable="/s/x", key="other")
+    assert other["changed"] is True
+    there = run(job_submit, capsys, True, executable="/s/x", key="k")
+    assert (there["changed"], there["job"]["id"]) == (False, 12)
+    posts = [call for call in Fake.calls if call[0] == "POST"]
+    assert all(call[4] == {"check": "1"} for call in posts)
+
+
+def test_a_bad_specification_is_not_even_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    got = run(job_submit, capsys, executable="x")
+    assert got["failed"] is True
+    assert got["msg"] == "executable must be an absolute path, not 'x'"
+    assert Fake.calls == []
+
+
+def test_numbers_in_an_environment_become_texts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = {}
+
+    def submit(self: Fake, spec: dict[str, Any], key: str | None) -> tuple[dict[str, Any], bool]:
+        sent.update(spec)
+        return job(), True
+
+    monkeypatch.setattr(Fake, "submit", submit)
+    run(job_submit, capsys, executable="/s/x", arguments=[1, "b"], environment={"N": 4, "M": "x"})
+    assert sent["environment"] == {"N": "4", "M": "x"}
+    assert sent["arguments"] == ["1", "b"]
+
+
+def test_waiting_returns_the_end_and_fails_with_a_bad_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    record = {"code": 3, "signal": None}
+    task = {"index": 0, "node": "alpha2", "exit": record, "message": ""}
+    Fake.known = [job(13, "COMPLETED")]
+    assert run(job_submit, capsys, executable="/s/x", wait=True)["job"]["state"] == "COMPLETED"
+    Fake.known = [job(13, "FAILED", tasks=[task])]
+    got = run(job_submit, capsys, executable="/s/x", wait=True)
+    assert got["failed"] is True
+    assert got["msg"] == "job 13 ended as FAILED (exit 3)"
+    assert (got["changed"], got["job"]["id"]) == (True, 13)
+
+
+def test_waiting_has_a_limit(capsys: pytest.CaptureFixture[str]) -> None:
+    Fake.known = [job(13, "RUNNING")]
+    got = run(job_submit, capsys, executable="/s/x", wait=True, wait_timeout=0)
+    assert got["msg"] == "job 13 is RUNNING after 0 s"
+    assert (got["failed"], got["changed"], got["code"]) == (True, True, "timeout")
+
+
+def test_killing(capsys: pytest.CaptureFixture[str]) -> None:
+    Fake.known = [job()]
+    got = run(job_kill, capsys, id=12)
+    assert (got["changed"], got["job"]["killed_by"]) == (True, "alice")
+    assert got["diff"] == {"before": "RUNNING\n", "after": "CANCELLED\n"}
+    assert methods() == ["GET /v1/jobs/12", "POST /v1/jobs/12/kill"]
+
+
+@pytest.mark.parametrize("known", [job(state="FAILED"), job(killed_by="bob")])
+def test_killing_what_is_over_or_being_killed_changes_nothing(
+    capsys: pytest.CaptureFixture[str], known: dict[str, Any]
+) -> None:
+    Fake.known = [known]
+    got = run(job_kill, capsys, id=12)
+    assert got["changed"] is False
+    assert got["diff"]["before"] == got["diff"]["after"]
+    assert methods() == ["GET /v1/jobs/12"]
+
+
+def test_killing_what_ends_meanwhile_changes_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Fake.known = [job()]
+
+    def kill(self: Fake, number: int) -> dict[str, Any]:
+        Fake.known = [job(state="COMPLETED")]
+        raise ClientError("conflict", "job 12 is COMPLETED", 409)
+
+    monkeypatch.setattr(Fake, "kill", kill)
+    got = run(job_kill, capsys, id=12)
+    assert (got["changed"], got["job"]["state"]) == (False, "COMPLETED")
+
+
+def test_check_mode_of_a_kill_predicts(capsys: pytest.CaptureFixture[str]) -> None:
+    Fake.known = [job(12), job(13, "COMPLETED")]
+    assert run(job_kill, capsys, True, id=12)["changed"] is True
+    assert run(job_kill, capsys, True, id=13)["changed"] is False
+    assert methods() == ["GET /v1/jobs/12", "GET /v1/jobs/13"]
+
+
+def test_a_job_that_is_not_there_fails_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    for module in (job_kill, job_info):
+        got = run(module, capsys, id=99)
+        assert got["failed"] is True
+        assert (got["msg"], got["code"], got["status"]) == ("there is no job 99", "not_found", 404)
+
+
+def test_looking(capsys: pytest.CaptureFixture[str]) -> None:
+    Fake.known = [job(12), job(13)]
+    one = run(job_info, capsys, id=13, user="bob")
+    assert (one["changed"], one["job"]["id"], len(one["jobs"])) == (False, 13, 1)
+    listed = run(job_info, capsys, states=["RUNNING", "FAILED"], limit=5, user="bob")
+    assert [each["id"] for each in listed["jobs"]] == [12, 13]
+    assert Fake.calls == [
+        ("GET", "/v1/jobs/13", "bob", None, {}),
+        ("GET", "/v1/jobs", None, None, {"state": "RUNNING,FAILED", "user": "bob", "limit": 5}),
+    ]
+
+
+def test_a_single_job_takes_no_filters(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "mutually exclusive" in run(job_info, capsys, id=1, states=["RUNNING"])["msg"]
