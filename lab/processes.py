@@ -7,7 +7,6 @@ namespace directly below this one.  A dead process that nobody has reaped has no
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,8 +19,8 @@ def find_inits(machine_ids: Iterable[str]) -> dict[str, int]:
     marks = {f"container_uuid={uuid.UUID(word)}".encode(): word for word in machine_ids}
     depth = len(namespace_numbers("self"))
     found: dict[str, int] = {}
-    for entry in os.listdir(_PROC):
-        if entry.isdigit() and (machine_id := _mark_of(entry, marks)):
+    for entry in (path.name for path in _PROC.iterdir() if path.name.isdigit()):
+        if machine_id := _mark_of(entry, marks):
             numbers = namespace_numbers(entry)
             if len(numbers) == depth + 1 and numbers[-1] == 1:
                 found[machine_id] = int(entry)
