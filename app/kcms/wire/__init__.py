@@ -1,0 +1,1 @@
+"""Wire formats of monitoring: Ganglia's packets and XML, and how the latter is fetched."""
