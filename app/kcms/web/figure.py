@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass
+from typing import Any
 
 from flask import url_for
 
@@ -40,7 +41,7 @@ class Figure:
 
     def url(self, size: str, theme: str, kind: str) -> str:
         """Where the picture is."""
-        values = {"name": self.report.key, "kind": kind, "range": self.span.name}
+        values: dict[str, Any] = {"name": self.report.key, "kind": kind, "range": self.span.name}
         values |= {"theme": theme, "size": size, "at": str(self.at)}
         if self.scope.cluster is not None:
             values["cluster"] = self.scope.cluster

@@ -24,6 +24,7 @@ KINDS = {"svg": "image/svg+xml", "png": "image/png"}
 DRAW_TIMEOUT = 10.0
 QUEUE_TIMEOUT = 20.0
 CACHED_PICTURES = 512
+PASSED_ON = ("PATH", "TZ", "HOME", "XDG_CACHE_HOME")  # the last is where fontconfig keeps its list
 
 
 @dataclass(frozen=True)
@@ -141,9 +142,7 @@ def run_rrdtool(arguments: list[str]) -> bytes:
 
     :raises Unavailable: it is missing, failed or took too long
     """
-    environment = {
-        name: value for name, value in os.environ.items() if name in ("PATH", "TZ", "HOME")
-    }
+    environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     try:
         done = subprocess.run(
             ["rrdtool", "graph", *arguments],

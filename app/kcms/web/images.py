@@ -66,7 +66,7 @@ def _response(image: Image) -> Response:
     response = Response(image.data, mimetype=KINDS[image.kind])
     if image.packed:
         response.headers["Vary"] = "Accept-Encoding"
-        if "gzip" in request.accept_encodings:
+        if request.accept_encodings.quality("gzip") > 0:
             response.headers["Content-Encoding"] = "gzip"
         else:
             response.set_data(gzip.decompress(image.data))
