@@ -29,9 +29,7 @@ class State(str, Enum):
         return not MOVES[self]
 
 
-_ENDS = frozenset(
-    {State.COMPLETED, State.FAILED, State.CANCELLED, State.TIMEOUT, State.NODE_FAIL}
-)
+_ENDS = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED, State.TIMEOUT, State.NODE_FAIL})
 
 MOVES: dict[State, frozenset[State]] = {
     State.PENDING: frozenset({State.RUNNING, State.CANCELLED, State.FAILED}),

@@ -1,0 +1,62 @@
+"""Which waiting job goes to which node: feasible nodes first, then the best of them.
+
+Pure: a snapshot in, placements and a reason for every job left waiting out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from kcms.jobs.model import Job
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A node as placement sees it.  ``load`` is load_one, ``cpus`` its number of CPUs."""
+
+    name: str
+    up: bool
+    slots: int
+    used: int
+    load: float
+    cpus: int
+
+
+@dataclass(frozen=True)
+class Placement:
+    job: int
+    node: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where jobs go, and for each job that stays its reason, in words for its user."""
+
+    placements: tuple[Placement, ...]
+    reasons: dict[int, str]
+
+
+def pressure(node: Candidate, used: int) -> float:
+    """How busy a node is: the larger of its measured and its assigned load for each CPU.
+
+    The load average lags behind by a minute, so what was assigned counts as well.
+    """
+    return max(node.load, float(used)) / max(node.cpus, 1)
+
+
+def place(waiting: Sequence[Job], nodes: Iterable[Candidate]) -> Plan:
+    """Give each job in turn the least busy node with a free slot."""
+    alive = [node for node in nodes if node.up and node.slots > 0]
+    used = {node.name: node.used for node in alive}
+    placements: list[Placement] = []
+    reasons: dict[int, str] = {}
+    for job in waiting:
+        free = [node for node in alive if used[node.name] < node.slots]
+        if not free:
+            reasons[job.id] = "every slot is taken" if alive else "no node is up"
+            continue
+        best = min(free, key=lambda node: (pressure(node, used[node.name]), node.name))
+        used[best.name] += 1
+        placements.append(Placement(job.id, best.name))
+    return Plan(tuple(placements), reasons)

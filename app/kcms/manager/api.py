@@ -1,0 +1,185 @@
+"""The manager's API, version 1: who calls, what they ask, in which words.  See openapi.py.
+
+The caller is the peer's certificate, looked up in the list of hosts at every request, so that a
+host that was removed gets nowhere from then on, on open connections too.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+
+from aiohttp import web
+
+import kcms
+from kcms.errors import Forbidden, InvalidRequest
+from kcms.http import application, json_body
+from kcms.jobs.model import NodeReport
+from kcms.jobs.spec import SpecError, check_spec
+from kcms.jobs.states import State
+from kcms.manager import openapi
+from kcms.manager.core import Caller
+from kcms.manager.engine import Engine
+from kcms.manager.hosts import Hosts
+from kcms.manager.store import Query
+from kcms.tls import Identity, identities
+
+USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}\$?")
+KEY_LIMIT = 200
+LISTING_LIMIT = 10_000
+WAIT_LIMIT = 60.0
+
+
+class Api:
+    """The handlers; :meth:`application` wires them."""
+
+    def __init__(self, cluster: str, engine: Engine, hosts: Hosts) -> None:
+        self._cluster = cluster
+        self._engine = engine
+        self._hosts = hosts
+
+    def application(self) -> web.Application:
+        app = application()
+        app.router.add_get("/v1/ping", self.ping)
+        app.router.add_get("/v1/openapi.json", self.openapi)
+        app.router.add_post("/v1/jobs", self.submit)
+        app.router.add_get("/v1/jobs", self.jobs)
+        app.router.add_get("/v1/jobs/{id}", self.job)
+        app.router.add_post("/v1/jobs/{id}/kill", self.kill)
+        app.router.add_get("/v1/nodes", self.nodes)
+        app.router.add_post("/v1/nodes/{name}/report", self.report)
+        app.router.add_get("/v1/nodes/{name}/desired", self.desired)
+        return app
+
+    async def ping(self, request: web.Request) -> web.Response:
+        self._roles(request)
+        return web.json_response(
+            {"cluster": self._cluster, "release": kcms.__version__, "time": time.time()}
+        )
+
+    async def openapi(self, request: web.Request) -> web.Response:
+        self._roles(request)
+        return web.json_response(openapi.document())
+
+    async def submit(self, request: web.Request) -> web.Response:
+        caller = self._caller(request)
+        body = await json_body(request)
+        unknown = body.keys() - {"spec", "key"}
+        if unknown:
+            raise InvalidRequest(f"unknown member {min(unknown)!r}; known are spec, key")
+        key = body.get("key")
+        if key is not None and not (isinstance(key, str) and 0 < len(key) <= KEY_LIMIT):
+            raise InvalidRequest(f"key must be a text of 1 to {KEY_LIMIT} characters")
+        try:
+            spec = check_spec(body.get("spec"))
+        except SpecError as error:
+            raise InvalidRequest(str(error)) from error
+        job, created = await self._engine.submit(caller, spec, key)
+        return web.json_response(job.document(), status=201 if created else 200)
+
+    async def jobs(self, request: web.Request) -> web.Response:
+        caller = self._caller(request)
+        user = request.query.get("user") or None
+        if not caller.grid_root:
+            if user not in (None, caller.user):
+                raise Forbidden(f"{caller.user} may list only their own jobs")
+            user = caller.user
+        query = Query(user, _states(request), limit=_number(request, "limit", 1000, LISTING_LIMIT))
+        jobs = await self._engine.jobs(query)
+        return web.json_response({"jobs": [job.document() for job in jobs]})
+
+    async def job(self, request: web.Request) -> web.Response:
+        job = await self._engine.job(self._caller(request), _job_id(request))
+        return web.json_response(job.document())
+
+    async def kill(self, request: web.Request) -> web.Response:
+        job = await self._engine.kill(self._caller(request), _job_id(request))
+        return web.json_response(job.document(), status=202)
+
+    async def nodes(self, request: web.Request) -> web.Response:
+        self._caller(request)
+        return web.json_response({"nodes": await self._engine.nodes()})
+
+    async def report(self, request: web.Request) -> web.Response:
+        name = self._node(request)
+        said = NodeReport.parse(await json_body(request))
+        return web.json_response({"forget": await self._engine.report(name, said)})
+
+    async def desired(self, request: web.Request) -> web.Response:
+        name = self._node(request)
+        seen = _number(request, "seen", 0, 1 << 62)
+        wait = _number(request, "wait", 0, int(WAIT_LIMIT))
+        version, tasks = await self._engine.desired(name, seen, wait)
+        document = {"version": version, "tasks": [task.document() for task in tasks]}
+        return web.json_response(document)
+
+    def _roles(self, request: web.Request) -> frozenset[Identity]:
+        """The peer's identities that are in force.  :raises Forbidden: it has none"""
+        tls = request.transport.get_extra_info("ssl_object") if request.transport else None
+        claimed = identities(tls.getpeercert() if tls else None)
+        held = claimed & self._hosts.identities()
+        if not held:
+            names = ", ".join(sorted(f"{each.role} {each.name}" for each in claimed)) or "nobody"
+            raise Forbidden(f"{names} is not among the hosts of cluster {self._cluster}")
+        return held
+
+    def _node(self, request: web.Request) -> str:
+        name = request.match_info["name"]
+        if Identity("node", name) not in self._roles(request):
+            raise Forbidden(f"only node {name} may speak as {name}")
+        return name
+
+    def _caller(self, request: web.Request) -> Caller:
+        roles = {each.role: each.name for each in self._roles(request)}
+        host = roles.get("admin") or roles.get("submit")
+        if host is None:
+            raise Forbidden("this certificate may not speak for users")
+        user, uid, gid = (
+            request.headers.get(f"Kcms-{each}", "") for each in ("User", "Uid", "Gid")
+        )
+        if not USER.fullmatch(user) or not _is_id(uid) or not _is_id(gid):
+            raise InvalidRequest("Kcms-User, Kcms-Uid and Kcms-Gid must name a user and two ids")
+        is_root = user == "root" or uid == "0"
+        if is_root and "admin" not in roles:
+            raise Forbidden(
+                f"root of {host} is not the grid's root: name a user, or ask from the head"
+            )
+        return Caller(user, int(uid), int(gid), host, grid_root=is_root)
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text) < (1 << 32) - 1
+
+
+def _job_id(request: web.Request) -> int:
+    text = request.match_info["id"]
+    if not (text.isascii() and text.isdigit() and len(text) < 18):
+        raise InvalidRequest(f"a job is named by its number, not {text!r}")
+    return int(text)
+
+
+def _number(request: web.Request, name: str, default: int, limit: int) -> int:
+    text = request.query.get(name, str(default))
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= limit:
+        raise InvalidRequest(f"{name} must be a number from 0 to {limit}, not {text!r}")
+    return int(text) if text.isdigit() else int(value)
+
+
+def _states(request: web.Request) -> tuple[str, ...] | None:
+    text = request.query.get("state")
+    if not text:
+        return None
+    states: list[str] = []
+    for word in text.upper().split(","):
+        if word == "ACTIVE":
+            states += [state.value for state in State if not state.final]
+        elif word in State.__members__:
+            states.append(word)
+        else:
+            known = ", ".join(State.__members__)
+            raise InvalidRequest(f"unknown state {word!r}; known are ACTIVE, {known}")
+    return tuple(states)

@@ -1,0 +1,377 @@
+"""The manager's decisions: what becomes of jobs when somebody asks, a node reports, time passes.
+
+Pure.  Every function works on a :class:`Draft`, a layer over the manager's memory; the engine
+commits a draft to the store and only then merges it, so that memory never runs ahead of the disk.
+
+A node and the manager agree by level.  The manager publishes what it wants (:func:`wanted_tasks`);
+the node reports what is (:func:`report`), and drops its own record of an end only when told so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from kcms.errors import Conflict, Forbidden, NotFound
+from kcms.jobs import placement, queue
+from kcms.jobs.model import Job, NodeReport, Task, TaskReport, WantedTask
+from kcms.jobs.states import State
+from kcms.manager.store import Event
+
+TaskKey = tuple[int, int, int]
+"""Job, task, epoch."""
+
+OVER_ON_NODE = ("ended", "refused", "lost")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: a user as a gateway vouches for it; ``grid_root`` sees and ends everybody's."""
+
+    user: str
+    uid: int
+    gid: int
+    host: str
+    grid_root: bool = False
+
+
+@dataclass
+class Node:
+    """What is known of a node.  Nothing of it is durable: the node says it again."""
+
+    name: str
+    heard: float
+    report: NodeReport | None = None
+    orphans: tuple[TaskKey, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Seconds, as in :class:`kcms.config.ManagerConfig`."""
+
+    node_timeout: float = 30.0
+    node_lost: float = 300.0
+    kill_grace: float = 5.0
+
+
+@dataclass
+class Memory:
+    """What the manager remembers: the jobs that are not over, and the nodes."""
+
+    cluster: str
+    rules: Rules
+    jobs: dict[int, Job] = field(default_factory=dict)
+    last_job: int = 0
+    nodes: dict[str, Node] = field(default_factory=dict)
+
+    def is_up(self, node: Node, now: float) -> bool:
+        return node.report is not None and now - node.heard <= self.rules.node_timeout
+
+
+class Draft:
+    """Changes on top of a :class:`Memory`, not yet durable."""
+
+    def __init__(self, base: Memory) -> None:
+        self.base = base
+        self.changed: dict[int, Job] = {}
+        self.events: list[Event] = []
+        self.last_job = base.last_job
+
+    def job(self, number: int) -> Job | None:
+        """The job, when it is not over or was changed in this draft."""
+        return self.changed.get(number) or self.base.jobs.get(number)
+
+    def active(self) -> Iterator[Job]:
+        merged = {**self.base.jobs, **self.changed} if self.changed else self.base.jobs
+        return (job for job in merged.values() if not job.state.final)
+
+    def put(self, job: Job, now: float, kind: str, **document: Any) -> Job:
+        self.changed[job.id] = job
+        self.events.append(Event(now, job.id, kind, {"state": job.state.value, **document}))
+        return job
+
+    def merge(self) -> frozenset[str]:
+        """Let the memory follow, once the draft is durable; the nodes that are concerned."""
+        concerned: set[str] = set()
+        for job in self.changed.values():
+            before = self.base.jobs.get(job.id)
+            concerned.update(task.node for each in (before, job) if each for task in each.tasks)
+            if job.state.final:
+                self.base.jobs.pop(job.id, None)
+            else:
+                self.base.jobs[job.id] = job
+        self.base.last_job = self.last_job
+        return frozenset(concerned)
+
+
+def submit(draft: Draft, caller: Caller, spec: dict[str, Any], key: str | None, now: float) -> Job:
+    """A new PENDING job.  ``spec`` is clean; whether ``key`` is taken is known to the store."""
+    draft.last_job += 1
+    job = Job(
+        id=draft.last_job,
+        cluster=draft.base.cluster,
+        user=caller.user,
+        uid=caller.uid,
+        gid=caller.gid,
+        spec=spec,
+        submit_host=caller.host,
+        submit_time=now,
+        key=key,
+    )
+    return draft.put(job, now, "submit")
+
+
+def check_same(job: Job, spec: dict[str, Any], key: str) -> Job:
+    """The job that a key stands for already.  :raises Conflict: it was asked for otherwise"""
+    if job.spec != spec:
+        raise Conflict(
+            f"key {key!r} is that of job {job.id}, which was asked for with other fields"
+        )
+    return job
+
+
+def check_sees(caller: Caller, job: Job | None, number: int) -> Job:
+    """:raises NotFound: no such job, or none of this caller's"""
+    if job is None or not (caller.grid_root or job.user == caller.user):
+        raise NotFound(f"there is no job {number} that {caller.user} may see")
+    return job
+
+
+def kill(draft: Draft, caller: Caller, job: Job, now: float) -> Job:
+    """Ask for the end of a job the caller sees.  :raises Conflict: it is over"""
+    if job.state.final:
+        raise Conflict(f"job {job.id} is over already ({job.state.value})")
+    if job.killed_by is not None:
+        return job
+    if job.state is State.PENDING:
+        ended = job.moved(
+            State.CANCELLED, reason="killed while it waited", killed_by=caller.user, end_time=now
+        )
+        return draft.put(ended, now, "kill", by=caller.user)
+    asked = replace(job, killed_by=caller.user, reason=f"being killed for {caller.user}")
+    return draft.put(asked, now, "kill", by=caller.user)
+
+
+def report(draft: Draft, name: str, said: NodeReport, now: float) -> list[TaskKey]:
+    """Take a node's report; the tasks whose record the node may drop once this is durable.
+
+    :raises Forbidden: the node is none of this cluster's
+    """
+    node = draft.base.nodes.get(name)
+    if node is None:
+        raise Forbidden(f"{name} is no node of cluster {draft.base.cluster}")
+    forget: list[TaskKey] = []
+    orphans: list[TaskKey] = []
+    for each in said.tasks:
+        key = (each.job, each.task, each.epoch)
+        known = _known(draft, name, each)
+        if known is not None:
+            _follow(draft, *known, each, now)
+        if each.phase in OVER_ON_NODE:
+            forget.append(key)
+        elif known is None and each.job <= draft.base.last_job:
+            orphans.append(key)
+    _miss(draft, name, {(each.job, each.task, each.epoch) for each in said.tasks}, now)
+    node.heard, node.report, node.orphans = now, said, tuple(orphans)
+    return forget
+
+
+def _known(draft: Draft, name: str, said: TaskReport) -> tuple[Job, Task] | None:
+    """The active job and task that a report is about, unless it is about an older placement."""
+    job = draft.job(said.job)
+    if job is None or job.state.final:
+        return None
+    for task in job.tasks:
+        if (task.index, task.epoch, task.node) == (said.task, said.epoch, name):
+            return job, task
+    return None
+
+
+def _follow(draft: Draft, job: Job, task: Task, said: TaskReport, now: float) -> None:
+    if said.phase == "running":
+        _started(draft, job, task, said, now)
+    elif said.phase in OVER_ON_NODE:
+        state, reason = _verdict(job, task, said)
+        _end(draft, job, replace(task, start_time=said.start_time), state, reason, now, said)
+
+
+def _started(draft: Draft, job: Job, task: Task, said: TaskReport, now: float) -> None:
+    reason = f"being killed for {job.killed_by}" if job.killed_by else ""
+    if task.start_time is not None and job.reason == reason:
+        return
+    began = replace(task, start_time=said.start_time or now)
+    draft.put(
+        replace(
+            job,
+            tasks=_with(job, began),
+            start_time=job.start_time or began.start_time,
+            reason=reason,
+        ),
+        now,
+        "start",
+        node=task.node,
+    )
+
+
+def _verdict(job: Job, task: Task, said: TaskReport) -> tuple[State, str]:
+    """State and reason of a job whose task is over on its node."""
+    if job.killed_by is not None and said.phase != "lost":
+        return State.CANCELLED, f"killed for {job.killed_by}"
+    if said.phase == "refused":
+        return State.FAILED, f"{task.node}: {said.message}"
+    if said.phase == "lost" or said.exit is None:
+        return State.NODE_FAIL, f"{task.node}: {said.message or 'the task was lost'}"
+    if said.exit.signal is not None:
+        return State.FAILED, f"ended by signal {said.exit.signal}"
+    if said.exit.code:
+        return State.FAILED, f"exit status {said.exit.code}"
+    return State.COMPLETED, ""
+
+
+def _end(
+    draft: Draft,
+    job: Job,
+    task: Task,
+    state: State,
+    reason: str,
+    now: float,
+    said: TaskReport | None = None,
+) -> None:
+    record = said.exit if said else None
+    over = replace(task, state=state, exit=record, message=said.message if said else reason)
+    ended = job.moved(
+        state,
+        reason=reason,
+        tasks=_with(job, over),
+        start_time=job.start_time or task.start_time,
+        end_time=record.time if record else now,
+    )
+    draft.put(ended, now, "end", node=task.node)
+
+
+def _with(job: Job, task: Task) -> tuple[Task, ...]:
+    return tuple(task if each.index == task.index else each for each in job.tasks)
+
+
+def _miss(draft: Draft, name: str, told: set[TaskKey], now: float) -> None:
+    """A task that once ran and of which its node knows nothing any more is lost."""
+    for job, task in list(_tasks_on(draft.active(), name)):
+        if task.start_time is not None and (job.id, task.index, task.epoch) not in told:
+            reason = f"{name}: the node has no record of the task any more"
+            _end(draft, job, task, State.NODE_FAIL, reason, now)
+
+
+def _tasks_on(jobs: Iterable[Job], name: str) -> Iterator[tuple[Job, Task]]:
+    for job in jobs:
+        for task in job.tasks:
+            if task.node == name and not task.state.final and job.state is not State.PENDING:
+                yield job, task
+
+
+def tick(draft: Draft, now: float) -> None:
+    """Let time pass: say of jobs on silent nodes why nothing moves, and in the end give them up."""
+    rules = draft.base.rules
+    for name, silent in _silences(draft, now).items():
+        for job, task in list(_tasks_on(draft.active(), name)):
+            if silent > rules.node_lost:
+                reason = f"{name} was not heard for {rules.node_lost:g} s"
+                _end(draft, job, task, State.NODE_FAIL, reason, now)
+            elif silent > rules.node_timeout and not job.reason.startswith(f"{name} is not heard"):
+                waiting = replace(job, reason=f"{name} is not heard; it may still run there")
+                draft.put(waiting, now, "silence", node=name)
+
+
+def _silences(draft: Draft, now: float) -> dict[str, float]:
+    """Seconds since each node was heard; a node that was removed is silent for ever."""
+    names = {task.node for job in draft.active() for task in job.tasks}
+    nodes = draft.base.nodes
+    return {
+        name: now - nodes[name].heard if name in nodes else float("inf") for name in sorted(names)
+    }
+
+
+def schedule(draft: Draft, now: float) -> None:
+    """Place what can be placed, and say of the rest why it waits."""
+    waiting = queue.waiting(draft.active())
+    if not waiting:
+        return
+    plan = placement.place(waiting, candidates(draft, now))
+    by_id = {job.id: job for job in waiting}
+    for each in plan.placements:
+        job = by_id[each.job]
+        epoch = 1 + max((task.epoch for task in job.tasks), default=0)
+        task = Task(index=0, epoch=epoch, node=each.node, state=State.RUNNING)
+        placed = job.moved(State.RUNNING, reason="being started", tasks=(task,))
+        draft.put(placed, now, "place", node=each.node)
+    for number, reason in plan.reasons.items():
+        if by_id[number].reason != reason:
+            draft.put(replace(by_id[number], reason=reason), now, "wait")
+
+
+def candidates(draft: Draft, now: float) -> list[placement.Candidate]:
+    """The nodes as placement sees them."""
+    memory = draft.base
+    used: dict[str, int] = {}
+    for job in draft.active():
+        if job.state is not State.PENDING:
+            for task in job.tasks:
+                used[task.node] = used.get(task.node, 0) + (not task.state.final)
+    found = []
+    for node in memory.nodes.values():
+        said = node.report
+        found.append(
+            placement.Candidate(
+                name=node.name,
+                up=memory.is_up(node, now),
+                slots=said.slots if said else 0,
+                used=used.get(node.name, 0) + len(node.orphans),
+                load=float(said.load.get("load_one", 0.0)) if said else 0.0,
+                cpus=int(said.load.get("cpu_num", 1)) if said else 1,
+            )
+        )
+    return found
+
+
+def wanted_tasks(memory: Memory, name: str) -> list[WantedTask]:
+    """What the manager wants of a node now: its tasks, and the end of what it should not have."""
+    wanted = []
+    for job, task in _tasks_on(memory.jobs.values(), name):
+        wanted.append(
+            WantedTask(
+                job=job.id,
+                task=task.index,
+                epoch=task.epoch,
+                want="kill" if job.killed_by else "run",
+                user=job.user,
+                uid=job.uid,
+                gid=job.gid,
+                spec=job.spec,
+                grace=memory.rules.kill_grace,
+            )
+        )
+    node = memory.nodes.get(name)
+    for number, index, epoch in node.orphans if node else ():
+        wanted.append(
+            WantedTask(number, index, epoch, "kill", "", -1, -1, {}, memory.rules.kill_grace)
+        )
+    return wanted
+
+
+def node_documents(memory: Memory, now: float) -> list[dict[str, Any]]:
+    """The nodes as API version 1 shows them."""
+    documents = []
+    for each in sorted(candidates(Draft(memory), now), key=lambda node: node.name):
+        node = memory.nodes[each.name]
+        documents.append(
+            {
+                "name": each.name,
+                "state": "UP" if each.up else "DOWN",
+                "slots": each.slots,
+                "used": each.used,
+                "load": dict(node.report.load) if node.report else {},
+                "heard": node.heard if node.report else None,
+                "release": node.report.release if node.report else None,
+            }
+        )
+    return documents

@@ -1,0 +1,81 @@
+"""The manager's process: store, engine and API, served over mutual TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+from kcms import service
+from kcms.config import ManagerConfig
+from kcms.errors import ConfigError
+from kcms.manager.api import Api
+from kcms.manager.core import Rules
+from kcms.manager.engine import Engine
+from kcms.manager.hosts import Hosts
+from kcms.manager.store import Store
+from kcms.tls import server_context
+
+log = logging.getLogger("kcms.manager")
+SHUTDOWN_SECONDS = 2.0
+
+
+def main(config: ManagerConfig) -> int:
+    """Run until SIGTERM.  :raises KcmsError: certificates, store or address cannot be used"""
+
+    async def run(stop: asyncio.Event, ready: Callable[[], None]) -> None:
+        await _run(config, stop, ready)
+
+    return service.serve(run)
+
+
+async def _run(config: ManagerConfig, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+    asyncio.get_running_loop().set_exception_handler(_quietly)
+    context = server_context(config.tls_ca, config.tls_certificate, config.tls_key)
+    store = Store(config.state_directory, config.cluster)
+    hosts = Hosts(config.hosts_file)
+    rules = Rules(config.node_timeout, config.node_lost, config.kill_grace)
+    engine = Engine(store, hosts, rules)
+    runner = web.AppRunner(Api(config.cluster, engine, hosts).application())
+    await runner.setup()
+    worker = asyncio.create_task(engine.run())
+    try:
+        site = web.TCPSite(
+            runner,
+            config.address,
+            config.port,
+            ssl_context=context,
+            shutdown_timeout=SHUTDOWN_SECONDS,
+        )
+        try:
+            await site.start()
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {config.address} port {config.port}: {error.strerror}"
+            ) from error
+        ready()
+        log.info("manager of %s listens on %s port %d", config.cluster, config.address, config.port)
+        await asyncio.wait(
+            {worker, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED
+        )
+        if worker.done():
+            worker.result()
+    finally:
+        worker.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await worker
+        await runner.cleanup()
+        store.close()
+
+
+def _quietly(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A peer that fails its TLS handshake is one line, not a traceback."""
+    error = context.get("exception")
+    if isinstance(error, OSError):
+        log.info("a connection ended: %s", error)
+    else:
+        loop.default_exception_handler(context)

@@ -1,0 +1,218 @@
+"""Our own queue behind the manager's API: takes requests, decides, commits, then answers.
+
+One loop handles whatever arrived while the last commit was being written, as one draft and one
+commit (group commit).  Nothing is answered before it is durable; when the store refuses, every
+request of that round is refused and the memory is as before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from kcms.errors import KcmsError, Unavailable
+from kcms.jobs.model import Job, NodeReport, WantedTask
+from kcms.manager import core
+from kcms.manager.core import Caller, Draft, Memory, Node, Rules, TaskKey
+from kcms.manager.hosts import Hosts
+from kcms.manager.store import Query, Store
+
+log = logging.getLogger("kcms.manager")
+
+TICK = 1.0
+"""Seconds between looks at the clock and the list of hosts."""
+
+Decision = Callable[[Draft, float], Any]
+
+
+@dataclass
+class Request:
+    """A decision to be made, and where its answer is awaited."""
+
+    decide: Decision
+    answer: asyncio.Future[Any]
+
+
+class Engine:
+    """The jobs and nodes of one cluster."""
+
+    def __init__(self, store: Store, hosts: Hosts, rules: Rules) -> None:
+        self._store = store
+        self._hosts = hosts
+        self._memory = Memory(store.cluster, rules, last_job=store.last_job())
+        self._memory.jobs = {job.id: job for job in store.active()}
+        self._requests: asyncio.Queue[Request] = asyncio.Queue()
+        self._writer = ThreadPoolExecutor(1, "store")
+        self._versions: dict[str, int] = {}
+        self._wanted: dict[str, list[WantedTask]] = {}
+        self._moved = asyncio.Condition()
+        self._first_version = time.time_ns() // 1_000_000
+        self._refused = False
+
+    async def run(self) -> None:
+        """Serve requests until cancelled."""
+        self._follow_hosts()
+        await self._publish(self._memory.nodes)
+        ticker = asyncio.create_task(self._tick())
+        try:
+            while True:
+                await self._round([await self._requests.get()])
+        finally:
+            ticker.cancel()
+            self._writer.shutdown()
+
+    async def submit(
+        self, caller: Caller, spec: dict[str, Any], key: str | None
+    ) -> tuple[Job, bool]:
+        """A durable job, and whether it is new (false: the key's job was there).
+
+        :raises Conflict: the key's job was asked for with other fields
+        """
+
+        def decide(draft: Draft, now: float) -> tuple[Job, bool]:
+            there = self._of_key(draft, caller.user, key) if key else None
+            if there is not None and key:
+                return core.check_same(there, spec, key), False
+            return core.submit(draft, caller, spec, key, now), True
+
+        answer: tuple[Job, bool] = await self._ask(decide)
+        return answer
+
+    def _of_key(self, draft: Draft, user: str, key: str) -> Job | None:
+        for job in draft.changed.values():
+            if (job.user, job.key) == (user, key):
+                return job
+        found = self._store.listing(Query(user=user, key=key, limit=1))
+        return found[0] if found else None
+
+    async def kill(self, caller: Caller, number: int) -> Job:
+        """:raises NotFound: none the caller may see  :raises Conflict: it is over"""
+
+        def decide(draft: Draft, now: float) -> Job:
+            job = draft.job(number) or self._store.job(number)
+            return core.kill(draft, caller, core.check_sees(caller, job, number), now)
+
+        answer: Job = await self._ask(decide)
+        return answer
+
+    async def job(self, caller: Caller, number: int) -> Job:
+        """:raises NotFound: none the caller may see"""
+        job = self._memory.jobs.get(number) or self._store.job(number)
+        return core.check_sees(caller, job, number)
+
+    async def jobs(self, query: Query) -> list[Job]:
+        return self._store.listing(query)
+
+    async def nodes(self) -> list[dict[str, Any]]:
+        return core.node_documents(self._memory, time.time())
+
+    async def report(self, name: str, said: NodeReport) -> list[TaskKey]:
+        """What a node says; the tasks it may drop.  :raises Forbidden: no node of ours"""
+        if name not in self._memory.nodes:
+            self._follow_hosts()
+        answer: list[TaskKey] = await self._ask(
+            lambda draft, now: core.report(draft, name, said, now)
+        )
+        return answer
+
+    async def desired(self, name: str, seen: int, wait: float) -> tuple[int, list[WantedTask]]:
+        """What is wanted of a node, once its version is not ``seen`` or ``wait`` seconds passed."""
+        async with self._moved:
+            try:
+                async with asyncio.timeout(wait):
+                    await self._moved.wait_for(lambda: self._version(name) != seen)
+            except TimeoutError:
+                pass
+        return self._version(name), core.wanted_tasks(self._memory, name)
+
+    def _version(self, name: str) -> int:
+        return self._versions.get(name, self._first_version)
+
+    async def _ask(self, decide: Decision) -> Any:
+        request = Request(decide, asyncio.get_running_loop().create_future())
+        self._requests.put_nowait(request)
+        return await request.answer
+
+    async def _round(self, requests: list[Request]) -> None:
+        """Decide on everything that waits, make it durable, then answer."""
+        while not self._requests.empty():
+            requests.append(self._requests.get_nowait())
+        now = time.time()
+        draft = Draft(self._memory)
+        answers = [(each, self._decide(each, draft, now)) for each in requests]
+        core.schedule(draft, now)
+        refusal = await self._commit(draft)
+        if refusal is None:
+            await self._publish(draft.merge() | self._memory.nodes.keys())
+        for request, answer in answers:
+            _resolve(request.answer, refusal if refusal and draft.changed else answer)
+
+    def _decide(self, request: Request, draft: Draft, now: float) -> Any:
+        try:
+            return request.decide(draft, now)
+        except KcmsError as error:
+            return error
+        except Exception as error:
+            log.exception("a request failed")
+            return error
+
+    async def _commit(self, draft: Draft) -> Unavailable | None:
+        """Make a draft durable; the error when the store refuses."""
+        if not draft.changed:
+            return None
+        loop = asyncio.get_running_loop()
+        jobs = list(draft.changed.values())
+        try:
+            await loop.run_in_executor(self._writer, self._store.commit, jobs, draft.events)
+        except Unavailable as error:
+            if not self._refused:
+                log.error("%s", error)
+            self._refused = True
+            return error
+        if self._refused:
+            log.info("the job store takes changes again")
+        self._refused = False
+        return None
+
+    async def _publish(self, names: Any) -> None:
+        """Wake the nodes of which something else is wanted than before."""
+        moved = False
+        for name in list(names):
+            wanted = core.wanted_tasks(self._memory, name)
+            if wanted != self._wanted.get(name):
+                self._wanted[name] = wanted
+                self._versions[name] = self._version(name) + 1
+                moved = True
+        if moved:
+            async with self._moved:
+                self._moved.notify_all()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            self._follow_hosts()
+            with contextlib.suppress(Unavailable):  # a full disk; the engine says so once
+                await self._ask(core.tick)
+
+    def _follow_hosts(self) -> None:
+        """Know the nodes that the list of hosts has; new ones count as just heard."""
+        wanted, nodes = self._hosts.nodes(), self._memory.nodes
+        for name in wanted - nodes.keys():
+            nodes[name] = Node(name, heard=time.time())
+        for name in nodes.keys() - wanted:
+            del nodes[name]
+
+
+def _resolve(future: asyncio.Future[Any], answer: Any) -> None:
+    if future.done():
+        return
+    if isinstance(answer, BaseException):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)

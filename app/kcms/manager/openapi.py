@@ -1,0 +1,151 @@
+"""The OpenAPI 3.1 document of API version 1, made from the job table and the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import kcms
+from kcms.jobs.spec import CLASSES, FIELDS, Field
+from kcms.jobs.states import State
+
+_KINDS: dict[str, dict[str, Any]] = {
+    "text": {"type": "string"},
+    "path": {"type": "string", "pattern": "^/"},
+    "integer": {"type": "integer"},
+    "list": {"type": "array", "items": {"type": "string"}},
+    "table": {"type": "object", "additionalProperties": {"type": "string"}},
+}
+
+
+def document() -> dict[str, Any]:
+    """The whole document, as JSON values."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "KCMS manager", "version": kcms.__version__},
+        "paths": _paths(),
+        "components": {"schemas": _schemas()},
+    }
+
+
+def _paths() -> dict[str, Any]:
+    job, jobs, nodes = _ref("Job"), _list("jobs", "Job"), _list("nodes", "Node")
+    number = {"name": "id", "in": "path", "required": True, "schema": {"type": "integer"}}
+    name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+    submission = {
+        "type": "object",
+        "required": ["spec"],
+        "properties": {"spec": _ref("Spec"), "key": {"type": ["string", "null"]}},
+    }
+    listing = [_query("state", "string"), _query("user", "string"), _query("limit", "integer")]
+    waiting = [name, _query("seen", "integer"), _query("wait", "number")]
+    anything: dict[str, Any] = {"type": "object"}
+    return {
+        "/v1/ping": {"get": _call("Is the manager there?", {200: anything})},
+        "/v1/openapi.json": {"get": _call("This document", {200: anything})},
+        "/v1/jobs": {
+            "post": _call("Submit a job", {201: job, 200: job}, body=submission),
+            "get": _call("List jobs, newest last", {200: jobs}, listing),
+        },
+        "/v1/jobs/{id}": {"get": _call("One job", {200: job}, [number])},
+        "/v1/jobs/{id}/kill": {"post": _call("End a job", {202: job}, [number])},
+        "/v1/nodes": {"get": _call("List nodes", {200: nodes})},
+        "/v1/nodes/{name}/report": {
+            "post": _call("A node says how things stand", {200: anything}, [name], anything)
+        },
+        "/v1/nodes/{name}/desired": {
+            "get": _call("What is wanted of a node", {200: anything}, waiting)
+        },
+    }
+
+
+def _schemas() -> dict[str, Any]:
+    text, number = {"type": "string"}, {"type": ["number", "null"]}
+    return {
+        "Error": {
+            "type": "object",
+            "properties": {
+                "error": {"type": "object", "properties": {"code": text, "message": text}}
+            },
+        },
+        "Spec": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": [row.name for row in FIELDS if row.required],
+            "properties": {row.name: _field(row) for row in FIELDS},
+        },
+        "Job": {
+            "type": "object",
+            "properties": {
+                "id": {"type": "integer"},
+                "cluster": text,
+                "name": text,
+                "user": text,
+                "state": {"enum": list(State.__members__)},
+                "reason": text,
+                "priority": {"type": "integer"},
+                "submit_time": number,
+                "start_time": number,
+                "end_time": number,
+                "spec": _ref("Spec"),
+                "tasks": {"type": "array", "items": {"type": "object"}},
+            },
+        },
+        "Node": {
+            "type": "object",
+            "properties": {
+                "name": text,
+                "state": {"enum": ["UP", "DOWN"]},
+                "slots": {"type": "integer"},
+                "used": {"type": "integer"},
+                "load": {"type": "object"},
+                "heard": number,
+                "release": {"type": ["string", "null"]},
+            },
+        },
+    }
+
+
+def _field(row: Field) -> dict[str, Any]:
+    schema = {**_KINDS[row.kind], "description": row.text}
+    if row.name == "class":
+        schema["enum"] = list(CLASSES)
+    if not row.required and "type" in schema:
+        schema["type"] = [schema["type"], "null"]
+        if "enum" in schema:
+            schema["enum"] = [*schema["enum"], None]
+    return schema
+
+
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _list(name: str, of: str) -> dict[str, Any]:
+    return {"type": "object", "properties": {name: {"type": "array", "items": _ref(of)}}}
+
+
+def _query(name: str, kind: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": {"type": kind}}
+
+
+def _call(
+    summary: str,
+    answers: dict[int, dict[str, Any]],
+    parameters: list[dict[str, Any]] | None = None,
+    body: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    responses: dict[str, Any] = {
+        str(status): {"description": summary, "content": _json(schema)}
+        for status, schema in answers.items()
+    }
+    responses["default"] = {"description": "An error", "content": _json(_ref("Error"))}
+    call: dict[str, Any] = {"summary": summary, "responses": responses}
+    if parameters:
+        call["parameters"] = parameters
+    if body:
+        call["requestBody"] = {"required": True, "content": _json(body)}
+    return call
+
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}

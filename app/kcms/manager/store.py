@@ -1,0 +1,263 @@
+"""The job store: one SQLite file, and the only module that knows it.
+
+A change is durable when :meth:`Store.commit` returns (WAL, synchronous=FULL).  Every event of a
+commit carries the next sequence number, which a standby can follow.  Columns hold what is searched
+by; the specification and the record of an end are JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kcms.errors import ConfigError, Unavailable
+from kcms.jobs.model import Exit, Job, Task
+from kcms.jobs.states import State
+
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE jobs (
+  id INTEGER PRIMARY KEY, user TEXT NOT NULL, uid INTEGER NOT NULL, gid INTEGER NOT NULL,
+  state TEXT NOT NULL, reason TEXT NOT NULL, priority INTEGER NOT NULL,
+  submit_host TEXT NOT NULL, submit_time REAL NOT NULL, start_time REAL, end_time REAL,
+  key TEXT, killed_by TEXT, spec TEXT NOT NULL, UNIQUE (user, key)
+);
+CREATE INDEX jobs_state ON jobs (state);
+CREATE TABLE tasks (
+  job INTEGER NOT NULL REFERENCES jobs (id), task INTEGER NOT NULL, epoch INTEGER NOT NULL,
+  node TEXT NOT NULL, state TEXT NOT NULL, start_time REAL, message TEXT NOT NULL, exit TEXT,
+  PRIMARY KEY (job, task)
+) WITHOUT ROWID;
+CREATE TABLE events (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, job INTEGER NOT NULL,
+  kind TEXT NOT NULL, document TEXT NOT NULL
+);
+"""
+_ACTIVE = tuple(state.value for state in State if not state.final)
+
+
+@dataclass(frozen=True)
+class Event:
+    """What happened to a job, for the log that a standby follows.  ``kind`` is a short word."""
+
+    time: float
+    job: int
+    kind: str
+    document: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which jobs a listing asks for; None is any.  The newest ``limit`` are returned."""
+
+    user: str | None = None
+    states: tuple[str, ...] | None = None
+    key: str | None = None
+    limit: int = 1000
+
+
+class Store:
+    """The store of one cluster below ``directory``.
+
+    Commits and reads have a connection each: a read sees what is committed, while another thread
+    commits.
+    """
+
+    def __init__(self, directory: str, cluster: str) -> None:
+        self.path = str(Path(directory) / "jobs.sqlite")
+        self.cluster = cluster
+        with self._errors():
+            self._database = self._connect()
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = FULL")
+            self._database.execute("PRAGMA foreign_keys = ON")
+            self._migrate()
+            self._reader = self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+
+    def _migrate(self) -> None:
+        version = self._database.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise ConfigError(
+                f"the job store {self.path} has schema {version}, newer than this release's "
+                f"{SCHEMA_VERSION}: use the newer release"
+            )
+        if version == 0:
+            self._database.executescript(
+                f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            )
+        row = self._database.execute("SELECT value FROM meta WHERE key = 'cluster'").fetchone()
+        if row is None:
+            self._database.execute("INSERT INTO meta VALUES ('cluster', ?)", (self.cluster,))
+        elif row[0] != self.cluster:
+            raise ConfigError(
+                f"the job store {self.path} is that of cluster {row[0]!r}, not {self.cluster!r}"
+            )
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise Unavailable(
+                f"the manager cannot use its job store {self.path}: {error}; nothing was changed"
+            ) from error
+
+    def commit(self, jobs: Iterable[Job], events: Iterable[Event]) -> int:
+        """Make jobs and events durable, all or nothing; the sequence number reached.
+
+        :raises Unavailable: a full disk or another error of the store
+        """
+        with self._errors():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                for job in jobs:
+                    self._write(job)
+                self._database.executemany(
+                    "INSERT INTO events (time, job, kind, document) VALUES (?, ?, ?, ?)",
+                    [(e.time, e.job, e.kind, json.dumps(e.document)) for e in events],
+                )
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+            return self.sequence()
+
+    def _write(self, job: Job) -> None:
+        row = (
+            job.id,
+            job.user,
+            job.uid,
+            job.gid,
+            job.state.value,
+            job.reason,
+            job.priority,
+            job.submit_host,
+            job.submit_time,
+            job.start_time,
+            job.end_time,
+            job.key,
+            job.killed_by,
+            json.dumps(job.spec),
+        )
+        self._database.execute(_PUT_JOB, row)
+        self._database.executemany(_PUT_TASK, [_task_row(job.id, task) for task in job.tasks])
+
+    def sequence(self) -> int:
+        """The sequence number of the newest event; 0 when there was none."""
+        with self._errors():
+            row = self._reader.execute("SELECT max(seq) FROM events").fetchone()
+        return int(row[0] or 0)
+
+    def last_job(self) -> int:
+        """The highest job id ever given; 0 when there was none.  Jobs are never deleted."""
+        with self._errors():
+            return int(self._reader.execute("SELECT max(id) FROM jobs").fetchone()[0] or 0)
+
+    def active(self) -> list[Job]:
+        """Every job that is not over, oldest first."""
+        marks = ",".join("?" * len(_ACTIVE))
+        return self._jobs(f"WHERE state IN ({marks}) ORDER BY id", _ACTIVE)
+
+    def job(self, number: int) -> Job | None:
+        found = self._jobs("WHERE id = ?", (number,))
+        return found[0] if found else None
+
+    def listing(self, query: Query) -> list[Job]:
+        """The newest jobs that ``query`` asks for, newest last."""
+        terms, values = ["1"], []
+        if query.user is not None:
+            terms.append("user = ?")
+            values.append(query.user)
+        if query.key is not None:
+            terms.append("key = ?")
+            values.append(query.key)
+        if query.states is not None:
+            terms.append(f"state IN ({','.join('?' * len(query.states))})")
+            values.extend(query.states)
+        where = f"WHERE {' AND '.join(terms)} ORDER BY id DESC LIMIT ?"
+        return self._jobs(where, (*values, query.limit))[::-1]
+
+    def _jobs(self, where: str, values: tuple[Any, ...]) -> list[Job]:
+        """``where`` holds words of this module only; what callers sent is in ``values``."""
+        with self._errors():
+            rows = self._reader.execute(
+                f"SELECT {_JOB_COLUMNS} FROM jobs {where}",  # noqa: S608
+                values,
+            ).fetchall()
+            return [self._read(row) for row in rows]
+
+    def _read(self, row: tuple[Any, ...]) -> Job:
+        tasks = self._reader.execute(
+            "SELECT task, epoch, node, state, start_time, message, exit FROM tasks"
+            " WHERE job = ? ORDER BY task",
+            (row[0],),
+        ).fetchall()
+        return Job(
+            id=row[0],
+            cluster=self.cluster,
+            user=row[1],
+            uid=row[2],
+            gid=row[3],
+            state=State(row[4]),
+            reason=row[5],
+            submit_host=row[6],
+            submit_time=row[7],
+            start_time=row[8],
+            end_time=row[9],
+            key=row[10],
+            killed_by=row[11],
+            spec=json.loads(row[12]),
+            tasks=tuple(_task(each) for each in tasks),
+        )
+
+    def close(self) -> None:
+        self._reader.close()
+        self._database.close()
+
+
+_JOB_COLUMNS = (
+    "id, user, uid, gid, state, reason, submit_host, submit_time, start_time, end_time, key,"
+    " killed_by, spec"
+)
+_PUT_JOB = """
+INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET state = excluded.state, reason = excluded.reason,
+  start_time = excluded.start_time, end_time = excluded.end_time, killed_by = excluded.killed_by
+"""
+_PUT_TASK = "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def _task_row(job: int, task: Task) -> tuple[Any, ...]:
+    record = None if task.exit is None else json.dumps(asdict(task.exit))
+    return (
+        job,
+        task.index,
+        task.epoch,
+        task.node,
+        task.state.value,
+        task.start_time,
+        task.message,
+        record,
+    )
+
+
+def _task(row: tuple[Any, ...]) -> Task:
+    return Task(
+        index=row[0],
+        epoch=row[1],
+        node=row[2],
+        state=State(row[3]),
+        start_time=row[4],
+        message=row[5],
+        exit=None if row[6] is None else Exit(**json.loads(row[6])),
+    )
