@@ -8,7 +8,6 @@ from flask import Blueprint, Response, jsonify
 
 import kcms
 from kcms.errors import Unavailable
-from kcms.web import view
 from kcms.web.services import services
 from kcms.web.state import seen
 from kcms.web.view import ClusterView, NodeView, Totals
@@ -56,7 +55,12 @@ def _totals(totals: Totals) -> dict[str, Any]:
 def _cluster(shown: ClusterView, told: Cluster) -> dict[str, Any]:
     hosts = {host.name: host for host in told.hosts}
     nodes = [_node(node, hosts[node.name]) for node in shown.nodes]
-    return {"name": shown.name, **_totals(shown.totals), "hosts": nodes}
+    return {
+        "name": shown.name,
+        "age": round(shown.age, 1),
+        **_totals(shown.totals),
+        "hosts": nodes,
+    }
 
 
 def _node(node: NodeView, host: Host) -> dict[str, Any]:
@@ -69,12 +73,10 @@ def _node(node: NodeView, host: Host) -> dict[str, Any]:
         "cpus": node.cpus,
         "band": node.band.label,
         "metrics": {
-            metric.name: {"value": _value(host, metric.name, metric.value), "units": metric.units}
+            metric.name: {
+                "value": metric.value if metric.number is None else metric.number,
+                "units": metric.units,
+            }
             for metric in host.metrics
         },
     }
-
-
-def _value(host: Host, name: str, text: str) -> float | str:
-    number = view.reading(host, name)
-    return text if number is None else number

@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-DOWN_FACTOR = 4
-DEFAULT_TMAX = 20
+from kcms.wire.ganglia_xml import DEFAULT_TMAX, DOWN_FACTOR
 
 
 class State(StrEnum):

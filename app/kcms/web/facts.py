@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from kcms.web import words
 from kcms.web.bands import State
 from kcms.web.view import NodeView, memory, reading
-from kcms.wire.ganglia_xml import Host, Metric
+from kcms.wire.ganglia_xml import NUMERIC_TYPES, Host, Metric
 
 K5 = (
     "cpu_user", "cpu_system", "cpu_idle",
@@ -17,7 +17,7 @@ K5 = (
 )  # fmt: skip
 _GROUPS = ("cpu", "load", "process", "memory", "network", "disk", "system")
 _SPECIAL = frozenset({"heartbeat", "location", "gexec"})
-_NUMERIC = frozenset({"int8", "uint8", "int16", "uint16", "int32", "uint32", "float", "double"})
+_DRAWN = NUMERIC_TYPES - {"timestamp"}
 
 
 def node_facts(host: Host, node: NodeView, now: float) -> list[tuple[str, str]]:
@@ -67,9 +67,7 @@ def moment(epoch: float | None, now: float) -> str:
 
 def drawn(metric: Metric) -> bool:
     """True for a number that changes, and so has a history worth a picture."""
-    return (
-        metric.type in _NUMERIC and metric.slope != "zero" and metric.name.lower() not in _SPECIAL
-    )
+    return metric.type in _DRAWN and metric.slope != "zero" and metric.name.lower() not in _SPECIAL
 
 
 def groups(host: Host) -> list[tuple[str, list[Metric]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, render_template
 
 from kcms.web import bands
+from kcms.wire.ganglia_xml import DEFAULT_TMAX, DOWN_FACTOR
 
 blueprint = Blueprint("legend", __name__)
 
@@ -16,6 +17,6 @@ def page() -> str:
         "legend.html",
         here="legend",
         bands=(*bands.BANDS, bands.UNKNOWN),
-        tmax=bands.DEFAULT_TMAX,
-        factor=bands.DOWN_FACTOR,
+        tmax=DEFAULT_TMAX,
+        factor=DOWN_FACTOR,
     )

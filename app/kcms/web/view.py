@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from kcms.web import bands, words
 from kcms.web.bands import Band, State
 from kcms.wire.ganglia_xml import Cluster, Grid, Host
 
+UNANSWERED = 60.0
 _NOT_USED = ("mem_free", "mem_buffers", "mem_cached", "mem_sreclaimable")
 
 
@@ -93,11 +93,22 @@ class Totals:
 
 @dataclass(frozen=True)
 class ClusterView:
-    """One cluster: its nodes in the order of their numbers."""
+    """One cluster: its nodes in the order of their numbers.
+
+    ``age`` is how many seconds ago the cluster itself last answered the aggregator.
+    """
 
     name: str
     nodes: tuple[NodeView, ...]
     totals: Totals
+    age: float
+
+    @property
+    def trouble(self) -> str:
+        """Why its nodes look silent, if the cluster has not answered for a while."""
+        if self.age < UNANSWERED:
+            return ""
+        return f"no monitor of this cluster has answered for {words.span(self.age)}"
 
 
 @dataclass(frozen=True)
@@ -130,7 +141,7 @@ def cluster_view(cluster: Cluster, age: float) -> ClusterView:
     hosts = sorted(cluster.hosts, key=lambda each: in_order(each.name))
     pairs = [(node_view(host, age), host) for host in hosts]
     totals = _sum(_totals(node, host) for node, host in pairs)
-    return ClusterView(cluster.name, tuple(node for node, _ in pairs), totals)
+    return ClusterView(cluster.name, tuple(node for node, _ in pairs), totals, cluster.age + age)
 
 
 def node_view(host: Host, age: float) -> NodeView:
@@ -153,14 +164,7 @@ def find_host(grid: Grid, cluster: str, host: str) -> Host:
 
 def reading(host: Host, name: str) -> float | None:
     """The value of a metric as a number; None when it is not there or none."""
-    for metric in host.metrics:
-        if metric.name == name:
-            try:
-                value = float(metric.value)
-            except ValueError:
-                return None
-            return value if math.isfinite(value) else None
-    return None
+    return next((metric.number for metric in host.metrics if metric.name == name), None)
 
 
 def memory(host: Host) -> tuple[float, float]:

@@ -108,3 +108,16 @@ def test_metrics_of_the_first_group_come_in_their_order() -> None:
         ("More: sensors", ["temp"]),
     ]
     assert facts.texts(node) == [("mem_total", "5 KiB"), ("os_name", "Linux")]
+
+
+def test_a_cluster_that_does_not_answer_says_so() -> None:
+    told = [
+        grid_view(trees.grid(trees.cluster("c", age=age)), 10, "").cluster("c").trouble
+        for age in (0, 49, 50, 110)
+    ]
+    assert told == [
+        "",
+        "",
+        "no monitor of this cluster has answered for 1 minute",
+        "no monitor of this cluster has answered for 2 minutes",
+    ]

@@ -18,9 +18,9 @@ def host(name: str, *metrics: Metric, tn: float = 3, **values: object) -> Host:
     return Host(name=name, ip="10.0.0.9", tn=tn, tmax=20, gmond_started=1_699_000_000, metrics=told)
 
 
-def cluster(name: str, *hosts: Host) -> Cluster:
-    """A cluster."""
-    return Cluster(name=name, hosts=tuple(hosts))
+def cluster(name: str, *hosts: Host, age: float = 0) -> Cluster:
+    """A cluster that answered ``age`` seconds ago."""
+    return Cluster(name=name, hosts=tuple(hosts), age=age)
 
 
 def grid(*clusters: Cluster, name: str = "Laboratory") -> Grid:
