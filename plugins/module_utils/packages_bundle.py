@@ -172,20 +172,10 @@ def _private_apt(root: Path, release: str, architecture: str) -> list[str]:
 
 def _sources(release: str) -> list[packages_sources.DebianSource]:
     own = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
-    etc = Path("/etc/apt")
-    found = packages_sources.one_line_sources(_text(etc / "sources.list"))
-    for path in sorted((etc / "sources.list.d").glob("*")):
-        if path.suffix == ".list":
-            found += packages_sources.one_line_sources(_text(path))
-        elif path.suffix == ".sources":
-            found += packages_sources.deb822_sources(_text(path))
+    found = packages_sources.machine_sources()
     paths = (Path("/usr/share/keyrings") / name for name in KEYRINGS)
     keyring = next((str(path) for path in paths if path.exists()), "")
     return packages_sources.for_release(found, own, release, keyring) if own else []
-
-
-def _text(path: Path) -> str:
-    return path.read_text(errors="replace") if path.exists() else ""
 
 
 def _apt(command: list[str]) -> None:

@@ -1,10 +1,11 @@
-"""The control node's own Debian sources, read to ask them for another release. Pure."""
+"""A machine's own Debian sources: read, and asked for another release."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 _ONE_LINE = re.compile(r"deb\s+(?:\[([^\]]*)\]\s+)?([^\s\[]\S*)\s+(\S+)\s+(\S.*)")
 _POCKETS = ("", "-updates", "-security")
@@ -22,6 +23,17 @@ class DebianSource:
     def line(self) -> str:
         options = f"[signed-by={self.signed_by}] " if self.signed_by else ""
         return f"deb {options}{self.uri} {self.suite} {' '.join(self.components)}"
+
+
+def machine_sources(etc: Path = Path("/etc/apt")) -> list[DebianSource]:
+    """Every binary source that is configured below ``etc``."""
+    found = []
+    for path in [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*"))]:
+        if path.suffix == ".list" and path.exists():
+            found += one_line_sources(path.read_text(errors="replace"))
+        elif path.suffix == ".sources":
+            found += deb822_sources(path.read_text(errors="replace"))
+    return found
 
 
 def one_line_sources(text: str) -> list[DebianSource]:

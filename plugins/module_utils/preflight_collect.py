@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Iterable  # noqa: UP035 - Python 3.8
 
 from ansible_collections.kcms.cluster.plugins.module_utils import preflight_ports as ports
+from ansible_collections.kcms.cluster.plugins.module_utils.packages_sources import machine_sources
 
 # What a look at could block on, or refuse to root, when the server does
 NETWORK_TYPES = ("nfs", "nfs4", "autofs", "cifs", "ceph", "lustre", "beegfs", "glusterfs")
@@ -131,8 +132,7 @@ def _own_source() -> str:
     proxy = re.search(r'Proxy "(http[^"]+)"', output("apt-config", "dump", "Acquire::http::Proxy"))
     if proxy:
         return proxy.group(1)
-    listed = output("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages")
-    return next((each for each in listed.splitlines() if each.startswith("http")), "")
+    return next((each.uri for each in machine_sources() if each.uri.startswith("http")), "")
 
 
 def free_space() -> dict[str, int]:

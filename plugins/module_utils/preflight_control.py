@@ -53,7 +53,18 @@ def check_inventory(task_vars: Mapping[str, Any]) -> list[str]:
                 broken.append(Problem(host, f"{name} cannot be worked out", f"{reason}"))
             else:
                 given[host][name] = value
-    return lines([*broken, *inventory_problems(Picture(groups, given, known_options()))])
+    origins = {host: _origin(task_vars["hostvars"], host) for host in ours}
+    picture = Picture(groups, given, known_options(), origins)
+    return lines([*broken, *inventory_problems(picture)])
+
+
+def _origin(hostvars: Any, host: str) -> str:
+    """Where the host's kcms_cluster was written; empty where this Ansible does not tell."""
+    try:
+        from ansible._internal._datatag._tags import Origin
+    except ImportError:
+        return ""
+    return str(Origin.get_tag(hostvars.raw_get(host).get("kcms_cluster")) or "")
 
 
 def _variables(hostvars: Any, host: str) -> Iterator[tuple[str, Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.kcms.cluster.plugins.module_utils.preflight import (
@@ -34,11 +34,15 @@ PORTS = re.compile(r"kcms_\w*port")
 
 @dataclass(frozen=True)
 class Picture:
-    """An inventory: groups with their hosts, and the variables each host is given."""
+    """An inventory: groups with their hosts, and the variables each host is given.
+
+    ``origins`` tells, where it is known, the place where a host's kcms_cluster was written.
+    """
 
     groups: Mapping[str, Sequence[str]]
     given: Mapping[str, Mapping[str, Any]]
     options: Mapping[str, Option]
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     def hosts(self) -> list[str]:
         """The hosts that are ours, in the order of groups and inventory."""
@@ -134,7 +138,7 @@ def _one_setting_a_cluster(picture: Picture) -> Iterator[Problem]:
         for name in PER_CLUSTER:
             values: dict[str, str] = {}
             for host in hosts:
-                values.setdefault(str(picture.value(host, name)), host)
+                values.setdefault(str(picture.value(host, name) or "no value"), host)
             if len(values) > 1:
                 shown = " and ".join(f"{value} on {host}" for value, host in values.items())
                 right = "set it once, in the group of the cluster, or name two clusters"
@@ -142,23 +146,22 @@ def _one_setting_a_cluster(picture: Picture) -> Iterator[Problem]:
 
 
 def _one_group_a_cluster(picture: Picture) -> Iterator[Problem]:
+    """One name written for two groups is a slip; groups across a cluster, as racks, are none."""
     for cluster, hosts in picture.clusters().items():
         pure = {
-            group: set(members)
+            group: frozenset(members)
             for group, members in picture.groups.items()
-            if members and set(members) <= set(hosts)
+            if members and set(members) <= set(hosts) and group not in (*GROUPS, "all")
         }
-        if any(members == set(hosts) for members in pure.values()):
-            continue
-        widest = [
-            group
-            for group, members in pure.items()
-            if not any(members < other for other in pure.values())
-        ]
-        if len({frozenset(pure[group]) for group in widest}) > 1:
-            wrong = f"groups {' and '.join(sorted(widest))} both set kcms_cluster to {cluster!r}"
+        places: dict[str, str] = {}
+        for group, members in pure.items():
+            written = {picture.origins.get(host, "") for host in members}
+            if len(written) == 1 and not any(members < other for other in pure.values()):
+                places.setdefault(written.pop(), group)
+        if len(places) > 1:
+            wrong = f"groups {' and '.join(sorted(places.values()))} both set kcms_cluster to "
             right = "give each cluster a name of its own, or put them into one group"
-            yield Problem("", wrong, right)
+            yield Problem("", f"{wrong}{cluster!r}", right)
 
 
 def _channels(picture: Picture) -> Iterator[Problem]:

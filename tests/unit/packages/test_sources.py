@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ansible_collections.kcms.cluster.plugins.module_utils.packages_sources import (
     DebianSource,
     deb822_sources,
     for_release,
+    machine_sources,
     one_line_sources,
 )
 
@@ -75,3 +78,15 @@ def test_another_release_is_asked_of_debians_archives_alone() -> None:
         "deb [signed-by=/k.gpg] http://a.example/debian trixie main",
         "deb [signed-by=/k.gpg] http://a.example/debian-security trixie-security main",
     ]
+
+
+def test_both_formats_of_a_machine_are_read(tmp_path: Path) -> None:
+    (tmp_path / "sources.list.d").mkdir()
+    (tmp_path / "sources.list").write_text(LIST)
+    (tmp_path / "sources.list.d/debian.sources").write_text(DEB822)
+    (tmp_path / "sources.list.d/more.list").write_text("deb http://more.example/ trixie main\n")
+    (tmp_path / "sources.list.d/old.list.save").write_text("deb http://old.example/ x main\n")
+    found = machine_sources(tmp_path)
+    assert len(found) == 2 + 3 + 1
+    assert found[-1].uri == "http://more.example/"
+    assert machine_sources(tmp_path / "none") == []

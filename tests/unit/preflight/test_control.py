@@ -1,0 +1,107 @@
+"""What the control node asks of each host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible_collections.kcms.cluster.plugins.module_utils.preflight_control import (
+    ROLES,
+    known_options,
+    ports_of,
+    targets_of,
+)
+
+SITE: dict[str, Any] = {
+    "hosts": {
+        "head": {
+            "address": "10.0.0.1",
+            "cluster": None,
+            "roles": ["gateway", "rrd", "aggregator", "web", "manager"],
+            "managers": ["alpha", "beta"],
+        },
+        "alpha1": {
+            "address": "10.0.0.2",
+            "cluster": "alpha",
+            "roles": ["monitor", "node", "gateway"],
+            "managers": [],
+        },
+        "desk7": {
+            "address": "10.0.0.3",
+            "cluster": "beta",
+            "roles": ["monitor", "node"],
+            "managers": [],
+        },
+    },
+    "clusters": {
+        "alpha": {
+            "hosts": ["alpha1"],
+            "manager": "head",
+            "manager_address": "10.0.0.1",
+            "manager_port": 8660,
+            "xml_port": 8649,
+        },
+        "beta": {
+            "hosts": ["desk7"],
+            "manager": "head",
+            "manager_address": "10.0.0.1",
+            "manager_port": 8661,
+            "xml_port": 8700,
+        },
+    },
+}
+SETTING = {
+    "kcms_channel_port": 8649,
+    "kcms_xml_port": 8649,
+    "kcms_aggregator_port": 8651,
+    "kcms_web_port": 8080,
+}
+
+
+def test_a_host_is_asked_for_the_ports_of_its_roles() -> None:
+    assert ports_of(SITE, "alpha1", SETTING) == {
+        "udp 8649": "kcms_channel_port",
+        "tcp 8649": "kcms_xml_port",
+    }
+    assert set(ports_of(SITE, "head", SETTING)) == {"tcp 8651", "tcp 8080", "tcp 8660", "tcp 8661"}
+
+
+def test_a_host_with_users_reaches_every_manager_and_a_lent_one_its_own() -> None:
+    play = ["head", "alpha1", "desk7"]
+    assert [each.port for each in targets_of(SITE, "alpha1", play)] == [8660, 8661]
+    assert [each.port for each in targets_of(SITE, "desk7", play)] == [8661]
+
+
+def test_the_aggregator_reaches_the_monitors_of_this_play_alone() -> None:
+    everyone = targets_of(SITE, "head", ["head", "alpha1", "desk7"])
+    assert [(each.other, each.port) for each in everyone] == [("alpha1", 8649), ("desk7", 8700)]
+    assert [each.other for each in targets_of(SITE, "head", ["head", "desk7"])] == ["desk7"]
+
+
+def test_every_role_says_what_its_variables_are() -> None:
+    """A variable with a default that no argument specification names would count as a typo."""
+    named = set(known_options())
+    for path in ROLES.glob("*/defaults/main.yml"):
+        for name in yaml.safe_load(path.read_text()):
+            assert name in named, f"{path}: add {name} to a role's meta/argument_specs.yml"
+
+
+def test_the_example_inventory_uses_known_variables_only() -> None:
+    text = (ROLES.parent / "inventory/sample/hosts.yml").read_text()
+    known = set(known_options()) | {"kcms_head", "kcms_nodes"}
+    words = {line.split(":")[0].strip() for line in text.splitlines()}
+    assert {word for word in words if word.startswith("kcms_")} <= known
+
+
+def test_options_carry_types_and_defaults(tmp_path: Path) -> None:
+    role = tmp_path / "one"
+    (role / "meta").mkdir(parents=True)
+    (role / "defaults").mkdir()
+    (role / "meta/argument_specs.yml").write_text(
+        "argument_specs: {main: {options: {kcms_x: {type: int, required: true}, other: {}}}}"
+    )
+    (role / "defaults/main.yml").write_text("kcms_x: 7\n")
+    option = known_options(tmp_path)["kcms_x"]
+    assert set(known_options(tmp_path)) == {"kcms_x"}
+    assert (option.kind, option.required, option.default) == ("int", True, 7)
