@@ -1,12 +1,14 @@
 """PID 1 of a task's namespaces: starts the program as its user, reaps, records how it ended.
 
-Run as ``python3 -I -S -E init.py DIRECTORY`` by task_start.sh, as root, in cgroup ``init`` of the
-task's unit; the program lives in the sibling cgroup ``task``.  Exit status 0: the task's record
-says what became of it, or another init has it.  75: nothing was begun, try again.
+Run as ``python3 -I -S -E init.py DIRECTORY BOOT_ID`` by task_start.sh, as root, in cgroup ``init``
+of the task's unit; the program lives in the sibling cgroup ``task``.  Exit status 0: the task's
+record says what became of it, or another init has it.  75: nothing was begun, try again.
 
-SIGTERM means that the unit is being stopped (a shutdown, or by hand; the daemon never sends it):
-the program gets a few seconds, and the record says so.  Signals are taken with sigwait, because
-the kernel drops what PID 1 of a namespace does not handle, unless it is blocked.
+SIGWINCH, the unit's KillSignal, means that the unit is being stopped (a shutdown, or by hand).
+systemd sends it to every process in no order; only this one heeds it, so that the end of the
+program cannot come before the word that it was not the program's own.  Then we send SIGTERM.
+Signals are taken with sigwait, because the kernel drops what PID 1 of a namespace does not
+handle, unless it is blocked.
 """
 
 # pathlib would cost every init time and memory.
@@ -31,7 +33,8 @@ TEMPORARY_FAILURE = 75
 EXIT_SIZE = 4096
 STOP_GRACE = 5.0
 EMPTY_TIMEOUT = 60.0
-_SIGNALS = frozenset({signal.SIGCHLD, signal.SIGTERM})
+STOP_SIGNAL = signal.SIGWINCH
+_SIGNALS = frozenset({signal.SIGCHLD, STOP_SIGNAL})
 
 
 def boottime() -> float:
@@ -49,7 +52,7 @@ def _complain(text: str) -> None:
     sys.stderr.flush()
 
 
-def main(directory: str) -> int:
+def main(directory: str, boot: str) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         plan = durable.read(directory, "wanted.json")
@@ -59,13 +62,13 @@ def main(directory: str) -> int:
     except (OSError, ValueError) as error:
         _complain(f"cannot begin the task of {directory}: {error}")
         return TEMPORARY_FAILURE
-    return _begin(directory, plan, reserved)
+    return _begin(directory, boot, plan, reserved)
 
 
-def _begin(directory: str, plan: dict[str, Any], reserved: durable.Reserved) -> int:
+def _begin(directory: str, boot: str, plan: dict[str, Any], reserved: durable.Reserved) -> int:
     """Claim the task; when it is ours, run it to its end and record that."""
     own = cgroup.ROOT + cgroup.of_process("self")
-    claim = {"boot_id": boot_id(), "time": time.time(), "cgroup": own, "release": RELEASE}
+    claim = {"boot_id": boot, "time": time.time(), "cgroup": own, "release": RELEASE}
     try:
         durable.create(directory, "started", claim)
     except FileExistsError:
@@ -129,7 +132,7 @@ class _Task:
             self._reap()
 
     def _take_signal(self, seconds: float | None) -> None:
-        """Wait for a signal, ``seconds`` at the most, and note a SIGTERM."""
+        """Wait for a signal, ``seconds`` at the most; the one to stop begins the grace."""
         if seconds is None:
             got = signal.sigwaitinfo(_SIGNALS)
         else:
@@ -137,9 +140,10 @@ class _Task:
             if maybe is None:
                 return
             got = maybe
-        if got.si_signo == signal.SIGTERM and self.stop_at is None:
+        if got.si_signo == STOP_SIGNAL and self.stop_at is None:
             self.stop_at = boottime() + STOP_GRACE
             self.stopped = self.status is None
+            cgroup.terminate(self.cgroup)
 
     def _reap(self) -> None:
         try:
@@ -209,4 +213,4 @@ class _Task:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1], sys.argv[2]))

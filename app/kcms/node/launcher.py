@@ -12,7 +12,7 @@ from jeepney.io.blocking import open_dbus_connection
 from jeepney.wrappers import DBusErrorResponse, unwrap_msg
 
 from kcms.errors import KcmsError, Unavailable
-from kcms.node import cgroup
+from kcms.node import cgroup, init
 from kcms.node.core import TaskId, Unit
 
 SLICE = "kcms-tasks.slice"
@@ -81,6 +81,7 @@ def unit_properties(task: TaskId, directory: str, release: Path) -> list[tuple[s
         ("Delegate", ("b", True)),
         ("RemainAfterExit", ("b", True)),  # systemd stays a second witness until told to forget
         ("KillMode", ("s", "control-group")),
+        ("KillSignal", ("i", int(init.STOP_SIGNAL))),
         ("TimeoutStopUSec", ("t", STOP_TIMEOUT)),
         ("OOMPolicy", ("s", "continue")),  # the init sees who died, and reports it
         ("TasksMax", ("t", NO_LIMIT)),

@@ -7,10 +7,11 @@ Loaded by every task's PID 1, hence so few imports.
 """
 
 # pathlib would cost every init time and memory.
-# ruff: noqa: PTH123
+# ruff: noqa: PTH118, PTH123
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from typing import Any, NoReturn
 from kcms.node import cgroup
 
 DEFAULT_OUTPUT = "kcms-%j.out"
-"""Below the base directory, which is the current one by then."""
+"""Below the base directory."""
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -53,7 +54,7 @@ def _run(plan: dict[str, Any], task_cgroup: str, complaint: int) -> None:
     os.umask(0o022)
     base = spec["base_directory"] or plan["account"]["home"]
     _step("enter base directory", base, os.chdir)
-    _open_files(wanted)
+    _open_files(wanted, base)
     _default_signals()
     _close_others(complaint)
     _execute(spec["executable"], spec["arguments"], environment(plan))
@@ -91,11 +92,11 @@ def expand(path: str, wanted: dict[str, Any]) -> str:
     return out
 
 
-def _open_files(wanted: dict[str, Any]) -> None:
+def _open_files(wanted: dict[str, Any], base: str) -> None:
     """Standard input, output and error; output is begun anew, and both may be one file."""
     spec = wanted["spec"]
     source = expand(spec["input"] or "/dev/null", wanted)
-    output = expand(spec["output"] or DEFAULT_OUTPUT, wanted)
+    output = os.path.join(base, expand(spec["output"] or DEFAULT_OUTPUT, wanted))
     error = expand(spec["error"], wanted) if spec["error"] else output
     _redirect(0, _step("open input file", source, lambda path: os.open(path, os.O_RDONLY)))
     _redirect(1, _step("open output file", output, _open_for_writing))
@@ -155,7 +156,7 @@ def _execute(executable: str, arguments: list[str], variables: dict[str, str]) -
     try:
         os.execve(executable, [executable, *arguments], variables)  # noqa: S606
     except OSError as error:
-        hint = _hint(executable) if error.strerror else ""
+        hint = _hint(executable) if error.errno in (errno.ENOENT, errno.ENOEXEC) else ""
         raise CannotRunError(f"cannot run {executable}: {error.strerror}{hint}") from error
     except ValueError as error:
         raise CannotRunError(f"cannot run {executable!r}: {error}") from error

@@ -1,0 +1,214 @@
+"""One host under test: shell on it, our code, a manager and the node daemon."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import shlex
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ansible_collections.kcms.cluster.plugins.plugin_utils.ca_authority import Authority, Request
+
+ROOT = Path(__file__).resolve().parents[2]
+CODE = "/opt/kcms-nodetest/releases/1"
+STATE = "/var/lib/kcms-nodetest"
+WORK = "/run/kcms-nodetest"
+PORT = 18660
+ALICE = "/home/kcmsalice"
+DAEMON = """
+import sys
+sys.path.insert(0, "{code}")
+from kcms.config import NodeConfig, load
+from kcms.node.daemon import main
+sys.exit(main(load(NodeConfig, "{work}/node.toml")))
+"""
+CONFIG = """
+host = "testnode"
+cluster = "testcluster"
+manager_address = "127.0.0.1"
+manager_port = {port}
+state_directory = "{state}"
+tls_ca = "{work}/tls/ca.pem"
+tls_certificate = "{work}/tls/node.pem"
+tls_key = "{work}/tls/node.key"
+report_interval = 1.0
+slots = 4
+"""
+
+T = TypeVar("T")
+
+
+def certificates() -> dict[str, bytes]:
+    """A CA, the manager's and the node's certificates, and one of another cluster's manager."""
+    now = datetime.now(UTC)
+    authority = Authority.make("test", now)
+    files = {"ca.pem": authority.pair().certificate}
+    for name, uri in (
+        ("manager", "kcms://manager/testcluster"),
+        ("node", "kcms://node/testnode"),
+        ("stranger", "kcms://manager/othercluster"),
+    ):
+        pair = authority.issue(Request("testnode", name, uris=[uri]), now)
+        files |= {f"{name}.pem": pair.certificate, f"{name}.key": pair.key}
+    return files
+
+
+class Host:
+    """``prefix`` is the command that runs the rest of its arguments on the host, as root."""
+
+    def __init__(self, prefix: list[str]) -> None:
+        self.prefix = prefix
+        self.version = 0
+        self.wanted: dict[tuple[int, int, int], dict[str, Any]] = {}
+
+    def run(self, script: str, check: bool = True) -> str:
+        command = [*self.prefix, "sh", "-c", script]
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+        )
+        assert not check or done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def write(self, path: str, content: bytes | str, mode: str = "600") -> None:
+        data = base64.b64encode(content.encode() if isinstance(content, str) else content).decode()
+        quoted = shlex.quote(path)
+        self.run(
+            f"mkdir -p $(dirname {quoted}) && echo {data} | base64 -d > {quoted}.new "
+            f"&& chmod {mode} {quoted}.new && mv {quoted}.new {quoted}"
+        )
+
+    # the host's parts ------------------------------------------------------------------------
+
+    def set_up(self) -> None:
+        self.clean()
+        self.run("id alice >/dev/null 2>&1 || useradd -m -u 2001 alice")
+        self.run(f"install -d -m 700 -o alice -g $(id -gn alice) {ALICE}")
+        self._install()
+        for name, content in certificates().items():
+            self.write(f"{WORK}/tls/{name}", content)
+        self.write(f"{WORK}/node.toml", CONFIG.format(port=PORT, state=STATE, work=WORK))
+        self.write(f"{WORK}/daemon.py", DAEMON.format(code=CODE, work=WORK))
+        self.write(f"{WORK}/manager.py", (ROOT / "tests/lab_node/fake_manager.py").read_bytes())
+        self.run(
+            "systemd-run --quiet --unit=kcms-nodetest-manager -p Restart=always "
+            f"/usr/bin/python3 {WORK}/manager.py {WORK}/tls {PORT} {WORK}"
+        )
+        self.start_daemon()
+
+    def _install(self) -> None:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+            for path in [*(ROOT / "app/kcms").glob("*.py")]:
+                archive.add(path, f"kcms/{path.name}")
+            for package in ("jobs", "node"):
+                for path in (ROOT / "app/kcms" / package).glob("*.*"):
+                    archive.add(path, f"kcms/{package}/{path.name}")
+        self.write(f"{CODE}/code.tgz", buffer.getvalue())
+        self.run(f"cd {CODE} && tar xzf code.tgz && rm code.tgz")
+
+    def start_daemon(self) -> None:
+        self.run(
+            "systemd-run --quiet --unit=kcms-nodetest -p Type=notify -p Restart=always "
+            f"-p RestartSec=0 -p StartLimitBurst=1000 /usr/bin/python3 {WORK}/daemon.py"
+        )
+
+    def kill_daemon(self) -> None:
+        self.run("systemctl kill -s KILL kcms-nodetest.service")
+
+    def clean(self) -> None:
+        """Leave the host as it was: no unit, no file."""
+        self.run(
+            "systemctl stop kcms-nodetest kcms-nodetest-manager 2>/dev/null;"
+            "systemctl stop 'kcms-task-*' 2>/dev/null; systemctl reset-failed 2>/dev/null;"
+            f"umount {STATE} 2>/dev/null; rm -rf {STATE} {WORK} {ALICE} /opt/kcms-nodetest; true"
+        )
+
+    # what the manager wants and hears --------------------------------------------------------
+
+    def want(self, *jobs: dict[str, Any]) -> None:
+        for each in jobs:
+            self.wanted[(each["job"], each["task"], each["epoch"])] = each
+        self.publish()
+
+    def publish(self) -> None:
+        self.version += 1
+        document = {"version": self.version, "tasks": list(self.wanted.values())}
+        self.write(f"{WORK}/desired.json", json.dumps(document))
+
+    def kill(self, job: int, grace: float = 5.0) -> None:
+        key = (job, 0, 1)
+        self.want({**self.wanted[key], "want": "kill", "grace": grace})
+
+    def last_report(self) -> dict[str, Any]:
+        lines = self.run(f"tail -n 1 {WORK}/reports 2>/dev/null", check=False).splitlines()
+        return dict(json.loads(lines[-1])) if lines else {"tasks": []}
+
+    def task(self, job: int) -> dict[str, Any]:
+        for each in self.last_report()["tasks"]:
+            if each["job"] == job:
+                return dict(each)
+        return {"phase": "unknown"}
+
+    def until(self, job: int, *phases: str) -> dict[str, Any]:
+        def there() -> dict[str, Any] | None:
+            found = self.task(job)
+            return found if found["phase"] in phases else None
+
+        return self.wait(there, f"job {job} to be {' or '.join(phases)}")
+
+    def over(self, job: int) -> dict[str, Any]:
+        return self.until(job, "ended", "refused", "lost")
+
+    def wait(self, condition: Callable[[], T | None], what: str, seconds: float = 60) -> T:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            found = condition()
+            if found:
+                return found
+            time.sleep(0.1)
+        raise AssertionError(f"waited {seconds} s for {what}; last: {self.last_report()}")
+
+    def processes(self, job: int) -> list[str]:
+        """Everything that lives in the unit's cgroup."""
+        where = f"/sys/fs/cgroup/kcms.slice/kcms-tasks.slice/kcms-task-{job}.0.1.service"
+        return self.run(f"cat {where}/task/cgroup.procs 2>/dev/null; true").split()
+
+    def home(self, name: str) -> str:
+        return self.run(f"cat {ALICE}/{name}")
+
+
+def spec(script: str, **changes: Any) -> dict[str, Any]:
+    made = {
+        "executable": "/bin/sh",
+        "arguments": ["-c", script],
+        "base_directory": ALICE,
+        "input": None,
+        "output": f"{ALICE}/%j.out",
+        "error": None,
+        "environment": {},
+    }
+    return {**made, **changes}
+
+
+def job(number: int, script: str, **changes: Any) -> dict[str, Any]:
+    """A wanted task; changes that the specification knows go there."""
+    known = spec(script)
+    specification = {**known, **{k: v for k, v in changes.items() if k in known}}
+    made = {
+        "job": number, "task": 0, "epoch": 1, "want": "run", "user": "alice", "uid": 2001,
+        "gid": 2001, "spec": specification, "grace": 5.0,
+    }  # fmt: skip
+    return {**made, **{k: v for k, v in changes.items() if k not in known}}

@@ -1,0 +1,226 @@
+"""Tasks on a real host: identity, ends, kills, and daemons and inits killed at any moment."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.lab_node.host import ALICE, CODE, STATE, Host, job
+
+STUBBORN = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+for _ in range(10):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            time.sleep(1000)
+        time.sleep(1000)
+print("ready", flush=True)
+time.sleep(1000)
+"""
+
+
+def ready(host: Host, number: int) -> bool:
+    return "ready" in host.run(f"cat {ALICE}/{number}.out 2>/dev/null; true")
+
+
+def start_stubborn(host: Host, number: int) -> None:
+    program = job(number, "", executable="/usr/bin/python3", arguments=["-c", STUBBORN])
+    host.want(program)
+    host.wait(lambda: ready(host, number), "the program to be ready")
+    assert len(host.processes(number)) == 21
+
+
+def test_runs_as_the_user_in_a_private_home(host: Host) -> None:
+    host.want(job(1, "id -un; id -G; pwd; umask; echo $KCMS_JOB_ID $KCMS_NODE $HOME; exit 3"))
+    end = host.over(1)
+    assert (end["phase"], end["exit"]["code"], end["exit"]["signal"]) == ("ended", 3, None)
+    assert (end["exit"]["processes_killed"], end["exit"]["processes_left"]) == (0, 0)
+    assert end["exit"]["usage"]["max_rss_kib"] > 0
+    lines = host.home("1.out").splitlines()
+    assert lines[0] == "alice"
+    assert lines[1].split()[0] == "2001"
+    assert lines[2:4] == [ALICE, "0022"]
+    assert lines[4].startswith("1 testnode ")
+    assert host.run(f"stat -c '%U %a' {ALICE}/1.out").split() == ["alice", "644"]
+
+
+def test_signal_is_told_as_such(host: Host) -> None:
+    host.want(job(2, "kill -SEGV $$"))
+    assert (host.over(2)["exit"]["signal"], host.over(2)["exit"]["code"]) == (11, None)
+
+
+def test_input_output_and_error_files(host: Host) -> None:
+    host.run(f"echo hello > {ALICE}/in; echo old > {ALICE}/3.alice.out; chown alice {ALICE}/*")
+    files = {"input": f"{ALICE}/in", "output": f"{ALICE}/%j.%u.out", "error": f"{ALICE}/%j.err"}
+    host.want(job(3, "cat; echo oops >&2", **files))
+    assert host.over(3)["exit"]["code"] == 0
+    assert (host.home("3.alice.out"), host.home("3.err")) == ("hello\n", "oops\n")
+
+
+@pytest.mark.parametrize(
+    ("number", "changes", "message"),
+    [
+        (10, {"output": "/root/x"}, "cannot open output file /root/x: Permission denied"),
+        (11, {"input": "/none"}, "cannot open input file /none: No such file or directory"),
+        (12, {"base_directory": "/root"}, "cannot enter base directory /root: Permission denied"),
+        (13, {"executable": "/none"}, "cannot run /none: No such file or directory"),
+        (14, {"executable": "/etc/passwd"}, "cannot run /etc/passwd: Permission denied"),
+        (15, {"user": "nobody-here"}, "user nobody-here is unknown on testnode"),
+        (16, {"uid": 2999}, "user alice has uid 2001 on testnode but 2999 where"),
+        (17, {"uid": 0, "gid": 0}, "user alice has uid 2001 on testnode but 0 where"),
+    ],
+)
+def test_what_cannot_run_is_refused_with_the_reason(host, number, changes, message):
+    host.want(job(number, "true", **changes))
+    end = host.over(number)
+    assert end["phase"] == "refused"
+    assert end["message"].startswith(message)
+
+
+def test_what_outlives_the_program_is_killed_and_counted(host: Host) -> None:
+    host.want(job(20, "setsid sleep 1000 & sleep 1001 & sleep 0.2; exit 0"))
+    end = host.over(20)["exit"]
+    assert (end["code"], end["processes_killed"], end["processes_left"]) == (0, 2, 0)
+    assert host.processes(20) == []
+
+
+def test_stubborn_family_is_killed_with_nothing_left(host: Host) -> None:
+    start_stubborn(host, 21)
+    host.kill(21, grace=1.0)
+    end = host.over(21)["exit"]
+    assert (end["signal"], end["processes_killed"], end["processes_left"]) == (9, 21, 0)
+    assert host.processes(21) == []
+    assert host.run("pgrep -u alice; true") == ""
+
+
+def test_kind_program_ends_within_the_grace(host: Host) -> None:
+    host.want(job(22, "trap 'echo bye; exit 7' TERM; echo ready; while :; do sleep 0.1; done"))
+    host.wait(lambda: ready(host, 22), "the program to be ready")
+    host.kill(22, grace=30.0)
+    end = host.over(22)["exit"]
+    assert (end["code"], end["processes_killed"]) == (7, 0)
+    assert host.home("22.out").splitlines()[-1] == "bye"
+
+
+def test_child_gets_the_grace_though_the_root_is_gone(host: Host) -> None:
+    child = "trap 'sleep 1; echo cleaned; exit' TERM; echo ready; while :; do sleep 0.1; done"
+    host.want(job(23, f'sh -c "{child}" & sleep 1000'))
+    host.wait(lambda: ready(host, 23), "the program to be ready")
+    host.kill(23, grace=30.0)
+    assert host.over(23)["exit"]["signal"] == 15
+    assert host.home("23.out").splitlines()[-1] == "cleaned"
+
+
+def test_frozen_task_is_killed(host: Host) -> None:
+    start_stubborn(host, 24)
+    path = "/sys/fs/cgroup/kcms.slice/kcms-tasks.slice/kcms-task-24.0.1.service/task"
+    host.run(f"echo 1 > {path}/cgroup.freeze")
+    host.kill(24, grace=0.5)
+    assert host.over(24)["exit"]["processes_killed"] == 21
+
+
+def test_kill_before_the_start_never_runs(host: Host) -> None:
+    host.want(job(25, "echo ran", want="kill"))
+    end = host.over(25)
+    assert (end["phase"], end["message"]) == ("refused", "killed before it was started")
+    assert host.run(f"ls {ALICE}/25.out 2>&1; true").startswith("ls: cannot access")
+
+
+def test_daemon_killed_within_the_grace_finishes_the_kill(host: Host) -> None:
+    start_stubborn(host, 26)
+    host.kill(26, grace=3.0)
+    host.wait(lambda: host.run(f"cat {STATE}/tasks/26.0.1/kill; true"), "the kill record")
+    host.kill_daemon()
+    end = host.over(26)["exit"]
+    assert (end["processes_killed"], end["processes_left"]) == (21, 0)
+
+
+def test_daemon_killed_again_and_again_loses_and_repeats_nothing(host: Host) -> None:
+    jobs = range(100, 130)
+    script = f"echo $KCMS_JOB_ID >> {ALICE}/ran; sleep 0.$((KCMS_JOB_ID % 10)); exit $(({{}}))"
+    dice = random.Random(7)
+    for start in range(100, 130, 5):
+        host.want(*(job(n, script.format(f"{n} % 7")) for n in range(start, start + 5)))
+        for _ in range(2):
+            host.run(f"sleep {dice.uniform(0.0, 0.6):.2f}")
+            host.kill_daemon()
+    codes = {n: host.over(n)["exit"]["code"] for n in jobs}
+    assert codes == {n: n % 7 for n in jobs}
+    assert sorted(host.home("ran").split()) == sorted(str(n) for n in jobs)
+
+
+def test_init_killed_is_lost(host: Host) -> None:
+    host.want(job(30, "echo ready; sleep 1000"))
+    host.wait(lambda: ready(host, 30), "the program to be ready")
+    where = "/sys/fs/cgroup/kcms.slice/kcms-tasks.slice/kcms-task-30.0.1.service/init"
+    inits = f"for p in $(cat {where}/cgroup.procs); do grep -l python3 /proc/$p/comm; done"
+    (comm,) = host.run(f"{inits}; true").split()
+    host.run(f"kill -KILL {comm.split('/')[2]}")
+    end = host.over(30)
+    assert (end["phase"], end["exit"]) == ("lost", None)
+    assert "init was killed" in end["message"]
+    assert host.processes(30) == []
+
+
+def test_two_starts_of_one_task_run_once(host: Host) -> None:
+    host.want(job(31, f"echo x >> {ALICE}/31.ran; sleep 2"))
+    host.until(31, "running")
+    start = f"{CODE}/kcms/node/task_start.sh {STATE}/tasks/31.0.1 {CODE}/kcms/node/init.py"
+    host.run(f"systemd-run --quiet --wait -p Delegate=yes --unit=kcms-second /bin/sh {start}")
+    assert host.over(31)["exit"]["code"] == 0
+    host.run(f"systemd-run --quiet --wait -p Delegate=yes --unit=kcms-third /bin/sh {start}")
+    assert host.home("31.ran") == "x\n"
+
+
+def test_stopping_the_host_is_no_end_of_the_job(host: Host) -> None:
+    host.want(job(32, "echo ready; sleep 1000"))
+    host.wait(lambda: ready(host, 32), "the program to be ready")
+    host.run("systemctl stop kcms-task-32.0.1.service")
+    end = host.over(32)
+    assert (end["phase"], end["exit"]["signal"]) == ("lost", 15)
+    assert "being stopped" in end["message"]
+
+
+def test_unmentioned_task_is_left_alone(host: Host) -> None:
+    host.want(job(33, "sleep 1; exit 4"))
+    host.until(33, "running")
+    del host.wanted[(33, 0, 1)]
+    host.publish()
+    assert host.over(33)["exit"]["code"] == 4
+
+
+def test_full_disk_keeps_the_task_waiting_and_the_exit_safe(host: Host) -> None:
+    host.wanted.clear()
+    host.publish()
+    host.run("systemctl stop kcms-nodetest")
+    host.run(f"mount -t tmpfs -o size=256k,mode=700 none {STATE}")
+    try:
+        host.start_daemon()
+        host.run(f"dd if=/dev/zero of={STATE}/fill bs=4k 2>/dev/null; true")
+        host.want(job(40, "sleep 2; exit 6"))
+        waiting = host.until(40, "launching")
+        host.wait(lambda: "No space left" in host.task(40).get("message", ""), "the reason")
+        assert waiting["exit"] is None
+        host.run(f"rm {STATE}/fill")
+        host.until(40, "running")
+        host.run(f"dd if=/dev/zero of={STATE}/fill bs=4k 2>/dev/null; true")
+        assert host.over(40)["exit"]["code"] == 6
+    finally:
+        host.run(f"systemctl stop kcms-nodetest 'kcms-task-40*'; umount {STATE}")
+        host.start_daemon()
+
+
+def test_forgotten_tasks_leave_nothing_and_never_run_again(host: Host) -> None:
+    host.want(job(50, f"echo x >> {ALICE}/50.ran"))
+    host.over(50)
+    host.write("/run/kcms-nodetest/forget.json", "[[50, 0, 1]]")
+    host.wait(lambda: host.task(50)["phase"] == "unknown", "the task to be forgotten")
+    host.publish()  # an answer under way that still names it
+    host.want(job(51, "true"))
+    host.over(51)
+    assert host.home("50.ran") == "x\n"
+    assert host.run(f"ls -d {STATE}/tasks/50.0.1 2>/dev/null; true") == ""
+    assert host.run("systemctl list-units --all --plain 'kcms-task-50.*' --no-legend") == ""
