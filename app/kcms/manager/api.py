@@ -107,7 +107,7 @@ class Api:
 
     async def desired(self, request: web.Request) -> web.Response:
         name = self._node(request)
-        seen = _number(request, "seen", 0, 1 << 62)
+        seen = _number(request, "seen", -1, 1 << 62, least=-1)
         wait = _number(request, "wait", 0, int(WAIT_LIMIT))
         version, tasks = await self._engine.desired(name, seen, wait)
         document = {"version": version, "tasks": [task.document() for task in tasks]}
@@ -158,15 +158,15 @@ def _job_id(request: web.Request) -> int:
     return int(text)
 
 
-def _number(request: web.Request, name: str, default: int, limit: int) -> int:
+def _number(request: web.Request, name: str, default: int, most: int, least: int = 0) -> int:
     text = request.query.get(name, str(default))
     try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= limit:
-        raise InvalidRequest(f"{name} must be a number from 0 to {limit}, not {text!r}")
-    return int(text) if text.isdigit() else int(value)
+        value = int(text) if text.lstrip("-").isdigit() else int(float(text))
+    except (ValueError, OverflowError):
+        value = least - 1
+    if not least <= value <= most:
+        raise InvalidRequest(f"{name} must be a number from {least} to {most}, not {text!r}")
+    return value
 
 
 def _states(request: web.Request) -> tuple[str, ...] | None:
