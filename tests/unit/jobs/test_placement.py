@@ -1,0 +1,64 @@
+"""Which job goes where: tables of clusters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kcms.jobs.placement import Candidate, place
+from tests.unit.jobs.test_queue import job
+
+
+def node(name: str, **changes: Any) -> Candidate:
+    values: dict[str, Any] = {"up": True, "slots": 2, "used": 0, "load": 0.0, "cpus": 2}
+    return Candidate(name=name, **{**values, **changes})
+
+
+def placed(count: int, *nodes: Candidate) -> list[tuple[int, str]]:
+    jobs = [job(number) for number in range(1, count + 1)]
+    return [(each.job, each.node) for each in place(jobs, nodes).placements]
+
+
+def test_an_idle_node_goes_before_a_loaded_one() -> None:
+    assert placed(1, node("a", load=1.5), node("b", load=0.2)) == [(1, "b")]
+
+
+def test_load_counts_for_each_cpu() -> None:
+    assert placed(1, node("a", load=2.0, cpus=2), node("b", load=4.0, cpus=16)) == [(1, "b")]
+
+
+def test_jobs_of_one_round_are_spread_although_the_load_does_not_show_them_yet() -> None:
+    assert placed(4, node("a"), node("b")) == [(1, "a"), (2, "b"), (3, "a"), (4, "b")]
+
+
+def test_what_runs_already_counts_before_it_shows_in_the_load() -> None:
+    assert placed(1, node("a", used=1), node("b")) == [(1, "b")]
+
+
+@pytest.mark.parametrize(
+    "unfit", [node("a", up=False), node("a", used=2), node("a", slots=0), node("a", used=9)]
+)
+def test_a_node_that_cannot_take_it_is_passed_over(unfit: Candidate) -> None:
+    assert placed(1, unfit, node("b", load=50.0)) == [(1, "b")]
+
+
+def test_never_more_than_the_slots() -> None:
+    result = placed(9, node("a", slots=1), node("b", slots=3, cpus=8))
+    assert sorted(name for _, name in result) == ["a", "b", "b", "b"]
+    assert [number for number, _ in result] == [1, 2, 3, 4]
+
+
+def test_each_job_that_waits_has_its_reason() -> None:
+    jobs = [job(1), job(2)]
+    assert place(jobs, [node("a", slots=1)]).reasons == {2: "every slot is taken"}
+    assert place(jobs, [node("a", up=False)]).reasons == {1: "no node is up", 2: "no node is up"}
+    assert place(jobs, []).reasons == {1: "no node is up", 2: "no node is up"}
+
+
+def test_a_tie_goes_to_the_first_name_whatever_the_order() -> None:
+    assert placed(1, node("b"), node("a")) == placed(1, node("a"), node("b")) == [(1, "a")]
+
+
+def test_a_node_without_cpus_divides_by_nothing() -> None:
+    assert placed(1, node("a", cpus=0)) == [(1, "a")]
