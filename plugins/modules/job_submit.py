@@ -143,6 +143,8 @@ from ansible_collections.kcms.cluster.plugins.module_utils.kcms_module import (
 )
 from ansible_collections.kcms.cluster.plugins.module_utils.kcms_spec import SpecError, check_spec
 
+LISTING_LIMIT = 10_000  # the most that a manager lists
+
 
 def arguments() -> dict[str, dict[str, Any]]:
     return {
@@ -157,11 +159,15 @@ def arguments() -> dict[str, dict[str, Any]]:
 def predict(client: Client, spec: dict[str, Any], key: str | None) -> dict[str, Any]:
     """What :func:`submit` would return, without submitting."""
     complete = client.check(spec)
-    known = client.jobs() if key is not None else []
-    for job in known:
-        if job["key"] == key:
-            return {"changed": False, "job": job, "spec": job["spec"]}
-    return {"changed": True, "spec": complete}
+    known = client.jobs(limit=LISTING_LIMIT) if key is not None else []
+    job = next((each for each in known if each["key"] == key), None)
+    if job is None:
+        return {"changed": True, "spec": complete}
+    if job["spec"] != complete:
+        raise ClientError(
+            "conflict", f"key {key!r} is that of job {job['id']}, which has other fields", 409
+        )
+    return {"changed": False, "job": job, "spec": complete}
 
 
 def submit(client: Client, spec: dict[str, Any], key: str | None) -> dict[str, Any]:

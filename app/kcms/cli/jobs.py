@@ -123,11 +123,12 @@ def kill(words: list[str]) -> int:
             complain(error.message)
             continue
         if not options.json:
-            print(f"job {each} is being killed" if not _over(killed[-1]) else f"job {each} is over")
+            print(f"job {each} is {_kill_word(killed[-1])}")
     if options.json:
         print(json.dumps({"jobs": killed}, indent=2))
     return 0 if len(killed) == len(options.ids) else 1
 
 
-def _over(found: dict[str, Any]) -> bool:
-    return found["state"] in FINAL_STATES
+def _kill_word(found: dict[str, Any]) -> str:
+    """A waiting job is over at once, a running one when its node has said so."""
+    return str(found["state"]).lower() if found["state"] in FINAL_STATES else "being killed"

@@ -97,6 +97,8 @@ def test_check_mode_predicts_and_submits_nothing(capsys: pytest.CaptureFixture[s
     assert new["spec"]["output"] == "/h/kcms-%j.out"
     other = run(job_submit, capsys, True, executable="/s/x", key="other")
     assert other["changed"] is True
+    other = run(job_submit, capsys, True, executable="/s/y", key="k")
+    assert (other["failed"], other["code"]) == (True, "conflict")
     there = run(job_submit, capsys, True, executable="/s/x", key="k")
     assert (there["changed"], there["job"]["id"]) == (False, 12)
     posts = [call for call in Fake.calls if call[0] == "POST"]
