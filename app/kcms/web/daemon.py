@@ -24,7 +24,8 @@ from kcms.web.files import RrdFiles
 from kcms.web.graphs import Graphs, run_rrdtool
 from kcms.web.services import Services
 from kcms.web.tree import TreeSource
-from kcms.wire.ganglia_xml import Grid, fetch_grid
+from kcms.wire.fetch import fetch_grid
+from kcms.wire.ganglia_xml import Grid
 
 log = logging.getLogger("kcms.web")
 
