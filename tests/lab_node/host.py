@@ -29,6 +29,26 @@ from kcms.config import NodeConfig, load
 from kcms.node.daemon import main
 sys.exit(main(load(NodeConfig, "{work}/node.toml")))
 """
+# The role's unit is at least as strict; what is here is what could break the daemon's own work.
+HARDENING = [
+    "NoNewPrivileges=yes",
+    "PrivateDevices=yes",
+    "ProtectKernelTunables=yes",
+    "RestrictNamespaces=yes",
+    "RestrictSUIDSGID=yes",
+    "MemoryDenyWriteExecute=yes",
+    "SystemCallFilter=@system-service",
+    "SystemCallErrorNumber=EPERM",
+    "ProtectSystem=strict",
+    "ProtectHome=yes",
+    "PrivateTmp=yes",
+    "ProtectControlGroups=no",
+    "ReadWritePaths=/sys/fs/cgroup",
+    "StateDirectory=kcms-nodetest",
+    "StateDirectoryMode=0700",
+    "UMask=0077",
+    "CapabilityBoundingSet=CAP_KILL",
+]
 CONFIG = """
 host = "testnode"
 cluster = "testcluster"
@@ -120,9 +140,10 @@ class Host:
         self.run(f"cd {CODE} && tar xzf code.tgz && rm code.tgz")
 
     def start_daemon(self) -> None:
+        options = " ".join(f"-p {each}" for each in HARDENING)
         self.run(
             "systemd-run --quiet --unit=kcms-nodetest -p Type=notify -p Restart=always "
-            f"-p RestartSec=0 -p StartLimitBurst=1000 /usr/bin/python3 {WORK}/daemon.py"
+            f"-p RestartSec=0 -p StartLimitBurst=1000 {options} /usr/bin/python3 {WORK}/daemon.py"
         )
 
     def kill_daemon(self) -> None:

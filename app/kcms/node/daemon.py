@@ -26,7 +26,7 @@ from kcms.node import init, load
 from kcms.node.agent import Agent
 from kcms.node.core import FINAL, TaskId
 from kcms.node.launcher import Systemd
-from kcms.node.link import Link, Outage, retrying
+from kcms.node.link import WAIT, Link, Outage, retrying
 from kcms.node.records import Records
 
 log = logging.getLogger("kcms.node")
@@ -49,7 +49,7 @@ class _State:
 
     def __init__(self) -> None:
         self.wanted: dict[TaskId, WantedTask] | None = None
-        self.version = -1
+        self.version = 0
         self.forget: set[TaskId] = set()
         self.forgotten: set[TaskId] = set()
         self.reports: tuple[TaskReport, ...] | None = None
@@ -126,6 +126,7 @@ class _Daemon:
         self.agent = agent
         self.state = _State()
         self._silent = False
+        self._patient = False
         self._link = Link(config)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
@@ -149,10 +150,13 @@ class _Daemon:
                 each.result()  # a loop that ended by itself failed: let systemd restart us
 
     async def _fetch(self) -> None:
-        version, wanted = await self._link.desired(self.state.version)
+        """Ask; at first and after a failure without patience, as versions of a manager that was
+        restarted mean nothing to us."""
+        wait, self._patient = (WAIT if self._patient else 0.0), False
+        version, wanted = await self._link.desired(self.state.version, wait)
+        self._patient = True
         self.state.heard = init.boottime()
-        if version != self.state.version or self.state.wanted is None:
-            self.state.hear_wanted(version, wanted)
+        self.state.hear_wanted(version, wanted)
 
     async def _report(self) -> None:
         """Report at once when something changed, else when the interval is over."""

@@ -108,13 +108,14 @@ class Link:
                 f"the manager's answer to a report makes no sense: {error}"
             ) from error
 
-    async def desired(self, seen: int) -> tuple[int, dict[TaskId, WantedTask]]:
-        """What is wanted here and its version, once that is another than ``seen``.
+    async def desired(self, seen: int, wait: float) -> tuple[int, dict[TaskId, WantedTask]]:
+        """What is wanted here and its version, once that is another than ``seen`` or ``wait``
+        seconds are over.
 
         :raises KcmsError: as of :meth:`report`
         """
-        path = f"/desired?seen={seen}&wait={WAIT:g}"
-        answer = await self._call("GET", path, WAIT + CALL_TIMEOUT)
+        path = f"/desired?seen={seen}&wait={wait:g}"
+        answer = await self._call("GET", path, wait + CALL_TIMEOUT)
         try:
             tasks = [WantedTask.parse(each) for each in answer["tasks"]]
             version = int(answer["version"])
