@@ -97,7 +97,7 @@ class Api:
         return web.json_response(job.document(), status=202)
 
     async def nodes(self, request: web.Request) -> web.Response:
-        self._caller(request)
+        self._speaker(request)
         return web.json_response({"nodes": await self._engine.nodes()})
 
     async def report(self, request: web.Request) -> web.Response:
@@ -129,18 +129,23 @@ class Api:
             raise Forbidden(f"only node {name} may speak as {name}")
         return name
 
-    def _caller(self, request: web.Request) -> Caller:
+    def _speaker(self, request: web.Request) -> tuple[str, bool]:
+        """The host that may speak for its users, and whether its root is the grid's."""
         roles = {each.role: each.name for each in self._roles(request)}
         host = roles.get("admin") or roles.get("submit")
         if host is None:
             raise Forbidden("this certificate may not speak for users")
+        return host, "admin" in roles
+
+    def _caller(self, request: web.Request) -> Caller:
+        host, admin = self._speaker(request)
         user, uid, gid = (
             request.headers.get(f"Kcms-{each}", "") for each in ("User", "Uid", "Gid")
         )
         if not USER.fullmatch(user) or not _is_id(uid) or not _is_id(gid):
             raise InvalidRequest("Kcms-User, Kcms-Uid and Kcms-Gid must name a user and two ids")
         is_root = user == "root" or uid == "0"
-        if is_root and "admin" not in roles:
+        if is_root and not admin:
             raise Forbidden(
                 f"root of {host} is not the grid's root: name a user, or ask from the head"
             )
