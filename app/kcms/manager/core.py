@@ -9,7 +9,7 @@ the node reports what is (:func:`report`), and drops its own record of an end on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -38,12 +38,21 @@ class Caller:
 
 @dataclass
 class Node:
-    """What is known of a node.  Nothing of it is durable: the node says it again."""
+    """What is known of a node.  Nothing of it is durable: the node says it again.
+
+    ``heard`` is the time of its last report, or of the moment it became known.  ``silence`` counts
+    the seconds since then in which the manager was listening: neither a clock that is set nor a
+    machine that slept makes a node silent.  ``listed`` is false for one that was taken out of the
+    list of hosts while tasks of it are not over.  ``missing`` are tasks its last report lacked.
+    """
 
     name: str
     heard: float
     report: NodeReport | None = None
     orphans: tuple[TaskKey, ...] = ()
+    silence: float = 0.0
+    listed: bool = True
+    missing: frozenset[TaskKey] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -65,8 +74,9 @@ class Memory:
     last_job: int = 0
     nodes: dict[str, Node] = field(default_factory=dict)
 
-    def is_up(self, node: Node, now: float) -> bool:
-        return node.report is not None and now - node.heard <= self.rules.node_timeout
+    def is_up(self, node: Node) -> bool:
+        heard = node.report is not None and node.silence <= self.rules.node_timeout
+        return node.listed and heard
 
 
 class Draft:
@@ -173,7 +183,7 @@ def report(draft: Draft, name: str, said: NodeReport, now: float) -> list[TaskKe
         elif known is None and each.job <= draft.base.last_job:
             orphans.append(key)
     _miss(draft, name, {(each.job, each.task, each.epoch) for each in said.tasks}, now)
-    node.heard, node.report, node.orphans = now, said, tuple(orphans)
+    node.heard, node.silence, node.report, node.orphans = now, 0.0, said, tuple(orphans)
     return forget
 
 
@@ -189,11 +199,21 @@ def _known(draft: Draft, name: str, said: TaskReport) -> tuple[Job, Task] | None
 
 
 def _follow(draft: Draft, job: Job, task: Task, said: TaskReport, now: float) -> None:
-    if said.phase == "running":
+    if said.phase == "launching":
+        _launching(draft, job, task, said, now)
+    elif said.phase == "running":
         _started(draft, job, task, said, now)
     elif said.phase in OVER_ON_NODE:
         state, reason = _verdict(job, task, said)
-        _end(draft, job, replace(task, start_time=said.start_time), state, reason, now, said)
+        began = replace(task, start_time=said.start_time or task.start_time)
+        _end(draft, job, began, state, reason, now, said)
+
+
+def _launching(draft: Draft, job: Job, task: Task, said: TaskReport, now: float) -> None:
+    """A node that has trouble to start a task says so, and the user should know."""
+    reason = f"{task.node}: {said.message}" if said.message else "being started"
+    if job.killed_by is None and task.start_time is None and job.reason != reason:
+        draft.put(replace(job, reason=reason), now, "launch", node=task.node)
 
 
 def _started(draft: Draft, job: Job, task: Task, said: TaskReport, now: float) -> None:
@@ -255,11 +275,21 @@ def _with(job: Job, task: Task) -> tuple[Task, ...]:
 
 
 def _miss(draft: Draft, name: str, told: set[TaskKey], now: float) -> None:
-    """A task that once ran and of which its node knows nothing any more is lost."""
+    """A task that once ran and of which its node knows nothing any more is lost.
+
+    Two reports in a row must lack it: a single one may be old, held up by the network.
+    """
+    node = draft.base.nodes[name]
+    missing = set()
     for job, task in list(_tasks_on(draft.active(), name)):
-        if task.start_time is not None and (job.id, task.index, task.epoch) not in told:
+        key = (job.id, task.index, task.epoch)
+        if task.start_time is None or key in told:
+            continue
+        missing.add(key)
+        if key in node.missing:
             reason = f"{name}: the node has no record of the task any more"
             _end(draft, job, task, State.NODE_FAIL, reason, now)
+    node.missing = frozenset(missing)
 
 
 def _tasks_on(jobs: Iterable[Job], name: str) -> Iterator[tuple[Job, Task]]:
@@ -269,26 +299,36 @@ def _tasks_on(jobs: Iterable[Job], name: str) -> Iterator[tuple[Job, Task]]:
                 yield job, task
 
 
-def tick(draft: Draft, now: float) -> None:
-    """Let time pass: say of jobs on silent nodes why nothing moves, and in the end give them up."""
+def follow_hosts(memory: Memory, listed: Set[str], now: float) -> None:
+    """Know the nodes of the list of hosts, and those that tasks are on; new ones count as heard."""
+    busy = {task.node for job in memory.jobs.values() for task in job.tasks if not task.state.final}
+    for name in (listed | busy) - memory.nodes.keys():
+        memory.nodes[name] = Node(name, heard=now)
+    for name in memory.nodes.keys() - listed - busy:
+        del memory.nodes[name]
+    for node in memory.nodes.values():
+        node.listed = node.name in listed
+
+
+def tick(draft: Draft, now: float, listened: float) -> None:
+    """Let time pass: say of jobs on silent nodes why nothing moves, and in the end give them up.
+
+    :param listened: seconds since the last tick in which reports could come in
+    """
     rules = draft.base.rules
-    for name, silent in _silences(draft, now).items():
+    for node in draft.base.nodes.values():
+        node.silence += listened
+    for name, node in sorted(draft.base.nodes.items()):
+        silent = node.silence
+        if silent <= rules.node_timeout:
+            continue
         for job, task in list(_tasks_on(draft.active(), name)):
             if silent > rules.node_lost:
                 reason = f"{name} was not heard for {rules.node_lost:g} s"
                 _end(draft, job, task, State.NODE_FAIL, reason, now)
-            elif silent > rules.node_timeout and not job.reason.startswith(f"{name} is not heard"):
+            elif not job.reason.startswith(f"{name} is not heard"):
                 waiting = replace(job, reason=f"{name} is not heard; it may still run there")
                 draft.put(waiting, now, "silence", node=name)
-
-
-def _silences(draft: Draft, now: float) -> dict[str, float]:
-    """Seconds since each node was heard; a node that was removed is silent for ever."""
-    names = {task.node for job in draft.active() for task in job.tasks}
-    nodes = draft.base.nodes
-    return {
-        name: now - nodes[name].heard if name in nodes else float("inf") for name in sorted(names)
-    }
 
 
 def schedule(draft: Draft, now: float) -> None:
@@ -296,7 +336,7 @@ def schedule(draft: Draft, now: float) -> None:
     waiting = queue.waiting(draft.active())
     if not waiting:
         return
-    plan = placement.place(waiting, candidates(draft, now))
+    plan = placement.place(waiting, candidates(draft))
     by_id = {job.id: job for job in waiting}
     for each in plan.placements:
         job = by_id[each.job]
@@ -309,7 +349,7 @@ def schedule(draft: Draft, now: float) -> None:
             draft.put(replace(by_id[number], reason=reason), now, "wait")
 
 
-def candidates(draft: Draft, now: float) -> list[placement.Candidate]:
+def candidates(draft: Draft) -> list[placement.Candidate]:
     """The nodes as placement sees them."""
     memory = draft.base
     used: dict[str, int] = {}
@@ -323,7 +363,7 @@ def candidates(draft: Draft, now: float) -> list[placement.Candidate]:
         found.append(
             placement.Candidate(
                 name=node.name,
-                up=memory.is_up(node, now),
+                up=memory.is_up(node),
                 slots=said.slots if said else 0,
                 used=used.get(node.name, 0) + len(node.orphans),
                 load=float(said.load.get("load_one", 0.0)) if said else 0.0,
@@ -358,10 +398,10 @@ def wanted_tasks(memory: Memory, name: str) -> list[WantedTask]:
     return wanted
 
 
-def node_documents(memory: Memory, now: float) -> list[dict[str, Any]]:
+def node_documents(memory: Memory) -> list[dict[str, Any]]:
     """The nodes as API version 1 shows them."""
     documents = []
-    for each in sorted(candidates(Draft(memory), now), key=lambda node: node.name):
+    for each in sorted(candidates(Draft(memory)), key=lambda node: node.name):
         node = memory.nodes[each.name]
         documents.append(
             {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from typing import Any
 from kcms.errors import KcmsError, Unavailable
 from kcms.jobs.model import Job, NodeReport, WantedTask
 from kcms.manager import core
-from kcms.manager.core import Caller, Draft, Memory, Node, Rules, TaskKey
+from kcms.manager.core import Caller, Draft, Memory, Rules, TaskKey
 from kcms.manager.hosts import Hosts
 from kcms.manager.store import Query, Store
 
@@ -27,6 +28,9 @@ log = logging.getLogger("kcms.manager")
 
 TICK = 1.0
 """Seconds between looks at the clock and the list of hosts."""
+
+LONGEST_TICK = 5.0
+"""Seconds counted for one tick at the most: longer than that, this process was not listening."""
 
 Decision = Callable[[Draft, float], Any]
 
@@ -110,7 +114,7 @@ class Engine:
         return self._store.listing(query)
 
     async def nodes(self) -> list[dict[str, Any]]:
-        return core.node_documents(self._memory, time.time())
+        return core.node_documents(self._memory)
 
     async def report(self, name: str, said: NodeReport) -> list[TaskKey]:
         """What a node says; the tasks it may drop.  :raises Forbidden: no node of ours"""
@@ -194,19 +198,21 @@ class Engine:
                 self._moved.notify_all()
 
     async def _tick(self) -> None:
+        last = time.monotonic()
         while True:
             await asyncio.sleep(TICK)
+            now = time.monotonic()
+            listened, last = min(now - last, LONGEST_TICK), now
             self._follow_hosts()
             with contextlib.suppress(Unavailable):  # a full disk; the engine says so once
-                await self._ask(core.tick)
+                await self._ask(functools.partial(_passed, listened))
 
     def _follow_hosts(self) -> None:
-        """Know the nodes that the list of hosts has; new ones count as just heard."""
-        wanted, nodes = self._hosts.nodes(), self._memory.nodes
-        for name in wanted - nodes.keys():
-            nodes[name] = Node(name, heard=time.time())
-        for name in nodes.keys() - wanted:
-            del nodes[name]
+        core.follow_hosts(self._memory, self._hosts.nodes(), time.time())
+
+
+def _passed(listened: float, draft: Draft, now: float) -> None:
+    core.tick(draft, now, listened)
 
 
 def _resolve(future: asyncio.Future[Any], answer: Any) -> None:
