@@ -54,8 +54,11 @@ class Outcome:
 
     @property
     def changed(self) -> bool:
-        """A restart still owed by a run that was broken off counts: it has to be told."""
-        return bool(self.changed_paths or self.stale)
+        """A restart owed by a run that was broken off does not count: the release module tells it.
+
+        It sees all units of the host, and before this run has made marks of its own.
+        """
+        return bool(self.changed_paths)
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.kcms.cluster.plugins.module_utils.host_accounts import HostError
 
 MARKS = "/run/kcms-rollout/stale"
-PROPERTIES = ("Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload")
+PROPERTIES = (
+    *("Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload"),
+    "Result",
+)
 RUNNING = frozenset({"active", "activating", "reloading"})
 LOG_LINES = 5
 
@@ -40,11 +44,17 @@ class UnitState:
     sub: str = "dead"
     enabled: str = ""
     reload_needed: bool = False
+    result: str = "success"
 
     @property
     def runs(self) -> bool:
         """Whether a process of it may be there; waiting to be restarted after a failure is not."""
         return self.active in RUNNING and self.sub != "auto-restart"
+
+    @property
+    def up(self) -> bool:
+        """Whether it has said that it is ready.  One that fails again and again never has."""
+        return self.active in ("active", "reloading")
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,7 @@ def parse_show(text: str) -> dict[str, UnitState]:
                 sub=values.get("SubState", "dead"),
                 enabled=values.get("UnitFileState", ""),
                 reload_needed=values.get("NeedDaemonReload") == "yes",
+                result=values.get("Result", "success"),
             )
     return states
 
@@ -106,7 +117,7 @@ def plan_units(
         enable=tuple(n for n, state in seen.items() if n in on and state.enabled != "enabled"),
         disable=tuple(n for n, state in seen.items() if n in off and state.enabled == "enabled"),
         stop=tuple(u.name for u in wanted if u.started is False and _present(seen[u.name])),
-        start=tuple(u.name for u in wanted if u.started and not seen[u.name].runs),
+        start=tuple(u.name for u in wanted if u.started and not seen[u.name].up),
     )
 
 
@@ -149,11 +160,26 @@ class Systemd:
         try:
             self._run(verb, "--", *names)
         except HostError as error:
-            states = self.states(names)
-            failed = [name for name in names if not states.get(name, UnitState(name)).runs]
-            if not failed:
-                raise
-            raise HostError("; ".join(f"{n} did not {verb}: {_log(n)}" for n in failed)) from error
+            self._again(names)
+            failed = self._down(names).keys()
+            if failed:
+                lines = [f"{name} did not {verb}: {_log(name)}" for name in failed]
+                raise HostError("; ".join(lines)) from error
+
+    def _again(self, names: Sequence[str]) -> None:
+        """Start what systemd itself could not: at times a cgroup goes just as a restart needs it.
+
+        Such a unit has the result "resources", which no fault of a daemon gives.
+        """
+        again = [name for name, state in self._down(names).items() if state.result == "resources"]
+        if again:
+            with suppress(HostError):
+                self._run("start", "--", *again)
+
+    def _down(self, names: Sequence[str]) -> dict[str, UnitState]:
+        states = self.states(names)
+        seen = {name: states.get(name, UnitState(name)) for name in names}
+        return {name: state for name, state in seen.items() if not state.up}
 
     def stale(self, names: Iterable[str]) -> set[str]:
         """Those of ``names`` that carry a mark."""

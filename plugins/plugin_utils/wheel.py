@@ -19,6 +19,8 @@ PACKAGE = "kcms"
 SKIPPED = {"__pycache__"}
 EPOCH = (2020, 1, 1, 0, 0, 0)
 HASH_DIGITS = 12
+MARKED = f"{PACKAGE}/__init__.py"
+DECLARED = re.compile(r'^__version__ = "([^"]+)"', re.MULTILINE)
 
 
 class WheelError(Exception):
@@ -49,15 +51,20 @@ class Sources:
     @property
     def version(self) -> str:
         """``__version__`` and a hash of all names and contents, as ``0.1.0+3f2a…``."""
-        text = self.files[f"{PACKAGE}/__init__.py"].decode()
-        found = re.search(r'^__version__ = "([^"]+)"', text, re.MULTILINE)
+        found = DECLARED.search(self.files[MARKED].decode())
         if not found:
-            raise WheelError(f"{PACKAGE}/__init__.py says no __version__")
+            raise WheelError(f"{MARKED} says no __version__")
         digest = hashlib.sha256()
         for name, content in sorted(self.files.items()):
             digest.update(f"{name}\0{len(content)}\0".encode())
             digest.update(content)
         return f"{found.group(1)}+{digest.hexdigest()[:HASH_DIGITS]}"
+
+    def stamped(self) -> dict[str, bytes]:
+        """The files in order, the package saying its whole version: hosts report what they run."""
+        files = dict(sorted(self.files.items()))
+        text = DECLARED.sub(f'__version__ = "{self.version}"', files[MARKED].decode())
+        return files | {MARKED: text.encode()}
 
 
 def wheel_name(version: str) -> str:
@@ -70,7 +77,7 @@ def build_wheel(sources: Sources) -> bytes:
     info = f"{PACKAGE}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {PACKAGE}\nVersion: {version}\n"
     wheel = "Wheel-Version: 1.0\nGenerator: kcms\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-    files = dict(sorted(sources.files.items()))
+    files = sources.stamped()
     files[f"{info}/METADATA"] = metadata.encode()
     files[f"{info}/WHEEL"] = wheel.encode()
     record = "".join(f"{name},{_digest(data)},{len(data)}\n" for name, data in files.items())

@@ -18,6 +18,7 @@ ActiveState=active
 SubState=running
 UnitFileState=enabled
 NeedDaemonReload=no
+Result=success
 
 Id=kcms-web.service
 LoadState=loaded
@@ -25,6 +26,7 @@ ActiveState=activating
 SubState=auto-restart
 UnitFileState=enabled
 NeedDaemonReload=yes
+Result=exit-code
 
 Id=kcms-node.service
 LoadState=not-found
@@ -32,6 +34,7 @@ ActiveState=inactive
 SubState=dead
 UnitFileState=
 NeedDaemonReload=no
+Result=success
 """
 MONITOR, WEB, NODE = "kcms-monitor.service", "kcms-web.service", "kcms-node.service"
 
@@ -45,6 +48,11 @@ def test_states_are_read() -> None:
         WEB: False,  # it waits to be started again after a failure
         NODE: False,
     }
+
+
+def test_a_unit_between_two_failures_is_not_up() -> None:
+    starting = UnitState(WEB, "loaded", "activating", "start", "enabled")
+    assert plan_units([Unit(WEB)], {WEB: starting}, files_changed=False).start == (WEB,)
 
 
 def test_plan_does_only_what_is_missing() -> None:
@@ -93,17 +101,33 @@ def test_a_failed_restart_keeps_its_mark(tmp_path: Path) -> None:
     assert systemd.stale([WEB]) == {WEB}
 
 
+def test_a_start_that_systemd_itself_could_not_make_is_made_again(tmp_path: Path) -> None:
+    systemd = Quiet(str(tmp_path), fails=True, shown=SHOWN.replace("=active\n", "=failed\n"))
+    systemd.shown = systemd.shown.replace("Result=success", "Result=resources", 1)
+    with pytest.raises(HostError, match=rf"^{MONITOR} did not restart: .*; {WEB} did not restart"):
+        systemd.restart([MONITOR, WEB])
+    assert systemd.commands == [("restart", "--", MONITOR, WEB), ("start", "--", MONITOR)]
+
+
+def test_a_restart_that_came_right_after_all_is_none_to_complain_of(tmp_path: Path) -> None:
+    systemd = Quiet(str(tmp_path), fails=True)
+    systemd.mark([MONITOR])
+    systemd.restart([MONITOR])
+    assert systemd.stale([MONITOR]) == set()
+
+
 class Quiet(Systemd):
     """A systemd that notes commands and runs none."""
 
-    def __init__(self, marks: str, fails: bool = False) -> None:
+    def __init__(self, marks: str, fails: bool = False, shown: str = SHOWN) -> None:
         super().__init__(marks)
+        self.shown = shown
         self.commands: list[tuple[str, ...]] = []
         self.fails = fails
 
     def _run(self, *words: str) -> str:
         if words[0] == "show":
-            return SHOWN
+            return self.shown
         self.commands.append(words)
         if self.fails:
             raise HostError("systemctl failed")

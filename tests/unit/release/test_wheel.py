@@ -51,6 +51,7 @@ def test_wheel_lists_itself_truly(app: Path) -> None:
         digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
         assert rows["kcms/sub/a.py"] == [f"sha256={digest}", str(len(content))]
         assert f"Version: {sources.version}\n" in archive.read(f"{info}/METADATA").decode()
+        assert f'__version__ = "{sources.version}"\n' in archive.read("kcms/__init__.py").decode()
         assert not [name for name in rows if name.endswith(".pyc")]
 
 
