@@ -9,23 +9,29 @@ import pytest
 
 from tests.e2e.grid import Grid
 
-LAB = "e2e"
+STANDING = os.environ.get("KCMS_E2E_LAB")
+"""A lab that stands and is rolled out already, for work on the tests; it is left as it is."""
+
+LAB = STANDING or "e2e"
 HOSTS = "head alpha=2 beta=1"
 
 
 @pytest.fixture(scope="session")
 def grid() -> Iterator[Grid]:
-    """The grid, after its first rollout.  ``KCMS_KEEP_LAB=1`` leaves it standing."""
+    """The grid, after its first rollout."""
     if os.geteuid() != 0:
         pytest.skip("lab hosts need root")
     grid = Grid(LAB, HOSTS)
+    if STANDING:
+        grid.inventory = grid.lab("inventory").strip()
+        yield grid
+        return
     try:
         grid.up()
         grid.first = grid.playbook("site.yml")
         yield grid
     finally:
-        if not os.environ.get("KCMS_KEEP_LAB"):
-            grid.down()
+        grid.down()
 
 
 @pytest.fixture

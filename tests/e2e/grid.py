@@ -99,7 +99,9 @@ class Grid:
         assert not check or play.status == 0, play.output
         return play
 
-    def adhoc(self, host: str, module: str, *options: str, check: bool = True, **args: Any) -> Answer:
+    def adhoc(
+        self, host: str, module: str, *options: str, check: bool = True, **args: Any
+    ) -> Answer:
         command = ["ansible", "-i", self.inventory, host, "-m", module, "-a", json.dumps(args)]
         environment = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_FORCE_COLOR": "0"}
         self.environment.update(environment)
@@ -115,8 +117,18 @@ class Grid:
         """Run a shell script on a host as a user with a login's environment."""
         inner = ["sh", "-c", script]
         if user != "root":
-            inner = ["setpriv", "--reuid", user, "--regid", user, "--init-groups",
-                     "env", f"HOME=/shared/home/{user}", f"USER={user}", *inner]
+            inner = [
+                "setpriv",
+                "--reuid",
+                user,
+                "--regid",
+                user,
+                "--init-groups",
+                "env",
+                f"HOME=/shared/home/{user}",
+                f"USER={user}",
+                *inner,
+            ]
         return self.run(sys.executable, "-m", "lab", "exec", host, *inner, check=check)
 
     def kcms(
@@ -146,10 +158,7 @@ class Grid:
 
     def active_jobs(self) -> list[dict[str, Any]]:
         return [
-            job
-            for cluster in self.clusters
-            for job in self.jobs(cluster)
-            if job["state"] in ACTIVE
+            job for cluster in self.clusters for job in self.jobs(cluster) if job["state"] in ACTIVE
         ]
 
     def wait_job(self, number: int, *states: str, cluster: str = "alpha") -> dict[str, Any]:

@@ -41,9 +41,12 @@ def test_a_reboot_brings_the_daemons_back_and_names_what_it_ended(quiet: Grid) -
     ended = quiet.wait_job(job["id"], "NODE_FAIL")
     assert node in ended["reason"]
     quiet.wait(
-        lambda: quiet.shell(
-            node, "systemctl is-active kcms-node kcms-monitor kcms-gateway", check=False
-        ).returncode == 0,
+        lambda: (
+            quiet.shell(
+                node, "systemctl is-active kcms-node kcms-monitor kcms-gateway", check=False
+            ).returncode
+            == 0
+        ),
         f"the daemons of {node}",
     )
     nap = quiet.program("alice", "nap.sh", "#!/bin/sh\nsleep 1\n")

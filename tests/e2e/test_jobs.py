@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from tests.e2e.grid import Grid
 from tests.e2e.watch import Watch
@@ -10,6 +11,7 @@ from tests.e2e.watch import Watch
 STUBBORN = """#!/usr/bin/python3
 import os, signal, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 for each in range(10):
     if os.fork() == 0:
         if each % 2:
@@ -26,15 +28,20 @@ while True:
 
 def shared(grid: Grid) -> str:
     """Where the machine keeps what the hosts see as /shared."""
-    return json.loads(grid.lab("status", "--json"))["shared"]
+    return str(Path(grid.inventory).parent.parent / "shared")
 
 
 def test_a_module_runs_a_program_as_alice_and_root_never_looks(quiet: Grid) -> None:
     program = quiet.program("alice", "whoami.sh", "#!/bin/sh\nid -un; pwd; echo $KCMS_JOB_ID $1\n")
     with Watch(f"{shared(quiet)}/home/alice") as watch:
         answer = quiet.adhoc(
-            "alpha1", "job_submit", executable=program, user="alice", wait=True,
-            output="/shared/home/alice/whoami.%j", arguments=["x y"],
+            "alpha1",
+            "job_submit",
+            executable=program,
+            user="alice",
+            wait=True,
+            output="/shared/home/alice/whoami.%j",
+            arguments=["x y"],
         )
     job = answer.result["job"]
     assert answer.result["changed"] is True
@@ -85,14 +92,16 @@ def test_a_background_child_does_not_outlive_its_job(quiet: Grid) -> None:
     record = ended["tasks"][0]["exit"]
     assert (record["code"], record["processes_killed"], record["processes_left"]) == (0, 1, 0)
     for node in ("alpha1", "alpha2"):
-        assert quiet.shell(node, "pgrep -fc 'sleep 777'", check=False).stdout.strip() == "0"
+        assert quiet.shell(node, "pgrep -fc '[s]leep 777'", check=False).stdout.strip() == "0"
 
 
 def test_jobs_wait_for_a_slot_by_priority_then_age(quiet: Grid) -> None:
     program = quiet.program("alice", "nap.sh", "#!/bin/sh\nsleep ${1:-3}\n")
     slots = sum(
-        node["slots"] for node in json.loads(
-            quiet.kcms("head", "nodes", "--cluster", "alpha", "--json").stdout)["nodes"]
+        node["slots"]
+        for node in json.loads(quiet.kcms("head", "nodes", "--cluster", "alpha", "--json").stdout)[
+            "nodes"
+        ]
     )
     fillers = [quiet.submit("alice", program, "600") for _ in range(slots)]
     low = quiet.submit("alice", program, "1")

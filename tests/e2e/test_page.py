@@ -29,9 +29,7 @@ def test_every_host_is_up_in_the_grid(grid: Grid, page: str) -> None:
     def up() -> bool:
         tree = json.loads(get(f"{page}/api/v1/grid")[2])
         hosts = {
-            host["name"]: host["state"]
-            for cluster in tree["clusters"]
-            for host in cluster["hosts"]
+            host["name"]: host["state"] for cluster in tree["clusters"] for host in cluster["hosts"]
         }
         return hosts == {"alpha1": "up", "alpha2": "up", "beta1": "up"}
 
@@ -52,15 +50,19 @@ def test_pages_and_graphs_answer(grid: Grid, page: str) -> None:
 def test_round_robin_files_hold_data(grid: Grid) -> None:
     last = "rrdtool lastupdate /var/lib/kcms/rrd/alpha/alpha1/load_one.rrd | tail -1"
     grid.wait(
-        lambda: "U" not in grid.shell("head", last, check=False).stdout.split(":")[-1]
-        and ":" in grid.shell("head", last, check=False).stdout,
+        lambda: (
+            "U" not in grid.shell("head", last, check=False).stdout.split(":")[-1]
+            and ":" in grid.shell("head", last, check=False).stdout
+        ),
         "a value of load_one",
     )
 
 
 def test_any_node_answers_for_its_cluster(grid: Grid) -> None:
-    read = "python3 -c \"import socket; s = socket.create_connection(('127.0.0.1', 8649))\n" \
+    read = (
+        "python3 -c \"import socket; s = socket.create_connection(('127.0.0.1', 8649))\n"
         "while (d := s.recv(65536)): print(d.decode('latin-1'), end='')\""
+    )
     for host in ("alpha1", "alpha2"):
         text = grid.shell(host, read).stdout
         assert '<CLUSTER NAME="alpha"' in text

@@ -132,8 +132,10 @@ def test_a_host_that_was_removed_gets_nowhere(quiet: Grid) -> None:
     load = 'context.load_cert_chain("/etc/kcms/tls/node.pem", "/etc/kcms/tls/node.key")'
     assert call_manager(quiet, "alpha2", load, "/v1/nodes/alpha2/desired?wait=0") == "200"
     quiet.shell("head", f"cp -p {path} /tmp/hosts.json")
-    edit = f"import json; p='{path}'; d=json.load(open(p)); del d['hosts']['alpha2']; " \
+    edit = (
+        f"import json; p='{path}'; d=json.load(open(p)); del d['hosts']['alpha2']; "
         "json.dump(d, open(p, 'w'))"
+    )
     quiet.shell("head", f'python3 -c "{edit}"')
     try:
         quiet.wait(

@@ -45,9 +45,7 @@ class Watch:
         for directory in directories:
             path = os.fsencode(directory)
             _checked(
-                LIBC.fanotify_mark(
-                    self._fd, FAN_MARK_ADD, ctypes.c_uint64(mask), AT_FDCWD, path
-                )
+                LIBC.fanotify_mark(self._fd, FAN_MARK_ADD, ctypes.c_uint64(mask), AT_FDCWD, path)
             )
         self._stop, self._stopper = os.pipe()
         self._thread = threading.Thread(target=self._loop, daemon=True)
