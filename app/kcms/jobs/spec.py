@@ -67,7 +67,7 @@ def _environment(value: Any) -> dict[str, str]:
     for key in value:
         if not isinstance(key, str) or not key or "=" in key or "\0" in key:
             raise SpecError(f"has no valid variable name {key!r}")
-    return {key: _text(each) for key, each in value.items()}
+    return {_text(key): _text(each) for key, each in value.items()}
 
 
 class Field(NamedTuple):

@@ -12,7 +12,7 @@ import time
 from aiohttp import web
 
 import kcms
-from kcms.errors import Forbidden, InvalidRequest
+from kcms.errors import Forbidden, InvalidRequest, ProtocolError
 from kcms.http import application, json_body
 from kcms.jobs.model import NodeReport
 from kcms.jobs.spec import SpecError, check_spec
@@ -68,8 +68,8 @@ class Api:
         if unknown:
             raise InvalidRequest(f"unknown member {min(unknown)!r}; known are spec, key")
         key = body.get("key")
-        if key is not None and not (isinstance(key, str) and 0 < len(key) <= KEY_LIMIT):
-            raise InvalidRequest(f"key must be a text of 1 to {KEY_LIMIT} characters")
+        if key is not None and not _is_key(key):
+            raise InvalidRequest(f"key must be a text of 1 to {KEY_LIMIT} printable characters")
         try:
             spec = check_spec(body.get("spec"))
         except SpecError as error:
@@ -102,7 +102,11 @@ class Api:
 
     async def report(self, request: web.Request) -> web.Response:
         name = self._node(request)
-        said = NodeReport.parse(await json_body(request))
+        body = await json_body(request)
+        try:
+            said = NodeReport.parse(body)
+        except ProtocolError as error:
+            raise InvalidRequest(error.message) from error
         return web.json_response({"forget": await self._engine.report(name, said)})
 
     async def desired(self, request: web.Request) -> web.Response:
@@ -144,7 +148,7 @@ class Api:
         )
         if not USER.fullmatch(user) or not _is_id(uid) or not _is_id(gid):
             raise InvalidRequest("Kcms-User, Kcms-Uid and Kcms-Gid must name a user and two ids")
-        is_root = user == "root" or uid == "0"
+        is_root = user == "root" or int(uid) == 0
         if is_root and not admin:
             raise Forbidden(
                 f"root of {host} is not the grid's root: name a user, or ask from the head"
@@ -152,8 +156,12 @@ class Api:
         return Caller(user, int(uid), int(gid), host, grid_root=is_root)
 
 
+def _is_key(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= KEY_LIMIT and value.isprintable()
+
+
 def _is_id(text: str) -> bool:
-    return text.isascii() and text.isdigit() and int(text) < (1 << 32) - 1
+    return text.isascii() and text.isdigit() and len(text) <= 10 and int(text) < (1 << 32) - 1
 
 
 def _job_id(request: web.Request) -> int:

@@ -38,6 +38,7 @@ async def _run(config: ManagerConfig, stop: asyncio.Event, ready: Callable[[], N
     context = server_context(config.tls_ca, config.tls_certificate, config.tls_key)
     store = Store(config.state_directory, config.cluster)
     hosts = Hosts(config.hosts_file)
+    hosts.require()
     rules = Rules(config.node_timeout, config.node_lost, config.kill_grace)
     engine = Engine(store, hosts, rules)
     runner = web.AppRunner(Api(config.cluster, engine, hosts).application())

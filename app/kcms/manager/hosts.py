@@ -41,15 +41,26 @@ class Hosts:
         self._path = Path(path)
         self._stamp: tuple[int, ...] | None = ()
         self._identities: frozenset[Identity] = frozenset()
+        self._trouble = ""
+
+    def require(self) -> None:
+        """:raises ConfigError: the file cannot be used, and no good one was read before"""
+        self.identities()
+        if self._trouble:
+            raise ConfigError(
+                f"the list of hosts {self._path} cannot be used: {self._trouble}; "
+                "run the site playbook for this host again"
+            )
 
     def identities(self) -> frozenset[Identity]:
         stamp = self._look()
         if stamp != self._stamp:
-            self._stamp = stamp
+            self._stamp, self._trouble = stamp, ""
             try:
                 self._identities = parse(json.loads(self._path.read_text(encoding="utf-8")))
             except (OSError, ValueError, ConfigError) as error:
-                log.error("the list of hosts %s is not used: %s", self._path, error)
+                self._trouble = getattr(error, "strerror", None) or str(error)
+                log.error("the list of hosts %s is not used: %s", self._path, self._trouble)
         return self._identities
 
     def nodes(self) -> frozenset[str]:

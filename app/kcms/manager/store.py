@@ -125,12 +125,13 @@ class Store:
                     "INSERT INTO events (time, job, kind, document) VALUES (?, ?, ?, ?)",
                     [(e.time, e.job, e.kind, json.dumps(e.document)) for e in events],
                 )
+                reached = self._database.execute("SELECT max(seq) FROM events").fetchone()[0]
                 self._database.execute("COMMIT")
             except BaseException:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
                 raise
-            return self.sequence()
+            return int(reached or 0)
 
     def _write(self, job: Job) -> None:
         row = (
