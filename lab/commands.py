@@ -185,6 +185,7 @@ def down(name: str) -> bool:
     launcher(name).kill_all()
     for host in lab.hosts if lab else ():
         network.await_no_link(host)
+        hosts.forget_machine(host)
     if lab or (lab := _unremembered(name)):
         network.remove(lab.bridge)
     hosts.unmount(state.HostPaths(paths.top))

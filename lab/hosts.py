@@ -19,6 +19,7 @@ from lab.shell import run, succeeds
 from lab.state import HostPaths, Paths
 
 READY_SECONDS = 120.0
+_NSPAWN = Path("/run/systemd/nspawn")
 _USERS = {"alice": 2001, "bob": 2002}
 _HOSTS_BEGIN = "# hosts of the lab"
 _HOSTS_END = "# end of hosts of the lab"
@@ -107,6 +108,18 @@ def unmount(files: HostPaths) -> None:
             run("umount", "--lazy", str(point))
 
 
+def forget_machine(host: Host) -> None:
+    """Remove what systemd-nspawn keeps of a machine while it runs, and cannot when it is killed.
+
+    A newer one refuses to start over its leftovers.
+    """
+    for directory in (_NSPAWN / "unix-export", _NSPAWN / "propagate"):
+        top = directory / host.machine
+        for point in mounts_below(top):
+            run("umount", "--lazy", str(point))
+        state.remove_tree(top)
+
+
 def _identify(lab: Lab, host: Host, files: HostPaths, paths: Paths) -> None:
     etc = files.root / "etc"
     state.write(etc / "hostname", f"{host.name}\n")
@@ -176,9 +189,8 @@ def make_key(path: Path, comment: str) -> None:
 
 
 def switch_on(host: Host, paths: Paths, launcher: Launcher) -> None:
-    """Start a prepared host that does not run."""
-    launcher.kill(host.name)
-    network.await_no_link(host)
+    """Start a prepared host, ending first what may be left of it."""
+    switch_off(host, launcher)
     launcher.start(host.name, ["sh", str(paths.host(host).boot_script)], paths.host(host).console)
 
 
@@ -187,6 +199,7 @@ def switch_off(host: Host, launcher: Launcher) -> bool:
     ran = launcher.runs(host.name)
     launcher.kill(host.name)
     network.await_no_link(host)
+    forget_machine(host)
     return ran
 
 

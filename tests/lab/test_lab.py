@@ -260,6 +260,7 @@ def traces() -> list[str]:
         *(link["ifname"] for link in links if TAG in link["ifname"]),
         *(line for line in mounts if "labtest" in line),
         *(line for line in commands if str(STATE) in line),
+        *(str(path) for path in Path("/run/systemd/nspawn").glob(f"*/{TAG}-*")),
         *groups,
         *([str(STATE)] if STATE.exists() else []),
     ]
