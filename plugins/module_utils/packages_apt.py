@@ -8,6 +8,7 @@ no other apt run on the host is waited for until dpkg itself is needed.
 from __future__ import annotations
 
 import re
+import urllib.parse
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -119,7 +120,7 @@ def install_command(options: list[str], names: Iterable[str], *extra: str) -> li
 def fetched_files(printed: str) -> list[str]:
     """Base names of the files in apt's ``--print-uris`` output (``'URI' FILE SIZE HASH``)."""
     found = re.findall(r"^'([^']+)' ", printed, re.MULTILINE)
-    return sorted({uri.rsplit("/", 1)[-1] for uri in found})
+    return sorted({urllib.parse.unquote(uri.rsplit("/", 1)[-1]) for uri in found})
 
 
 def explain(output: str, source: Source) -> str:

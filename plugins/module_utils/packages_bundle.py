@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
 from ansible_collections.kcms.cluster.plugins.module_utils import packages_apt as apt
 from ansible_collections.kcms.cluster.plugins.module_utils import packages_sources
 
@@ -56,7 +57,17 @@ class Bundle:
                     part.addfile(member, source.extractfile(member))
                     wanted.discard(member.name)
         if wanted:
-            raise BundleError(f"{self.path} lacks {', '.join(sorted(wanted))}; delete it")
+            raise BundleError(f"{self.path} lacks {', '.join(sorted(wanted)[:3])}; delete it")
+
+
+def names_of_roles(roles: Path) -> list[str]:
+    """Every OS package that the vars files of the roles below ``roles`` name."""
+    found: set[str] = set()
+    for path in roles.glob("*/vars/Debian.yml"):
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for name, value in (document or {}).items():
+            found.update(value if name.endswith("_packages") else ())
+    return sorted(found)
 
 
 def bundle_path(directory: str, release: str, architecture: str) -> Path:

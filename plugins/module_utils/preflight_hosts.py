@@ -180,7 +180,7 @@ def _sources(seen: Seen) -> Iterator[Problem]:
     for host, facts in seen.facts.items():
         answer = facts["source"].get("answer", "open")
         if facts["missing"] and answer != "open":
-            wrong = f"{len(facts['missing'])} OS packages are missing, and their source "
+            wrong = f"OS packages are missing ({some(facts['missing'])}), and their source "
             wrong += f"{facts['source']['where']} cannot be reached ({answer})"
             right = "correct it, or set kcms_packages_source to mirror, proxy or bundle"
             yield Problem(host, wrong, right)

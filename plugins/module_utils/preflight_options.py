@@ -58,7 +58,12 @@ def options(
 
     ``defaults`` are the documents ``defaults/main.yml``; a default that is a template is None here.
     """
-    known = {name: value for each in defaults for name, value in (each or {}).items()}
+    known = {
+        name: value
+        for each in defaults
+        for name, value in (each or {}).items()
+        if not (isinstance(value, str) and "{{" in value)
+    }
     found: dict[str, Option] = {}
     for document in specifications:
         for entry in document["argument_specs"].values():
@@ -69,12 +74,11 @@ def options(
 
 
 def _option(name: str, row: Mapping[str, Any], default: Any) -> Option:
-    templated = isinstance(default, str) and "{{" in default
     return Option(
         name,
         row.get("type", "str"),
         bool(row.get("required")),
         tuple(row.get("choices") or ()),
         row.get("elements") or "",
-        None if templated else default,
+        default,
     )

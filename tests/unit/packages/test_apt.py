@@ -18,11 +18,11 @@ from ansible_collections.kcms.cluster.plugins.module_utils.packages_apt import (
 
 # apt 3.0 of Debian 13, on a host without a route
 NO_ROUTE = """\
-E: Failed to fetch http://archive.example/debian/InRelease  Temporary failure resolving 'archive.example'
+E: Failed to fetch http://archive.example/debian/InRelease  Temporary failure resolving
 E: Some index files failed to download. They have been ignored, or old ones used instead.
 """
 PRINTED = """\
-'file:/var/tmp/kcms-apt-x/bundle/./rrdtool_1.7.2-4_amd64.deb' rrdtool_1.7.2-4_amd64.deb 461864 S:ab
+'file:/var/tmp/kcms-apt-x/bundle/./rrdtool_1.7.2-4%2bb5_amd64.deb' rrdtool_1.7.2-4.deb 461864 S:ab
 'file:/var/tmp/kcms-apt-x/bundle/./libdbi1_0.9.0-6_amd64.deb' libdbi1_0.9.0-6_amd64.deb 29000 S:cd
 """
 
@@ -77,7 +77,7 @@ def test_sources_files() -> None:
 
 
 def test_files_of_a_bundle_are_read_from_apts_list() -> None:
-    assert fetched_files(PRINTED) == ["libdbi1_0.9.0-6_amd64.deb", "rrdtool_1.7.2-4_amd64.deb"]
+    assert fetched_files(PRINTED) == ["libdbi1_0.9.0-6_amd64.deb", "rrdtool_1.7.2-4+b5_amd64.deb"]
     assert fetched_files("") == []
 
 

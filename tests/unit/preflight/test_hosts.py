@@ -174,5 +174,5 @@ def test_a_silent_package_source_counts_only_when_packages_are_missing() -> None
     silent = {"where": "proxy.example:3128", "answer": "silent"}
     assert found(alpha1=sound(source=silent)) == []
     (line,) = found(alpha1=sound(source=silent, missing=["rrdtool", "python3-flask"]))
-    assert "2 OS packages are missing, and their source proxy.example:3128 cannot be" in line
+    assert "missing (rrdtool, python3-flask), and their source proxy.example:3128 cannot" in line
     assert line.endswith("set kcms_packages_source to mirror, proxy or bundle")
