@@ -28,16 +28,17 @@ ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "1",
 }
 ALICE, BOB = "games", "news"  # users of every Debian, whose names nobody logs in with
-NODE_CAPABILITIES = "+setuid,+setgid"
-# Capabilities as the unit gives them: two, ambient, and no others to be had.
+TWO = "+setuid,+setgid"
+# As the unit starts it: two capabilities, ambient, and no others to be had.
 AS_GATEWAY = [
     "setpriv",
     "--reuid=daemon",
     "--regid=daemon",
     "--clear-groups",
-    f"--bounding-set=-all,{NODE_CAPABILITIES}",
-    f"--inh-caps=-all,{NODE_CAPABILITIES}",
-    f"--ambient-caps=-all,{NODE_CAPABILITIES}",
+    f"--bounding-set=-all,{TWO}",
+    f"--inh-caps=-all,{TWO}",
+    f"--ambient-caps=-all,{TWO}",
+    "--no-new-privs",
 ]
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="several users need root")
 
