@@ -7,11 +7,59 @@ known as such.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from kcms.errors import ProtocolError
 from kcms.jobs.states import State, check_move
+
+
+class Members:
+    """The members of a document that another machine sent, each checked when it is taken.
+
+    Members that are not asked for are passed over: a newer release may say more.
+    """
+
+    def __init__(self, document: Any, what: str) -> None:
+        if not isinstance(document, dict):
+            raise ProtocolError(f"not a {what}: it must be an object")
+        self.members = document
+        self.what = what
+
+    def _take(self, name: str, default: Any, fits: Callable[[Any], bool], kind: str) -> Any:
+        value = self.members.get(name, default)
+        if not fits(value):
+            raise ProtocolError(f"not a {self.what}: {name} must be {kind}, not {value!r:.100}")
+        return value
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """A text that can be stored: what is no Unicode, or too long, is replaced or cut."""
+        value = self._take(name, default, lambda each: isinstance(each, str), "a text")
+        return str(value)[:TEXT_LIMIT].encode("utf-8", "replace").decode("utf-8")
+
+    def whole(self, name: str, default: int | None = None) -> int:
+        return int(self._take(name, default, _is_whole, "a whole number from 0 to 2**53"))
+
+    def whole_or_none(self, name: str) -> int | None:
+        return None if self.members.get(name) is None else self.whole(name)
+
+    def number(self, name: str) -> float:
+        return float(self._take(name, None, _is_number, "a number"))
+
+    def number_or_none(self, name: str) -> float | None:
+        return None if self.members.get(name) is None else self.number(name)
+
+
+TEXT_LIMIT = 4096
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= 1 << 53
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and -1e300 < value < 1e300
 
 
 @dataclass(frozen=True)
@@ -29,6 +77,22 @@ class Exit:
     processes_killed: int = 0
     processes_left: int = 0
     usage: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, document: Any) -> Exit:
+        """:raises ProtocolError: not such a document"""
+        row = Members(document, "exit record")
+        usage = row.members.get("usage", {})
+        if not isinstance(usage, dict):
+            raise ProtocolError("not an exit record: usage must be a table")
+        return cls(
+            code=row.whole_or_none("code"),
+            signal=row.whole_or_none("signal"),
+            time=row.number("time"),
+            processes_killed=row.whole("processes_killed", 0),
+            processes_left=row.whole("processes_left", 0),
+            usage=usage,
+        )
 
 
 @dataclass(frozen=True)
@@ -110,17 +174,19 @@ class TaskReport:
     @classmethod
     def parse(cls, document: Any) -> TaskReport:
         """:raises ProtocolError: not such a document"""
-        try:
-            values = dict(document)
-            if values.get("exit") is not None:
-                values["exit"] = Exit(**values["exit"])
-            report = cls(**values)
-        except (TypeError, ValueError) as error:
-            raise ProtocolError(f"not a task report: {error}") from error
-        if report.phase not in PHASES or not all(
-            type(each) is int for each in (report.job, report.task, report.epoch)
-        ):
-            raise ProtocolError(f"not a task report: {document!r}")
+        row = Members(document, "task report")
+        record = row.members.get("exit")
+        report = cls(
+            job=row.whole("job"),
+            task=row.whole("task"),
+            epoch=row.whole("epoch"),
+            phase=row.text("phase"),
+            start_time=row.number_or_none("start_time"),
+            exit=None if record is None else Exit.parse(record),
+            message=row.text("message", ""),
+        )
+        if report.phase not in PHASES:
+            raise ProtocolError(f"not a task report: {report.phase!r:.100} is no phase")
         return report
 
 
@@ -170,12 +236,15 @@ class NodeReport:
     @classmethod
     def parse(cls, document: Any) -> NodeReport:
         """:raises ProtocolError: not such a document"""
-        try:
-            values = dict(document)
-            values["tasks"] = tuple(TaskReport.parse(each) for each in values.get("tasks", ()))
-            report = cls(**values)
-        except (TypeError, ValueError) as error:
-            raise ProtocolError(f"not a node report: {error}") from error
-        if type(report.slots) is not int or not isinstance(report.load, dict):
-            raise ProtocolError("not a node report: slots must be a number and load a table")
-        return report
+        row = Members(document, "node report")
+        load = Members(row.members.get("load"), "load of a node report")
+        tasks = row.members.get("tasks", [])
+        if not isinstance(tasks, list):
+            raise ProtocolError("not a node report: tasks must be a list")
+        return cls(
+            boot_id=row.text("boot_id"),
+            release=row.text("release"),
+            slots=row.whole("slots"),
+            load={name: load.number(name) for name in load.members},
+            tasks=tuple(TaskReport.parse(each) for each in tasks),
+        )
