@@ -99,7 +99,8 @@ def main(config: NodeConfig) -> int:
     try:
         records = Records(config.state_directory, config.cluster, config.host)
         records.open()
-        agent = Agent(records, Systemd(), init.boot_id())
+        boot_id = init.boot_id()
+        agent = Agent(records, Systemd(boot_id), boot_id)
         return service.serve(_Daemon(config, agent).run)
     except OSError as error:
         raise ConfigError(f"cannot use {config.state_directory}: {error.strerror}") from error

@@ -62,17 +62,21 @@ def tasks_root(init_cgroup: str) -> str:
     return cgroup.ROOT + init_cgroup.removesuffix("/init.scope").rstrip("/") + "/" + SLICE_PATH
 
 
-def unit_properties(task: TaskId, directory: str, release: Path) -> list[tuple[str, Any]]:
+def unit_properties(
+    task: TaskId, directory: str, release: Path, boot_id: str
+) -> list[tuple[str, Any]]:
     """The properties of a task's unit.
 
     ``release`` is the directory of our package behind every link: an upgrade that moves the
-    link ``current`` does not change the code of a running task.
+    link ``current`` does not change the code of a running task.  ``boot_id`` is the one that this
+    daemon compares with: on a host that is itself a container, /proc may show others elsewhere.
     """
     argv = [
         "/bin/sh",
         str(release / "node/task_start.sh"),
         directory,
         str(release / "node/init.py"),
+        boot_id,
     ]
     return [
         ("Description", ("s", f"KCMS job {task.job} task {task.task} epoch {task.epoch}")),
@@ -100,7 +104,8 @@ class Systemd:
     the bus may come later than this daemon.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, boot_id: str) -> None:
+        self._boot_id = boot_id
         self._connection: Any = None
         self._root = tasks_root(cgroup.of_process(1))
         self._release = Path(__file__).resolve().parent.parent
@@ -135,7 +140,7 @@ class Systemd:
 
     def start(self, task: TaskId, directory: str) -> None:
         """:raises LaunchError: systemd says no; a unit that is there already is no error"""
-        properties = unit_properties(task, directory, self._release)
+        properties = unit_properties(task, directory, self._release, self._boot_id)
         try:
             self._call(
                 "StartTransientUnit", "ssa(sv)a(sa(sv))", (unit_name(task), "fail", properties, [])

@@ -31,12 +31,13 @@ def test_root_of_tasks_below_another_cgroup():
 
 def test_unit_runs_the_release_it_was_started_with():
     release = Path("/opt/kcms/releases/0.1.0-abc/kcms")
-    properties = dict(launcher.unit_properties(T, "/var/lib/kcms/node/tasks/12.0.3", release))
+    properties = dict(launcher.unit_properties(T, "/var/lib/kcms/node/tasks/12.0.3", release, "b1"))
     argv = [
         "/bin/sh",
         "/opt/kcms/releases/0.1.0-abc/kcms/node/task_start.sh",
         "/var/lib/kcms/node/tasks/12.0.3",
         "/opt/kcms/releases/0.1.0-abc/kcms/node/init.py",
+        "b1",
     ]
     assert properties["ExecStart"] == ("a(sasb)", [("/bin/sh", argv, False)])
     assert properties["Delegate"] == properties["RemainAfterExit"] == ("b", True)
