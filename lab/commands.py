@@ -185,9 +185,9 @@ def down(name: str) -> bool:
     launcher(name).kill_all()
     for host in lab.hosts if lab else ():
         network.await_no_link(host)
-        hosts.forget_machine(host)
     if lab or (lab := _unremembered(name)):
         network.remove(lab.bridge)
+        hosts.forget_machines(f"{lab.tag}-*")
     hosts.unmount(state.HostPaths(paths.top))
     state.remove_tree(paths.top)
     if state.STATE.is_dir() and not any(state.STATE.iterdir()):

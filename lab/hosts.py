@@ -108,16 +108,16 @@ def unmount(files: HostPaths) -> None:
             run("umount", "--lazy", str(point))
 
 
-def forget_machine(host: Host) -> None:
-    """Remove what systemd-nspawn keeps of a machine while it runs, and cannot when it is killed.
+def forget_machines(pattern: str) -> None:
+    """Remove what systemd-nspawn keeps of a machine while it runs, and leaves when it is killed.
 
     A newer one refuses to start over its leftovers.
     """
     for directory in (_NSPAWN / "unix-export", _NSPAWN / "propagate"):
-        top = directory / host.machine
-        for point in mounts_below(top):
-            run("umount", "--lazy", str(point))
-        state.remove_tree(top)
+        for top in directory.glob(pattern):
+            for point in mounts_below(top):
+                run("umount", "--lazy", str(point))
+            state.remove_tree(top)
 
 
 def _identify(lab: Lab, host: Host, files: HostPaths, paths: Paths) -> None:
@@ -199,7 +199,7 @@ def switch_off(host: Host, launcher: Launcher) -> bool:
     ran = launcher.runs(host.name)
     launcher.kill(host.name)
     network.await_no_link(host)
-    forget_machine(host)
+    forget_machines(host.machine)
     return ran
 
 

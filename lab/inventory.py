@@ -48,8 +48,8 @@ def inventory_text(lab: Lab, state: Path) -> str:
 
 
 def _common(lab: Lab, state: Path) -> dict[str, Any]:
+    # No ansible_user: it would silently override `ansible -u alice`; root is the default.
     return {
-        "ansible_user": "root",
         "ansible_ssh_private_key_file": str(state / "ssh/id_ed25519"),
         "ansible_ssh_common_args": " ".join(ssh_options(state)),
         "ansible_host_key_checking": True,
