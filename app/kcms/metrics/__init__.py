@@ -1,0 +1,1 @@
+"""What is measured on a host, and when it is told."""
