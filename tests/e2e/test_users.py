@@ -99,13 +99,14 @@ context = ssl._create_unverified_context()
 LOAD
 try:
     connection = http.client.HTTPSConnection("ADDRESS", 8660, context=context, timeout=10)
-    connection.request("GET", "PATH", headers={"Kcms-User": "root", "Kcms-Uid": "0", "Kcms-Gid": "0"})
+    root = {"Kcms-User": "root", "Kcms-Uid": "0", "Kcms-Gid": "0"}
+    connection.request("GET", "PATH", headers=root)
     print(connection.getresponse().status)
 except (OSError, ssl.SSLError, http.client.HTTPException) as error:
     print("refused", type(error).__name__)
 END"""
-FORGE = """cd /tmp && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 9 \
- -keyout forged.key -out forged.pem -subj /CN=head \
+FORGE = """cd /tmp && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 \
+ -nodes -days 9 -keyout forged.key -out forged.pem -subj /CN=head \
  -addext subjectAltName=DNS:head,URI:kcms://admin/head 2>/dev/null"""
 
 

@@ -83,7 +83,8 @@ class Watch:
 def _access(fd: int, pid: int) -> Access:
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-    return Access(os.readlink(f"/proc/self/fd/{fd}"), int(fields["Uid"].split()[3]), fields["Name"])
+    path = str(Path(f"/proc/self/fd/{fd}").readlink())
+    return Access(path, int(fields["Uid"].split()[3]), fields["Name"])
 
 
 def _checked(result: int) -> int:
