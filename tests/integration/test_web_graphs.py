@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from kcms.aggregator.rrd import SUMMARY
 from kcms.errors import Unavailable
 from kcms.web.drawing import SIZES, Picture, arguments
-from kcms.web.files import SUMMARY, RrdFiles, Scope
+from kcms.web.files import RrdFiles, Scope
 from kcms.web.graphs import Graphs, Wanted, run_rrdtool
 from kcms.web.ranges import RANGES
 from kcms.web.reports import CPU, LOAD, MEMORY, REPORTS, Report, single

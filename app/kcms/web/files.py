@@ -1,20 +1,18 @@
 """Which round-robin files there are, and where: names in, checked paths out.
 
-A name from a request becomes a path only if the directory above it really holds an entry of
-exactly that name, so neither ``..`` nor a link out of the directory can be followed.
+The aggregator's own module says where a name lies; its parts of a path hold neither ``/`` nor a
+leading dot, so no name leads out of the directory, and links in it are not followed.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 
-from kcms.errors import NotFound
-
-SUMMARY = "__SummaryInfo__"
-SUFFIX = ".rrd"
+from kcms.aggregator import rrd
 
 
 @dataclass(frozen=True)
@@ -29,12 +27,6 @@ class Scope:
         """True for the sums over a cluster or the grid."""
         return self.host is None
 
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """The directory's path below the root."""
-        names = tuple(name for name in (self.cluster, self.host) if name is not None)
-        return (*names, SUMMARY) if self.summary else names
-
 
 class RrdFiles:
     """The files below ``root``, one a metric, as the aggregator lays them out."""
@@ -43,32 +35,31 @@ class RrdFiles:
         self._root = root
 
     def stored(self, scope: Scope) -> dict[str, Path]:
-        """Every metric that has a file, with its path.
-
-        Empty while nothing has been stored.  :raises NotFound: a name that can be no directory
-        """
-        if SUMMARY in (scope.cluster, scope.host):
-            raise NotFound("no such cluster or host")
-        directory = self._root
-        for part in scope.parts:
-            found = _directory(directory, part)
-            if found is None:
+        """Every metric that has a file, with its path; empty when nothing has been stored."""
+        try:
+            directory = rrd.directory(self._root, scope.cluster, scope.host)
+            if not _real(self._root, directory):
                 return {}
-            directory = found
-        with os.scandir(directory) as entries:
-            return {
-                entry.name.removesuffix(SUFFIX): directory / entry.name
-                for entry in entries
-                if entry.name.endswith(SUFFIX) and entry.is_file(follow_symlinks=False)
-            }
+            with os.scandir(directory) as entries:
+                return {
+                    _name(entry.name): directory / entry.name
+                    for entry in entries
+                    if entry.name.endswith(rrd.SUFFIX) and entry.is_file(follow_symlinks=False)
+                }
+        except (ValueError, OSError):  # a name that no file can have; gone, or not readable
+            return {}
 
 
-def _directory(parent: Path, name: str) -> Path | None:
-    """The real directory ``name`` right below ``parent``, if there is one."""
-    if not name or name.startswith(".") or "/" in name or "\0" in name:
-        raise NotFound("no such cluster or host")
-    path = parent / name
-    try:
-        return path if stat.S_ISDIR(path.lstat().st_mode) else None
-    except OSError:  # not there, not readable, or longer than a file name may be
-        return None
+def _name(file: str) -> str:
+    """The metric whose file is called ``file``: the inverse of ``rrd.safe_part``."""
+    return urllib.parse.unquote(file.removesuffix(rrd.SUFFIX))
+
+
+def _real(root: Path, directory: Path) -> bool:
+    """True if every step from ``root`` to ``directory`` is a directory and none a link."""
+    path = root
+    for part in directory.relative_to(root).parts:
+        path = path / part
+        if not stat.S_ISDIR(path.lstat().st_mode):
+            return False
+    return True

@@ -72,11 +72,8 @@ class Graphs:
         self._cache: OrderedDict[tuple[Wanted, int], Image] = OrderedDict()
 
     def stored(self, scope: Scope) -> Mapping[str, Path]:
-        """The metrics of ``scope`` that have a file; empty when a name can have none."""
-        try:
-            return self._files.stored(scope)
-        except NotFound:
-            return {}
+        """The metrics of ``scope`` that have a file, with its path."""
+        return self._files.stored(scope)
 
     def draw(self, wanted: Wanted) -> Image:
         """The picture.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kcms.errors import NotFound
+from kcms.aggregator import rrd
 from kcms.web.files import RrdFiles, Scope
 
 
@@ -40,21 +40,24 @@ def test_stored_metrics_of_each_scope(root: Path, scope: Scope, directory: str) 
         Scope("alpha", ".."),
         Scope("alpha", "../alpha1"),
         Scope("alpha", "../../secret"),
+        Scope("../secret"),
         Scope("/etc"),
         Scope(""),
+        Scope("alpha", ""),
         Scope("alpha", "a\0b"),
         Scope("alpha", "__SummaryInfo__"),
         Scope("__SummaryInfo__"),
-        Scope(".hidden"),
+        Scope("beta"),
+        Scope("alpha", "linked"),
+        Scope("alpha", "x" * 300),
     ],
 )
-def test_names_that_can_be_no_directory(root: Path, scope: Scope) -> None:
-    with pytest.raises(NotFound):
-        RrdFiles(root).stored(scope)
-
-
-@pytest.mark.parametrize(
-    "scope", [Scope("beta"), Scope("alpha", "linked"), Scope("alpha", "x" * 300)]
-)
-def test_what_is_not_there_has_no_metrics(root: Path, scope: Scope) -> None:
+def test_no_name_leads_out_or_follows_a_link(root: Path, scope: Scope) -> None:
     assert RrdFiles(root).stored(scope) == {}
+
+
+@pytest.mark.parametrize("name", ["disk_/home", "50% used", ".hidden", "a:b\\c", "größe", "%41"])
+def test_metrics_are_known_by_their_own_names(root: Path, name: str) -> None:
+    path = rrd.metric_path(root, name, "alpha", "alpha1")
+    path.write_bytes(b"")
+    assert RrdFiles(root).stored(Scope("alpha", "alpha1"))[name] == path
