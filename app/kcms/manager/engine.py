@@ -22,7 +22,7 @@ from kcms.jobs.model import Job, NodeReport, WantedTask
 from kcms.manager import core
 from kcms.manager.core import Caller, Draft, Memory, Rules, TaskKey
 from kcms.manager.hosts import Hosts
-from kcms.manager.store import Query, Store
+from kcms.manager.store import Query, Reader, Store
 
 log = logging.getLogger("kcms.manager")
 
@@ -53,6 +53,8 @@ class Engine:
         self._memory.jobs = {job.id: job for job in store.active()}
         self._requests: asyncio.Queue[Request] = asyncio.Queue()
         self._writer = ThreadPoolExecutor(1, "store")
+        self._lister = Reader(store.path, store.cluster)
+        self._reading = ThreadPoolExecutor(1, "listing")
         self._versions: dict[str, int] = {}
         self._wanted: dict[str, list[WantedTask]] = {}
         self._moved = asyncio.Condition()
@@ -70,6 +72,8 @@ class Engine:
         finally:
             ticker.cancel()
             self._writer.shutdown()
+            self._reading.shutdown()
+            self._lister.close()
 
     async def submit(
         self, caller: Caller, spec: dict[str, Any], key: str | None
@@ -111,7 +115,8 @@ class Engine:
         return core.check_sees(caller, job, number)
 
     async def jobs(self, query: Query) -> list[Job]:
-        return self._store.listing(query)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._reading, self._lister.listing, query)
 
     async def nodes(self) -> list[dict[str, Any]]:
         return core.node_documents(self._memory)

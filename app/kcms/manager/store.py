@@ -7,7 +7,9 @@ by; the specification and the record of an end are JSON.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -62,8 +64,111 @@ class Query:
     limit: int = 1000
 
 
-class Store:
-    """The store of one cluster below ``directory``.
+class Reader:
+    """What is committed, over a connection of its own; for one thread at a time."""
+
+    def __init__(self, path: str, cluster: str) -> None:
+        self.path = path
+        self.cluster = cluster
+        with self._errors():
+            self._reader = self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise Unavailable(
+                f"the manager cannot use its job store {self.path}: {error}; nothing was changed"
+            ) from error
+
+    def sequence(self) -> int:
+        """The sequence number of the newest event; 0 when there was none."""
+        with self._errors():
+            row = self._reader.execute("SELECT max(seq) FROM events").fetchone()
+        return int(row[0] or 0)
+
+    def last_job(self) -> int:
+        """The highest job id ever given; 0 when there was none.  Jobs are never deleted."""
+        with self._errors():
+            return int(self._reader.execute("SELECT max(id) FROM jobs").fetchone()[0] or 0)
+
+    def active(self) -> list[Job]:
+        """Every job that is not over, oldest first."""
+        marks = ",".join("?" * len(_ACTIVE))
+        return self._jobs(f"WHERE state IN ({marks}) ORDER BY id", _ACTIVE)
+
+    def job(self, number: int) -> Job | None:
+        found = self._jobs("WHERE id = ?", (number,))
+        return found[0] if found else None
+
+    def listing(self, query: Query) -> list[Job]:
+        """The newest jobs that ``query`` asks for, newest last."""
+        terms, values = ["1"], []
+        if query.user is not None:
+            terms.append("user = ?")
+            values.append(query.user)
+        if query.key is not None:
+            terms.append("key = ?")
+            values.append(query.key)
+        if query.states is not None:
+            terms.append(f"state IN ({','.join('?' * len(query.states))})")
+            values.extend(query.states)
+        where = f"WHERE {' AND '.join(terms)} ORDER BY id DESC LIMIT ?"
+        return self._jobs(where, (*values, query.limit))[::-1]
+
+    def _jobs(self, where: str, values: tuple[Any, ...]) -> list[Job]:
+        """``where`` holds words of this module only; what callers sent is in ``values``."""
+        chosen = f"FROM jobs {where}"
+        rows: dict[int, list[Task]] = {}
+        with self._errors(), self._snapshot():
+            found = self._reader.execute(f"SELECT {_JOB_COLUMNS} {chosen}", values).fetchall()
+            tasks = self._reader.execute(
+                f"SELECT {_TASK_COLUMNS} FROM tasks WHERE job IN (SELECT id {chosen})"  # noqa: S608
+                " ORDER BY job, task",
+                values,
+            )
+            for row in tasks:
+                rows.setdefault(row[0], []).append(_task(row[1:]))
+        return [self._job(row, tuple(rows.get(row[0], ()))) for row in found]
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """Jobs and their tasks as of one commit."""
+        self._reader.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._reader.execute("COMMIT")
+
+    def _job(self, row: tuple[Any, ...], tasks: tuple[Task, ...]) -> Job:
+        return Job(
+            id=row[0],
+            cluster=self.cluster,
+            user=row[1],
+            uid=row[2],
+            gid=row[3],
+            state=State(row[4]),
+            reason=row[5],
+            submit_host=row[6],
+            submit_time=row[7],
+            start_time=row[8],
+            end_time=row[9],
+            key=row[10],
+            killed_by=row[11],
+            spec=json.loads(row[12]),
+            tasks=tasks,
+        )
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+class Store(Reader):
+    """The store of one cluster below ``directory``, for one process.
 
     Commits and reads have a connection each: a read sees what is committed, while another thread
     commits.
@@ -72,16 +177,14 @@ class Store:
     def __init__(self, directory: str, cluster: str) -> None:
         self.path = str(Path(directory) / "jobs.sqlite")
         self.cluster = cluster
+        self._lock = _only_one(Path(directory))
         with self._errors():
             self._database = self._connect()
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = FULL")
             self._database.execute("PRAGMA foreign_keys = ON")
             self._migrate()
-            self._reader = self._connect()
-
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        super().__init__(self.path, cluster)
 
     def _migrate(self) -> None:
         version = self._database.execute("PRAGMA user_version").fetchone()[0]
@@ -101,15 +204,6 @@ class Store:
             raise ConfigError(
                 f"the job store {self.path} is that of cluster {row[0]!r}, not {self.cluster!r}"
             )
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise Unavailable(
-                f"the manager cannot use its job store {self.path}: {error}; nothing was changed"
-            ) from error
 
     def commit(self, jobs: Iterable[Job], events: Iterable[Event]) -> int:
         """Make jobs and events durable, all or nothing; the sequence number reached.
@@ -150,92 +244,40 @@ class Store:
             job.killed_by,
             json.dumps(job.spec),
         )
-        self._database.execute(_PUT_JOB, row)
+        if self._database.execute(_PUT_JOB, row).rowcount != 1:
+            raise sqlite3.IntegrityError(f"the number {job.id} is that of another job")
         self._database.executemany(_PUT_TASK, [_task_row(job.id, task) for task in job.tasks])
 
-    def sequence(self) -> int:
-        """The sequence number of the newest event; 0 when there was none."""
-        with self._errors():
-            row = self._reader.execute("SELECT max(seq) FROM events").fetchone()
-        return int(row[0] or 0)
-
-    def last_job(self) -> int:
-        """The highest job id ever given; 0 when there was none.  Jobs are never deleted."""
-        with self._errors():
-            return int(self._reader.execute("SELECT max(id) FROM jobs").fetchone()[0] or 0)
-
-    def active(self) -> list[Job]:
-        """Every job that is not over, oldest first."""
-        marks = ",".join("?" * len(_ACTIVE))
-        return self._jobs(f"WHERE state IN ({marks}) ORDER BY id", _ACTIVE)
-
-    def job(self, number: int) -> Job | None:
-        found = self._jobs("WHERE id = ?", (number,))
-        return found[0] if found else None
-
-    def listing(self, query: Query) -> list[Job]:
-        """The newest jobs that ``query`` asks for, newest last."""
-        terms, values = ["1"], []
-        if query.user is not None:
-            terms.append("user = ?")
-            values.append(query.user)
-        if query.key is not None:
-            terms.append("key = ?")
-            values.append(query.key)
-        if query.states is not None:
-            terms.append(f"state IN ({','.join('?' * len(query.states))})")
-            values.extend(query.states)
-        where = f"WHERE {' AND '.join(terms)} ORDER BY id DESC LIMIT ?"
-        return self._jobs(where, (*values, query.limit))[::-1]
-
-    def _jobs(self, where: str, values: tuple[Any, ...]) -> list[Job]:
-        """``where`` holds words of this module only; what callers sent is in ``values``."""
-        with self._errors():
-            rows = self._reader.execute(
-                f"SELECT {_JOB_COLUMNS} FROM jobs {where}",  # noqa: S608
-                values,
-            ).fetchall()
-            return [self._read(row) for row in rows]
-
-    def _read(self, row: tuple[Any, ...]) -> Job:
-        tasks = self._reader.execute(
-            "SELECT task, epoch, node, state, start_time, message, exit FROM tasks"
-            " WHERE job = ? ORDER BY task",
-            (row[0],),
-        ).fetchall()
-        return Job(
-            id=row[0],
-            cluster=self.cluster,
-            user=row[1],
-            uid=row[2],
-            gid=row[3],
-            state=State(row[4]),
-            reason=row[5],
-            submit_host=row[6],
-            submit_time=row[7],
-            start_time=row[8],
-            end_time=row[9],
-            key=row[10],
-            killed_by=row[11],
-            spec=json.loads(row[12]),
-            tasks=tuple(_task(each) for each in tasks),
-        )
-
     def close(self) -> None:
-        self._reader.close()
+        super().close()
         self._database.close()
+        os.close(self._lock)
 
 
 _JOB_COLUMNS = (
     "id, user, uid, gid, state, reason, submit_host, submit_time, start_time, end_time, key,"
     " killed_by, spec"
 )
+_TASK_COLUMNS = "job, task, epoch, node, state, start_time, message, exit"
 _PUT_JOB = """
 INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET state = excluded.state, reason = excluded.reason,
   start_time = excluded.start_time, end_time = excluded.end_time, killed_by = excluded.killed_by
+  WHERE user = excluded.user AND submit_time = excluded.submit_time
 """
 _PUT_TASK = "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def _only_one(directory: Path) -> int:
+    """The lock that keeps a second manager from the same store, held by a descriptor."""
+    try:
+        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ConfigError(f"another manager uses {directory}; stop that one first") from error
+    except OSError as error:
+        raise ConfigError(f"cannot use {directory}: {error.strerror}") from error
+    return descriptor
 
 
 def _task_row(job: int, task: Task) -> tuple[Any, ...]:

@@ -1,0 +1,202 @@
+"""The job store on a real disk: what was acknowledged stays, whatever happens."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kcms.errors import ConfigError, Unavailable
+from kcms.jobs.model import Exit, Job, Task
+from kcms.jobs.spec import check_spec
+from kcms.jobs.states import State
+from kcms.manager.store import Event, Query, Store
+
+APP = Path(__file__).resolve().parents[2] / "app"
+
+WRITER = """
+import sys
+from tests.integration.test_manager_store import Store, event, job, task
+store = Store(sys.argv[1], "alpha")
+for number in range(1, 100000, 3):
+    batch = [job(n, tasks=(task(),)) for n in range(number, number + 3)]
+    store.commit(batch, [event(n) for n in range(number, number + 3)])
+    print(number + 2, flush=True)
+"""
+
+
+def job(number: int, **changes: Any) -> Job:
+    spec = check_spec({"executable": "/shared/x", "environment": {"A": "ä"}})
+    values: dict[str, Any] = {"submit_time": 1000.0 + number, **changes}
+    return Job(number, "alpha", values.pop("user", "alice"), 2001, 2001, spec, "a1", **values)
+
+
+def task(**changes: Any) -> Task:
+    return replace(Task(0, 1, "alpha1", State.RUNNING), **changes)
+
+
+def event(number: int) -> Event:
+    return Event(1.0, number, "submit", {"state": "PENDING"})
+
+
+def fill(store: Store) -> None:
+    for number in range(1, 1000):
+        store.commit([job(number, reason="x" * 500)], [event(number)])
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store(str(tmp_path), "alpha")
+    yield made
+    made.close()
+
+
+def test_jobs_come_back_as_they_went(tmp_path: Path) -> None:
+    record = Exit(None, 9, 12.5, 3, 0, {"cpu_seconds": 1.5})
+    jobs = [
+        job(1, key="k", reason="waits"),
+        job(2, state=State.RUNNING, start_time=11.0, killed_by="root", tasks=(task(),)),
+        job(3, state=State.FAILED, end_time=12.0, tasks=(task(state=State.FAILED, exit=record),)),
+    ]
+    store = Store(str(tmp_path), "alpha")
+    assert store.commit(jobs, [event(each.id) for each in jobs]) == 3
+    store.close()
+    store = Store(str(tmp_path), "alpha")
+    assert [store.job(number) for number in (1, 2, 3, 4)] == [*jobs, None]
+    assert store.active() == jobs[:2]
+    assert (store.last_job(), store.sequence()) == (3, 3)
+    store.close()
+
+
+def test_a_change_replaces_what_may_change(store: Store) -> None:
+    store.commit([job(1)], [event(1)])
+    placed = job(1, state=State.RUNNING, tasks=(task(),))
+    store.commit([placed], [event(1)])
+    again = replace(placed, tasks=(task(epoch=2, node="alpha2"),))
+    assert store.commit([again], [event(1)]) == 3
+    assert store.job(1) == again
+
+
+def test_listings(store: Store) -> None:
+    store.commit(
+        [
+            job(
+                n, user="bob" if n % 2 else "alice", state=State.RUNNING if n > 4 else State.PENDING
+            )
+            for n in range(1, 9)
+        ],
+        [],
+    )
+
+    def listed(**query: Any) -> list[int]:
+        return [each.id for each in store.listing(Query(**query))]
+
+    assert listed() == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert listed(limit=3) == [6, 7, 8]
+    assert listed(limit=0) == []
+    assert listed(user="bob") == [1, 3, 5, 7]
+    assert listed(user="bob", states=("PENDING",)) == [1, 3]
+    assert listed(states=("PENDING", "RUNNING"), limit=2) == [7, 8]
+    assert listed(user="carol") == []
+
+
+def test_all_or_nothing(store: Store) -> None:
+    store.commit([job(1, key="k")], [event(1)])
+    with pytest.raises(Unavailable):
+        store.commit([job(2), job(3, key="k")], [event(2), event(3)])
+    assert (store.last_job(), store.sequence()) == (1, 1)
+    assert store.commit([job(2)], [event(2)]) == 2
+
+
+def test_a_number_is_never_given_to_another_job(store: Store) -> None:
+    store.commit([job(1)], [event(1)])
+    with pytest.raises(Unavailable, match="the number 1 is that of another job"):
+        store.commit([job(1, user="bob")], [event(1)])
+    found = store.job(1)
+    assert found is not None
+    assert found.user == "alice"
+
+
+def test_a_full_disk_refuses_in_one_line_and_is_over_when_there_is_room(store: Store) -> None:
+    database = store._database
+    pages = database.execute("PRAGMA page_count").fetchone()[0]
+    database.execute(f"PRAGMA max_page_count = {pages + 2}")
+    with pytest.raises(Unavailable, match="database or disk is full") as caught:
+        fill(store)
+    kept = len(store.active())
+    assert 0 < kept < 999
+    assert "\n" not in caught.value.message
+    assert (store.last_job(), store.sequence()) == (kept, kept)
+    database.execute("PRAGMA max_page_count = 100000")
+    assert store.commit([job(kept + 1)], [event(kept + 1)]) == kept + 1
+
+
+def test_a_reader_sees_nothing_that_is_not_committed(store: Store) -> None:
+    store._database.execute("BEGIN IMMEDIATE")
+    store._write(job(1))
+    assert store.job(1) is None
+    store._database.execute("COMMIT")
+    assert store.job(1) == job(1)
+
+
+def test_a_writer_that_is_killed_loses_nothing_it_said(tmp_path: Path) -> None:
+    for _ in range(3):
+        place = tmp_path / str(_)
+        place.mkdir()
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(place)],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=APP.parent,
+            env={"PYTHONPATH": f"{APP}:{APP.parent}"},
+        )
+        assert writer.stdout is not None
+        said = [int(writer.stdout.readline()) for _ in range(20)]
+        writer.send_signal(signal.SIGKILL)
+        said += [int(line) for line in writer.stdout.read().split("\n")[:-1]]
+        writer.wait()
+        writer.stdout.close()
+        store = Store(str(place), "alpha")
+        assert store.last_job() >= said[-1]
+        assert store.last_job() % 3 == 0, "half a commit"
+        jobs = store.active()
+        assert [each.id for each in jobs] == list(range(1, store.last_job() + 1))
+        assert all(each.tasks == (task(),) for each in jobs)
+        assert store.sequence() == store.last_job()
+        store.close()
+
+
+def test_a_newer_store_is_refused_in_one_line(tmp_path: Path) -> None:
+    Store(str(tmp_path), "alpha").close()
+    database = sqlite3.connect(tmp_path / "jobs.sqlite")
+    database.execute("PRAGMA user_version = 7")
+    database.close()
+    with pytest.raises(ConfigError, match="schema 7, newer than this release's 1: use the newer"):
+        Store(str(tmp_path), "alpha")
+
+
+def test_a_store_of_another_cluster_is_refused(tmp_path: Path) -> None:
+    Store(str(tmp_path), "alpha").close()
+    with pytest.raises(ConfigError, match="that of cluster 'alpha', not 'beta'"):
+        Store(str(tmp_path), "beta")
+
+
+def test_a_second_manager_is_refused(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="another manager uses"):
+        Store(str(tmp_path), "alpha")
+    assert store.commit([job(1)], [event(1)]) == 1
+
+
+def test_a_directory_that_is_missing_and_a_file_that_is_no_store(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file or directory"):
+        Store(str(tmp_path / "missing"), "alpha")
+    (tmp_path / "jobs.sqlite").write_bytes(b"not a database at all" * 100)
+    with pytest.raises(Unavailable, match="file is not a database"):
+        Store(str(tmp_path), "alpha")
