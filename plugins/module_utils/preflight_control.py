@@ -5,14 +5,19 @@ Reads the roles' files of this collection; contacts no host.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import yaml
 from ansible.errors import AnsibleError
 from ansible_collections.kcms.cluster.plugins.module_utils import packages_bundle
-from ansible_collections.kcms.cluster.plugins.module_utils.preflight import Problem, lines
+from ansible_collections.kcms.cluster.plugins.module_utils.preflight import (
+    Problem,
+    lines,
+    suggestion,
+)
 from ansible_collections.kcms.cluster.plugins.module_utils.preflight_hosts import Target
 from ansible_collections.kcms.cluster.plugins.module_utils.preflight_inventory import (
     Picture,
@@ -25,6 +30,7 @@ from ansible_collections.kcms.cluster.plugins.module_utils.preflight_options imp
     options,
 )
 
+APP = Path(__file__).resolve().parents[2] / "app"
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 CONNECTION = ("ansible_host",)
 
@@ -53,9 +59,45 @@ def check_inventory(task_vars: Mapping[str, Any]) -> list[str]:
                 broken.append(Problem(host, f"{name} cannot be worked out", f"{reason}"))
             else:
                 given[host][name] = value
+    broken += (problem for host in ours for problem in config_problems(host, given[host]))
     origins = {host: _origin(task_vars["hostvars"], host) for host in ours}
     picture = Picture(groups, given, known_options(), origins)
     return lines([*broken, *inventory_problems(picture)])
+
+
+def config_problems(host: str, given: Mapping[str, Any]) -> Iterator[Problem]:
+    """What no daemon knows, or would take, of the host's kcms_config."""
+    overrides = given.get("kcms_config")
+    if not isinstance(overrides, dict) or not overrides:
+        return
+    if str(APP) not in sys.path:
+        sys.path.append(str(APP))
+    from kcms import config
+
+    for daemon, settings in overrides.items():
+        schema = config.SCHEMAS.get(daemon)
+        if schema is None or not isinstance(settings, dict):
+            right = "write it as {DAEMON: {SETTING: VALUE}} with a daemon of "
+            yield Problem(host, f"kcms_config has {daemon!r}", right + ", ".join(config.SCHEMAS))
+            continue
+        hints = get_type_hints(schema)
+        for name, value in settings.items():
+            wrong = f"kcms_config.{daemon}.{name}"
+            if name not in hints:
+                right = suggestion(name, hints, f"known: {', '.join(hints)}")
+                yield Problem(host, f"{wrong} is no setting", right)
+            else:
+                yield from _wrong_setting(host, wrong, hints[name], value)
+
+
+def _wrong_setting(host: str, name: str, kind: Any, value: Any) -> Iterator[Problem]:
+    from kcms import config
+    from kcms.errors import ConfigError
+
+    try:
+        config._convert(kind, value, name)
+    except ConfigError as error:
+        yield Problem(host, str(error), "correct it in the inventory")
 
 
 def _origin(hostvars: Any, host: str) -> str:

@@ -136,10 +136,10 @@ def _closed_ports(seen: Seen) -> Iterator[Problem]:
     for host, facts in seen.facts.items():
         for target in facts["targets"]:
             answer = facts["reach"].get(f"{target.address} {target.port}", "open")
-            reason = FIREWALL.get(answer)
+            reason = FIREWALL.get(answer, answer)
             if answer == "refused" and _listens(seen, target):
                 reason = "refused, though it listens there: a firewall rejects it"
-            if reason:
+            if reason not in ("open", "refused"):
                 wrong = f"it cannot reach {target.what} on {target.other} ({reason})"
                 right = f"open {target.address} TCP port {target.port} for it"
                 yield Problem(host, wrong, right)

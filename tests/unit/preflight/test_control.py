@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+from ansible_collections.kcms.cluster.plugins.module_utils.preflight import lines
 from ansible_collections.kcms.cluster.plugins.module_utils.preflight_control import (
     ROLES,
+    config_problems,
     known_options,
     ports_of,
     targets_of,
@@ -77,6 +80,33 @@ def test_the_aggregator_reaches_the_monitors_of_this_play_alone() -> None:
     everyone = targets_of(SITE, "head", ["head", "alpha1", "desk7"])
     assert [(each.other, each.port) for each in everyone] == [("alpha1", 8649), ("desk7", 8700)]
     assert [each.other for each in targets_of(SITE, "head", ["head", "desk7"])] == ["desk7"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        ({"moniter": {}}, "h: kcms_config has 'moniter'; write it as {DAEMON: {SETTING: VALUE}}"),
+        ({"monitor": 5}, "h: kcms_config has 'monitor'; write it as"),
+        (
+            {"monitor": {"host_tmaxx": 30}},
+            "h: kcms_config.monitor.host_tmaxx is no setting; did you mean host_tmax?",
+        ),
+        (
+            {"monitor": {"host_tmax": "soon"}},
+            "h: kcms_config.monitor.host_tmax must be int, not 'soon'; correct it",
+        ),
+    ],
+)
+def test_overrides_are_checked_against_the_daemons_settings(
+    overrides: dict[str, Any], line: str
+) -> None:
+    (found,) = lines(config_problems("h", {"kcms_config": overrides}))
+    assert found.startswith(line)
+
+
+def test_right_overrides_pass() -> None:
+    overrides = {"monitor": {"host_tmax": 30}, "aggregator": {"connect_timeout": 5}}
+    assert lines(config_problems("h", {"kcms_config": overrides})) == []
 
 
 def test_every_role_says_what_its_variables_are() -> None:
