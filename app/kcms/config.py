@@ -27,7 +27,9 @@ WEB_PORT = 8080
 T = TypeVar("T")
 
 
-def setting(text: str, default: Any = dataclasses.MISSING, factory: Any = dataclasses.MISSING) -> Any:
+def setting(
+    text: str, default: Any = dataclasses.MISSING, factory: Any = dataclasses.MISSING
+) -> Any:
     """Declare one setting: what it means (with its unit) and its default, if it has one."""
     if factory is not dataclasses.MISSING:
         return field(default_factory=factory, metadata={"text": text})
