@@ -60,6 +60,7 @@ def _paths() -> dict[str, Any]:
 
 def _schemas() -> dict[str, Any]:
     text, number = {"type": "string"}, {"type": ["number", "null"]}
+    maybe = {"type": ["string", "null"]}
     return {
         "Error": {
             "type": "object",
@@ -80,14 +81,42 @@ def _schemas() -> dict[str, Any]:
                 "cluster": text,
                 "name": text,
                 "user": text,
+                "uid": {"type": "integer"},
+                "gid": {"type": "integer"},
                 "state": {"enum": list(State.__members__)},
                 "reason": text,
                 "priority": {"type": "integer"},
+                "key": maybe,
+                "killed_by": maybe,
+                "submit_host": text,
                 "submit_time": number,
                 "start_time": number,
                 "end_time": number,
                 "spec": _ref("Spec"),
-                "tasks": {"type": "array", "items": {"type": "object"}},
+                "tasks": {"type": "array", "items": _ref("Task")},
+            },
+        },
+        "Task": {
+            "type": "object",
+            "properties": {
+                "index": {"type": "integer"},
+                "epoch": {"type": "integer"},
+                "node": text,
+                "state": {"enum": list(State.__members__)},
+                "start_time": number,
+                "exit": {"anyOf": [_ref("Exit"), {"type": "null"}]},
+                "message": text,
+            },
+        },
+        "Exit": {
+            "type": "object",
+            "properties": {
+                "code": {"type": ["integer", "null"]},
+                "signal": {"type": ["integer", "null"]},
+                "time": {"type": "number"},
+                "processes_killed": {"type": "integer"},
+                "processes_left": {"type": "integer"},
+                "usage": {"type": "object"},
             },
         },
         "Node": {
