@@ -6,7 +6,6 @@ import gzip
 
 from flask import Blueprint, Response, request
 
-from kcms.errors import NotFound
 from kcms.web.files import Scope
 from kcms.web.graphs import KINDS, Image, Wanted
 from kcms.web.services import services
@@ -41,10 +40,7 @@ def host(cluster: str, host: str, name: str, kind: str) -> Response:
 @blueprint.get(f"/host/<cluster>/<host>/metric/<name>.{ENDING}")
 def metric(cluster: str, host: str, name: str, kind: str) -> Response:
     """One metric of one node."""
-    scope = Scope(cluster, host)
-    if name not in services().graphs.stored(scope):
-        raise NotFound("no such metric of this node is stored")
-    return _picture(scope, name, kind, _unit(cluster, host, name))
+    return _picture(Scope(cluster, host), name, kind, _unit(cluster, host, name))
 
 
 def _unit(cluster: str, host: str, name: str) -> str:
