@@ -396,8 +396,7 @@ async def test_a_held_question_does_not_hold_up_the_end(tmp_path: Path) -> None:
             await node.desired(wait=0)
             held = asyncio.create_task(node.desired(wait=50))
             await asyncio.sleep(0.1)
-        with pytest.raises(aiohttp.ClientError):
-            await asyncio.wait_for(held, 10)
+        assert await asyncio.wait_for(held, 10) == []
 
 
 async def test_a_full_disk_refuses_and_goes_on(

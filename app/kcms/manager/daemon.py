@@ -45,15 +45,8 @@ async def _run(config: ManagerConfig, stop: asyncio.Event, ready: Callable[[], N
     await runner.setup()
     worker = asyncio.create_task(engine.run())
     try:
-        site = web.TCPSite(
-            runner,
-            config.address,
-            config.port,
-            ssl_context=context,
-            shutdown_timeout=SHUTDOWN_SECONDS,
-        )
         try:
-            await site.start()
+            await web.TCPSite(runner, config.address, config.port, ssl_context=context).start()
         except OSError as error:
             raise ConfigError(
                 f"cannot listen on {config.address} port {config.port}: {error.strerror}"
@@ -66,10 +59,13 @@ async def _run(config: ManagerConfig, stop: asyncio.Event, ready: Callable[[], N
         if worker.done():
             worker.result()
     finally:
+        await engine.release()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SHUTDOWN_SECONDS):
+                await runner.cleanup()
         worker.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await worker
-        await runner.cleanup()
         store.close()
 
 

@@ -60,6 +60,7 @@ class Engine:
         self._moved = asyncio.Condition()
         self._first_version = time.time_ns() // 1_000_000
         self._refused = False
+        self._released = False
 
     async def run(self) -> None:
         """Serve requests until cancelled."""
@@ -135,10 +136,18 @@ class Engine:
         async with self._moved:
             try:
                 async with asyncio.timeout(wait):
-                    await self._moved.wait_for(lambda: self._version(name) != seen)
+                    await self._moved.wait_for(
+                        lambda: self._released or self._version(name) != seen
+                    )
             except TimeoutError:
                 pass
         return self._version(name), core.wanted_tasks(self._memory, name)
+
+    async def release(self) -> None:
+        """Answer every held question now, as the manager is to end."""
+        self._released = True
+        async with self._moved:
+            self._moved.notify_all()
 
     def _version(self, name: str) -> int:
         return self._versions.get(name, self._first_version)
