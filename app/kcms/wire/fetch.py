@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 
@@ -65,4 +66,7 @@ def _unavailable(address: str, port: int, error: OSError) -> Unavailable:
     shown = f"[{address}]" if ":" in address else address
     if isinstance(error, TimeoutError):
         return Unavailable(f"{shown}:{port} takes too long")
-    return Unavailable(f"{shown}:{port}: {error.strerror or error}")
+    reason = error.strerror or str(error)
+    if error.errno and error.errno > 0:  # those below are a resolver's, with a text of their own
+        reason = os.strerror(error.errno)
+    return Unavailable(f"{shown}:{port}: {reason}")

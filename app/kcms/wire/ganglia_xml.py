@@ -41,11 +41,6 @@ class Metric:
         """The value as a number; None when it is text or not finite."""
         return number(self.type, self.value)
 
-    @property
-    def expired(self) -> bool:
-        """True when it is older than it may be."""
-        return 0 < self.dmax < self.tn
-
 
 @dataclass(frozen=True, slots=True)
 class Host:

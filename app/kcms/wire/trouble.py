@@ -6,19 +6,20 @@ import logging
 
 
 class Trouble:
-    """What is wrong at present, by what it concerns."""
+    """What is wrong at present; each thing is logged when it begins and when it is over."""
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
-        self._present: dict[str, str] = {}
+        self._present: set[str] = set()
 
     def tell(self, what: str, sentence: str) -> None:
-        """``what`` is wrong; the ``sentence`` is logged unless the same was already."""
-        if self._present.get(what) != sentence:
-            self._present[what] = sentence
+        """``what`` is wrong, as ``sentence`` says."""
+        if what not in self._present:
+            self._present.add(what)
             self._log.warning("%s", sentence)
 
     def over(self, what: str) -> None:
-        """``what`` is right; said if it was wrong before."""
-        if self._present and self._present.pop(what, None) is not None:
+        """``what`` is right."""
+        if what in self._present:
+            self._present.remove(what)
             self._log.info("%s: all right again", what)

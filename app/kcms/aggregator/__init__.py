@@ -1,0 +1,1 @@
+"""The aggregator of the grid: polls the clusters, sums up, stores, serves."""
