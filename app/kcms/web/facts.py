@@ -31,7 +31,7 @@ def node_facts(host: Host, node: NodeView, now: float) -> list[tuple[str, str]]:
         found.append(("CPUs", f"{node.cpus:g}" + (f" at {speed:g} MHz" if speed else "")))
     for label, name in (("Memory", "mem_total"), ("Swap space", "swap_total")):
         amount = reading(host, name)
-        if amount is not None:
+        if amount:
             found.append((label, words.kibibytes(amount)))
     system = " ".join(texts[name] for name in ("os_name", "os_release") if name in texts)
     found.append(("System", system))
