@@ -137,8 +137,10 @@ def _paths(params: dict[str, Any]) -> list[Wanted]:
         for each in params["directories"]
     ]
     for each in params["files"]:
-        private = each["secret"] is not None
-        text = each["secret"] if private else each["content"]
+        private = each["path"] in params["secrets"]
+        text = params["secrets"][each["path"]] if private else each["content"]
+        if text is None:
+            raise HostError(f"file {each['path']} has no content, and no text among the secrets")
         paths.append(
             Wanted(
                 each["path"],

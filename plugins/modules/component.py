@@ -71,7 +71,7 @@ options:
         type: str
         default: '0755'
   files:
-    description: Files to write, each with O(files[].content) or O(files[].secret).
+    description: Files to write, each with O(files[].content), or with its text in O(secrets).
     type: list
     elements: dict
     default: []
@@ -86,9 +86,12 @@ options:
       content:
         description: Text of the file.
         type: str
-      secret:
-        description: Text of the file when nobody may see it; it is in no output and no diff.
-        type: str
+  secrets:
+    description:
+      - Texts, by path, of those O(files) that nobody may see; they are in no output, diff or log.
+      - They stand apart because a host's log would show them inside a list.
+    type: dict
+    default: {}
   links:
     description: Symbolic links to make.
     type: list
@@ -184,8 +187,8 @@ OWNED = {
 }
 
 
-def _dicts(options: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"type": "list", "elements": "dict", "default": [], "options": options, **more}
+def _dicts(options: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "list", "elements": "dict", "default": [], "options": options}
 
 
 def _strings(elements: str = "str") -> dict[str, Any]:
@@ -198,9 +201,7 @@ def argument_spec() -> dict[str, Any]:
         **OWNED,
         "mode": {"type": "str", "default": "0644"},
         "content": {"type": "str"},
-        "secret": {"type": "str", "no_log": True},
     }
-    one_text = [("content", "secret")]
     return {
         "groups": _strings(),
         "users": _dicts(
@@ -213,7 +214,8 @@ def argument_spec() -> dict[str, Any]:
             }
         ),
         "directories": _dicts({**OWNED, "mode": {"type": "str", "default": "0755"}}),
-        "files": _dicts(files, mutually_exclusive=one_text, required_one_of=one_text),
+        "files": _dicts(files),
+        "secrets": {"type": "dict", "default": {}, "no_log": True},
         "links": _dicts({**PATH, "target": {"type": "str", "required": True}}),
         "absent": _strings("path"),
         "units": _dicts(

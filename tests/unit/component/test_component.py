@@ -45,11 +45,12 @@ class Fake(Systemd):
 
 def params(**given: Any) -> dict[str, Any]:
     lists = ("groups", "users", "directories", "files", "links", "absent", "units")
-    return {name: [] for name in (*lists, "inputs_of", "restarted")} | given
+    empty = {name: [] for name in (*lists, "inputs_of", "restarted")}
+    return empty | {"secrets": {}} | given
 
 
 def file(path: Path, content: str | None, **more: Any) -> dict[str, Any]:
-    base = {"path": str(path), "owner": ME, "group": US, "mode": "0644", "secret": None}
+    base = {"path": str(path), "owner": ME, "group": US, "mode": "0644"}
     return base | {"content": content} | more
 
 
@@ -129,3 +130,27 @@ def test_bad_mode_says_what_is_right(tmp_path: Path, mode: str) -> None:
 def test_relative_path_refused(tmp_path: Path) -> None:
     with pytest.raises(HostError, match="'f' is not an absolute path"):
         Component.of(params(files=[file(Path("f"), "x")]), Fake(tmp_path))
+
+
+def test_secret_text_of_a_file_is_written_and_in_no_diff(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    wanted = params(files=[file(key, None, mode="0600")], secrets={str(key): "s3cret"})
+    whole = Component.of(wanted, Fake(tmp_path / "marks"))
+    seen = whole.examine()
+    assert "s3cret" not in repr([each.diff() for each in seen.differences])
+    whole.carry_out(seen)
+    assert key.read_text() == "s3cret"
+    assert key.stat().st_mode & 0o777 == 0o600
+
+
+def test_file_without_any_text_refused(tmp_path: Path) -> None:
+    with pytest.raises(HostError, match="has no content, and no text among the secrets"):
+        Component.of(params(files=[file(tmp_path / "f", None)]), Fake(tmp_path))
+
+
+def test_module_logs_no_secrets() -> None:
+    from ansible_collections.kcms.cluster.plugins.modules.component import argument_spec
+
+    spec = argument_spec()
+    assert spec["secrets"]["no_log"] is True  # top level: nested ones do reach a host's log
+    assert "secret" not in spec["files"]["options"]
