@@ -37,8 +37,8 @@ lab: setup ## lab hosts alone (LAB=name, LAB_HOSTS="head alpha=3 beta=2")
 integration: setup ## real daemons on loopback
 	@$(PYTHON) -m pytest -q tests/integration
 
-lab-test: setup ## the lab itself
-	@$(PYTHON) -m pytest -q tests/lab
+lab-test: setup ## the lab, and the node daemon on a host of it
+	@$(PYTHON) -m pytest -q tests/lab tests/lab_node
 
 molecule: setup ## the rollout, scenario by scenario
 	@tools/molecule

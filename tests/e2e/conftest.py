@@ -13,7 +13,9 @@ STANDING = os.environ.get("KCMS_E2E_LAB")
 """A lab that stands and is rolled out already, for work on the tests; it is left as it is."""
 
 LAB = STANDING or "e2e"
-HOSTS = "head alpha=2 beta=1"
+HOSTS = "head alpha=2"
+STRANGER = "beta1"
+"""The one node of a second cluster, on the older of the two supported Debian releases."""
 
 
 @pytest.fixture(scope="session")
@@ -21,13 +23,14 @@ def grid() -> Iterator[Grid]:
     """The grid, after its first rollout."""
     if os.geteuid() != 0:
         pytest.skip("lab hosts need root")
-    grid = Grid(LAB, HOSTS)
+    grid = Grid(LAB, HOSTS, clusters=("alpha", "beta"))
     if STANDING:
         grid.inventory = grid.lab("inventory").strip()
         yield grid
         return
     try:
         grid.up()
+        grid.lab("add", STRANGER, "--root", "prepared", "--release", "bookworm")
         grid.first = grid.playbook("site.yml")
         yield grid
     finally:

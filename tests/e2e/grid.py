@@ -51,9 +51,9 @@ class Answer:
 class Grid:
     """Lab ``name`` with ``hosts`` (as LAB_HOSTS)."""
 
-    def __init__(self, name: str, hosts: str) -> None:
+    def __init__(self, name: str, hosts: str, clusters: tuple[str, ...]) -> None:
         self.name = name
-        self.clusters = [word.split("=")[0] for word in hosts.split() if "=" in word]
+        self.clusters = clusters
         self.first: Play | None = None
         self.environment = {
             **os.environ,
@@ -137,7 +137,7 @@ class Grid:
         return self.shell(host, "kcms " + shlex.join(words), user=user, check=check)
 
     def program(self, user: str, name: str, text: str) -> str:
-        """Put a program into a user's home, as that user; its path."""
+        """Put a program into a user's home on the shared directory, as that user; its path."""
         path = f"/shared/home/{user}/{name}"
         script = f"cat > {path} <<'END'\n{text}\nEND\nchmod 755 {path}"
         self.shell("alpha1", script, user=user)

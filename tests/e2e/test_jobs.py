@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.grid import Grid
 from tests.e2e.watch import Watch
 
@@ -52,24 +54,26 @@ def test_a_module_runs_a_program_as_alice_and_root_never_looks(quiet: Grid) -> N
     assert any("whoami.sh" in access.path for access in watch.accesses)
 
 
-def test_a_stubborn_job_is_killed_with_nothing_left(quiet: Grid) -> None:
+@pytest.mark.parametrize("cluster", ["alpha", "beta"])
+def test_a_stubborn_job_is_killed_with_nothing_left(quiet: Grid, cluster: str) -> None:
     program = quiet.program("alice", "stubborn.py", STUBBORN)
     flag = "/shared/home/alice/stubborn.ready"
-    job = quiet.submit("alice", program, flag)
-    quiet.wait_job(job["id"], "RUNNING")
+    job = quiet.submit("alice", program, flag, host=f"{cluster}1")
+    quiet.wait_job(job["id"], "RUNNING", cluster=cluster)
     quiet.wait(
         lambda: quiet.shell("alpha1", f"test -s {flag}", user="alice", check=False).returncode == 0,
         "the job to have forked",
     )
-    node = quiet.job(job["id"])["tasks"][0]["node"]
-    assert int(quiet.shell(node, "pgrep -u alice -fc stubborn.py").stdout) == 11
-    quiet.kcms("alpha2", "kill", str(job["id"]), user="alice")
-    ended = quiet.wait_job(job["id"], "CANCELLED")
+    node = quiet.job(job["id"], cluster)["tasks"][0]["node"]
+    count = "pgrep -u alice -fc stubborn.py"
+    assert int(quiet.shell(node, count).stdout) == 11
+    quiet.kcms(f"{cluster}1", "kill", str(job["id"]), user="alice")
+    ended = quiet.wait_job(job["id"], "CANCELLED", cluster=cluster)
     record = ended["tasks"][0]["exit"]
     assert record["processes_left"] == 0
     assert record["processes_killed"] >= 10
     assert ended["killed_by"] == "alice"
-    assert quiet.shell(node, "pgrep -u alice -fc stubborn.py", check=False).stdout.strip() == "0"
+    assert quiet.shell(node, count, check=False).stdout.strip() == "0"
     quiet.shell("alpha1", f"rm {flag}", user="alice")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.e2e.grid import Grid
 
 
@@ -22,9 +24,7 @@ def test_check_mode_agrees_with_the_second_run(grid: Grid) -> None:
 
 
 def test_rollout_as_admin_with_sudo_and_a_password(grid: Grid) -> None:
-    from pathlib import Path
-
-    admin = Path(grid.inventory).parent / "admin_vars.yml"
+    admin = Path(grid.inventory).parent.parent / "admin_vars.yml"
     assert admin.stat().st_mode & 0o077 == 0
     grid.shell("alpha2", "rm /etc/kcms/node.toml")
     play = grid.playbook("site.yml", "-e", f"@{admin}")
