@@ -134,7 +134,7 @@ class RrdStore:
                     place = directory(self._root, batch.cluster, batch.host)
                     yield _File(place, safe_part(sample.metric), sample)
                 except ValueError as error:
-                    _note(written, error)
+                    _note(written, batch.host or batch.cluster or "grid", error)
 
     def _parts(self, place: Path) -> set[str]:
         """The metrics that have a file there, as parts of a path."""
@@ -152,7 +152,7 @@ class RrdStore:
         try:
             rrdtool.update(file.path, _values(file.sample, at))
         except (rrdtool.OperationalError, rrdtool.ProgrammingError) as error:
-            _note(written, error)
+            _note(written, file.path, error)
             if not os.path.exists(file.path):  # noqa: PTH110 (see _File.path)
                 self._known.pop(file.place, None)
         else:
@@ -166,7 +166,7 @@ class RrdStore:
                 *_sources(file.sample, step), *ARCHIVES,
             )  # fmt: skip
         except (rrdtool.OperationalError, rrdtool.ProgrammingError, OSError) as error:
-            _note(written, error)
+            _note(written, file.path, error)
             return
         written.created += 1
         self._parts(file.place).add(file.part)
@@ -187,6 +187,8 @@ def _values(sample: Sample, at: int) -> str:
     return f"{at}:{value}" if sample.num is None else f"{at}:{value}:{sample.num}"
 
 
-def _note(written: Written, error: Exception) -> None:
+def _note(written: Written, where: str, error: Exception) -> None:
     written.failed += 1
-    written.error = written.error or str(error) or "a file cannot be made; is the disk full?"
+    if not written.error:
+        reason = str(error) or "cannot be written; is the disk full?"  # librrd tells nothing then
+        written.error = reason if where in reason else f"{where}: {reason}"
