@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sqlite3
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ import aiohttp
 import pytest
 
 from kcms.errors import ConfigError
+from kcms.jobs.model import Job
 from kcms.jobs.spec import FIELDS
+from kcms.manager.api import Api
+from kcms.manager.store import Store
 from kcms.tls import client_context
 from tests.certificates import make_site
 from tests.integration.managed import FakeNode, Grid, Peer, headers_of
@@ -175,7 +179,7 @@ async def test_a_user_must_be_well_formed(alice: Peer, changes: dict[str, str]) 
 
 async def test_a_node_speaks_as_itself_only(grid: Grid, node: FakeNode, root: Peer) -> None:
     for method, call in (("POST", "report"), ("GET", "desired")):
-        body = {} if method == "POST" else None
+        body: dict[str, Any] | None = {} if method == "POST" else None
         for peer in (node.peer, root):
             answer = await peer.call(method, f"/v1/nodes/alpha2/{call}", body)
             assert code(answer) == (403, "forbidden")
@@ -387,6 +391,20 @@ async def test_a_restart_loses_and_doubles_nothing(tmp_path: Path) -> None:
             assert (await alice.submit())[1]["id"] == 5
 
 
+async def test_what_was_seen_before_a_restart_hides_nothing_after_it(tmp_path: Path) -> None:
+    grid = Grid(tmp_path)
+    async with grid.peer("alpha1", "alice") as alice, grid.peer("alpha1") as peer:
+        node = FakeNode(peer)
+        async with grid.running():
+            await node.report()
+            assert await node.desired(wait=0) == []
+            seen = node.version
+            await alice.submit()
+        async with grid.running():
+            assert [each["job"] for each in await node.desired(wait=50)] == [1]
+            assert node.version > seen
+
+
 async def test_a_held_question_does_not_hold_up_the_end(tmp_path: Path) -> None:
     grid = Grid(tmp_path)
     async with grid.peer("alpha1") as peer:
@@ -402,22 +420,10 @@ async def test_a_held_question_does_not_hold_up_the_end(tmp_path: Path) -> None:
 async def test_a_full_disk_refuses_and_goes_on(
     grid: Grid, alice: Peer, node: FakeNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sqlite3
-
-    from kcms.manager import store
-
     await node.report()
     assert (await alice.submit())[0] == 201
     await node.follow()
-    real = store.Store._write
-    full = True
-
-    def write(self: store.Store, job: Any) -> None:
-        real(self, job)
-        if full:
-            raise sqlite3.OperationalError("database or disk is full")
-
-    monkeypatch.setattr(store.Store, "_write", write)
+    disk = Disk(monkeypatch)
     for _ in range(3):
         answer = await alice.submit()
         assert code(answer) == (503, "unavailable")
@@ -428,11 +434,50 @@ async def test_a_full_disk_refuses_and_goes_on(
     with pytest.raises(AssertionError, match="disk is full"):
         await node.report()
     assert len(node.tasks) == 1, "the node keeps what is not on record"
-    await asyncio.sleep(1.2)  # a tick meets the full disk, too
-    full = False
+    disk.full = False
     assert await node.report() == [[1, 0, 1]]
     assert (await alice.job(1))["state"] == "COMPLETED"
     assert (await alice.submit())[1]["id"] == 2
+
+
+async def test_time_goes_on_after_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = Grid(tmp_path, {"node_timeout": 0.5, "node_lost": 1.5})
+    async with grid.running(), grid.peer("alpha1", "alice") as alice, grid.peer("alpha1") as peer:
+        await FakeNode(peer).report()
+        await alice.submit()
+        disk = Disk(monkeypatch)
+        await until(lambda: disk.refused >= 3)
+        assert (await alice.job(1))["state"] == "RUNNING"
+        disk.full = False
+        async with asyncio.timeout(60):
+            while (await alice.job(1))["state"] == "RUNNING":
+                await asyncio.sleep(0.05)
+        assert (await alice.job(1))["reason"] == "alpha1 was not heard for 1.5 s"
+
+
+class Disk:
+    """Full until told otherwise, as the last write of a commit finds out."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.full = True
+        self.refused = 0
+        real = Store._write
+
+        def write(store: Store, job: Job) -> None:
+            real(store, job)
+            if self.full:
+                self.refused += 1
+                raise sqlite3.OperationalError("database or disk is full")
+
+        monkeypatch.setattr(Store, "_write", write)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.05)
 
 
 async def test_what_keeps_a_manager_from_starting_is_one_line(tmp_path: Path) -> None:
@@ -457,8 +502,6 @@ async def test_the_openapi_document_is_that_of_the_routes(alice: Peer, node: Fak
     described = {
         (method.upper(), path) for path, calls in document["paths"].items() for method in calls
     }
-    from kcms.manager.api import Api
-
     routes = {
         (route.method, route.resource.canonical)
         for route in Api("alpha", None, None).application().router.routes()  # type: ignore[arg-type]

@@ -81,7 +81,7 @@ def said(phase: str, job: int = 1, epoch: int = 1, **fields: Any) -> TaskReport:
     return TaskReport(job, 0, epoch, phase, **fields)
 
 
-def ended(code: int | None = 0, signal: int | None = None, **counts: int) -> TaskReport:
+def ended(code: int | None = 0, signal: int | None = None, **counts: Any) -> TaskReport:
     return said("ended", start_time=1001.0, exit=Exit(code, signal, 1002.0, **counts))
 
 
@@ -372,14 +372,16 @@ def test_a_node_taken_off_the_list_keeps_its_jobs_until_it_is_lost() -> None:
     assert set(world.up()) == {"a", "b"} - {gone}
 
 
-def test_a_list_without_anybody_ends_no_job() -> None:
+def test_a_list_without_anybody_ends_no_job_before_its_time() -> None:
     before = World("a")
     number = before.submit()
     world = World()
     world.memory.jobs = dict(before.memory.jobs)
     core.follow_hosts(world.memory, set(), world.now)
-    world.silent(5)
+    world.silent(300)
     assert world.job(number).state is State.RUNNING
+    world.silent(1)
+    assert world.job(number).state is State.NODE_FAIL
 
 
 # what is shown -----------------------------------------------------------------------------------
