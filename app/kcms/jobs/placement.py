@@ -49,14 +49,16 @@ def place(waiting: Sequence[Job], nodes: Iterable[Candidate]) -> Plan:
     """Give each job in turn the least busy node with a free slot."""
     alive = [node for node in nodes if node.up and node.slots > 0]
     used = {node.name: node.used for node in alive}
+    free = [node for node in alive if node.used < node.slots]
     placements: list[Placement] = []
     reasons: dict[int, str] = {}
     for job in waiting:
-        free = [node for node in alive if used[node.name] < node.slots]
         if not free:
             reasons[job.id] = "every slot is taken" if alive else "no node is up"
             continue
         best = min(free, key=lambda node: (pressure(node, used[node.name]), node.name))
         used[best.name] += 1
+        if used[best.name] >= best.slots:
+            free.remove(best)
         placements.append(Placement(job.id, best.name))
     return Plan(tuple(placements), reasons)

@@ -9,18 +9,15 @@ the node reports what is (:func:`report`), and drops its own record of an end on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
-from dataclasses import dataclass, field, replace
+from collections.abc import Set
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kcms.errors import Conflict, Forbidden, NotFound
 from kcms.jobs import placement, queue
 from kcms.jobs.model import Job, NodeReport, Task, TaskReport, WantedTask
 from kcms.jobs.states import State
-from kcms.manager.store import Event
-
-TaskKey = tuple[int, int, int]
-"""Job, task, epoch."""
+from kcms.manager.memory import Draft, Memory, Node, TaskKey
 
 OVER_ON_NODE = ("ended", "refused", "lost")
 
@@ -34,85 +31,6 @@ class Caller:
     gid: int
     host: str
     grid_root: bool = False
-
-
-@dataclass
-class Node:
-    """What is known of a node.  Nothing of it is durable: the node says it again.
-
-    ``heard`` is the time of its last report, or of the moment it became known.  ``silence`` counts
-    the seconds since then in which the manager was listening: neither a clock that is set nor a
-    machine that slept makes a node silent.  ``listed`` is false for one that was taken out of the
-    list of hosts while tasks of it are not over.  ``missing`` are tasks its last report lacked.
-    """
-
-    name: str
-    heard: float
-    report: NodeReport | None = None
-    orphans: tuple[TaskKey, ...] = ()
-    silence: float = 0.0
-    listed: bool = True
-    missing: frozenset[TaskKey] = frozenset()
-
-
-@dataclass(frozen=True)
-class Rules:
-    """Seconds, as in :class:`kcms.config.ManagerConfig`."""
-
-    node_timeout: float = 30.0
-    node_lost: float = 300.0
-    kill_grace: float = 5.0
-
-
-@dataclass
-class Memory:
-    """What the manager remembers: the jobs that are not over, and the nodes."""
-
-    cluster: str
-    rules: Rules
-    jobs: dict[int, Job] = field(default_factory=dict)
-    last_job: int = 0
-    nodes: dict[str, Node] = field(default_factory=dict)
-
-    def is_up(self, node: Node) -> bool:
-        heard = node.report is not None and node.silence <= self.rules.node_timeout
-        return node.listed and heard
-
-
-class Draft:
-    """Changes on top of a :class:`Memory`, not yet durable."""
-
-    def __init__(self, base: Memory) -> None:
-        self.base = base
-        self.changed: dict[int, Job] = {}
-        self.events: list[Event] = []
-        self.last_job = base.last_job
-
-    def job(self, number: int) -> Job | None:
-        """The job, when it is not over or was changed in this draft."""
-        return self.changed.get(number) or self.base.jobs.get(number)
-
-    def active(self) -> Iterator[Job]:
-        merged = {**self.base.jobs, **self.changed} if self.changed else self.base.jobs
-        return (job for job in merged.values() if not job.state.final)
-
-    def put(self, job: Job, now: float, kind: str, **document: Any) -> Job:
-        self.changed[job.id] = job
-        self.events.append(Event(now, job.id, kind, {"state": job.state.value, **document}))
-        return job
-
-    def merge(self) -> frozenset[str]:
-        """Let the memory follow, once the draft is durable; the nodes that are concerned."""
-        concerned: set[str] = set()
-        for job in self.changed.values():
-            before = self.base.jobs.get(job.id)
-            concerned.update(task.node for each in (before, job) if each for task in each.tasks)
-            if job.state.final:
-                self.base.jobs.pop(job.id, None)
-            else:
-                self.base.jobs[job.id] = job
-        self.base.last_job = self.last_job
-        return frozenset(concerned)
 
 
 def submit(draft: Draft, caller: Caller, spec: dict[str, Any], key: str | None, now: float) -> Job:
@@ -183,6 +101,12 @@ def report(draft: Draft, name: str, said: NodeReport, now: float) -> list[TaskKe
         elif known is None and each.job <= draft.base.last_job:
             orphans.append(key)
     _miss(draft, name, {(each.job, each.task, each.epoch) for each in said.tasks}, now)
+    before, slots = draft.base.is_up(node), node.report.slots if node.report else 0
+    if node.orphans != tuple(orphans):
+        draft.concerned.add(name)
+        draft.capacity = True
+    if not before or slots != said.slots:
+        draft.capacity = True
     node.heard, node.silence, node.report, node.orphans = now, 0.0, said, tuple(orphans)
     return forget
 
@@ -281,7 +205,7 @@ def _miss(draft: Draft, name: str, told: set[TaskKey], now: float) -> None:
     """
     node = draft.base.nodes[name]
     missing = set()
-    for job, task in list(_tasks_on(draft.active(), name)):
+    for job, task in draft.tasks_on(name):
         key = (job.id, task.index, task.epoch)
         if task.start_time is None or key in told:
             continue
@@ -292,16 +216,9 @@ def _miss(draft: Draft, name: str, told: set[TaskKey], now: float) -> None:
     node.missing = frozenset(missing)
 
 
-def _tasks_on(jobs: Iterable[Job], name: str) -> Iterator[tuple[Job, Task]]:
-    for job in jobs:
-        for task in job.tasks:
-            if task.node == name and not task.state.final and job.state is not State.PENDING:
-                yield job, task
-
-
 def follow_hosts(memory: Memory, listed: Set[str], now: float) -> None:
     """Know the nodes of the list of hosts, and those that tasks are on; new ones count as heard."""
-    busy = {task.node for job in memory.jobs.values() for task in job.tasks if not task.state.final}
+    busy = memory.placed.keys()
     for name in (listed | busy) - memory.nodes.keys():
         memory.nodes[name] = Node(name, heard=now)
     for name in memory.nodes.keys() - listed - busy:
@@ -316,19 +233,26 @@ def tick(draft: Draft, now: float, listened: float) -> None:
     :param listened: seconds since the last tick in which reports could come in
     """
     rules = draft.base.rules
+    draft.capacity = True
     for node in draft.base.nodes.values():
         node.silence += listened
     for name, node in sorted(draft.base.nodes.items()):
         silent = node.silence
         if silent <= rules.node_timeout:
             continue
-        for job, task in list(_tasks_on(draft.active(), name)):
+        for job, task in draft.tasks_on(name):
             if silent > rules.node_lost:
                 reason = f"{name} was not heard for {rules.node_lost:g} s"
                 _end(draft, job, task, State.NODE_FAIL, reason, now)
             elif not job.reason.startswith(f"{name} is not heard"):
                 waiting = replace(job, reason=f"{name} is not heard; it may still run there")
                 draft.put(waiting, now, "silence", node=name)
+
+
+def settle(draft: Draft, now: float) -> None:
+    """What every round ends with: place what waits, when anything that bears on it changed."""
+    if draft.changed or draft.capacity:
+        schedule(draft, now)
 
 
 def schedule(draft: Draft, now: float) -> None:
@@ -352,11 +276,6 @@ def schedule(draft: Draft, now: float) -> None:
 def candidates(draft: Draft) -> list[placement.Candidate]:
     """The nodes as placement sees them."""
     memory = draft.base
-    used: dict[str, int] = {}
-    for job in draft.active():
-        if job.state is not State.PENDING:
-            for task in job.tasks:
-                used[task.node] = used.get(task.node, 0) + (not task.state.final)
     found = []
     for node in memory.nodes.values():
         said = node.report
@@ -365,7 +284,7 @@ def candidates(draft: Draft) -> list[placement.Candidate]:
                 name=node.name,
                 up=memory.is_up(node),
                 slots=said.slots if said else 0,
-                used=used.get(node.name, 0) + len(node.orphans),
+                used=len(draft.tasks_on(node.name)) + len(node.orphans),
                 load=float(said.load.get("load_one", 0.0)) if said else 0.0,
                 cpus=int(said.load.get("cpu_num", 1)) if said else 1,
             )
@@ -376,7 +295,7 @@ def candidates(draft: Draft) -> list[placement.Candidate]:
 def wanted_tasks(memory: Memory, name: str) -> list[WantedTask]:
     """What the manager wants of a node now: its tasks, and the end of what it should not have."""
     wanted = []
-    for job, task in _tasks_on(memory.jobs.values(), name):
+    for job, task in memory.tasks_on(name):
         wanted.append(
             WantedTask(
                 job=job.id,

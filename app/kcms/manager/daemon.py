@@ -14,9 +14,9 @@ from kcms import service
 from kcms.config import ManagerConfig
 from kcms.errors import ConfigError
 from kcms.manager.api import Api
-from kcms.manager.core import Rules
 from kcms.manager.engine import Engine
 from kcms.manager.hosts import Hosts
+from kcms.manager.memory import Rules
 from kcms.manager.store import Store
 from kcms.tls import server_context
 

@@ -12,7 +12,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +20,9 @@ from typing import Any
 from kcms.errors import KcmsError, Unavailable
 from kcms.jobs.model import Job, NodeReport, WantedTask
 from kcms.manager import core
-from kcms.manager.core import Caller, Draft, Memory, Rules, TaskKey
+from kcms.manager.core import Caller
 from kcms.manager.hosts import Hosts
+from kcms.manager.memory import Draft, Memory, Rules, TaskKey
 from kcms.manager.store import Query, Reader, Store
 
 log = logging.getLogger("kcms.manager")
@@ -50,7 +51,8 @@ class Engine:
         self._store = store
         self._hosts = hosts
         self._memory = Memory(store.cluster, rules, last_job=store.last_job())
-        self._memory.jobs = {job.id: job for job in store.active()}
+        for job in store.active():
+            self._memory.adopt(job)
         self._requests: asyncio.Queue[Request] = asyncio.Queue()
         self._writer = ThreadPoolExecutor(1, "store")
         self._lister = Reader(store.path, store.cluster)
@@ -164,10 +166,9 @@ class Engine:
         now = time.time()
         draft = Draft(self._memory)
         answers = [(each, self._decide(each, draft, now)) for each in requests]
-        core.schedule(draft, now)
+        core.settle(draft, now)
         refusal = await self._commit(draft)
-        if refusal is None:
-            await self._publish(draft.merge() | self._memory.nodes.keys())
+        await self._publish(draft.concerned if refusal else draft.merge())
         for request, answer in answers:
             _resolve(request.answer, refusal if refusal and draft.changed else answer)
 
@@ -198,7 +199,7 @@ class Engine:
         self._refused = False
         return None
 
-    async def _publish(self, names: Any) -> None:
+    async def _publish(self, names: Iterable[str]) -> None:
         """Wake the nodes of which something else is wanted than before."""
         moved = False
         for name in list(names):

@@ -13,7 +13,8 @@ from kcms.jobs.model import Exit, Job, NodeReport, Task, TaskReport
 from kcms.jobs.spec import check_spec
 from kcms.jobs.states import State
 from kcms.manager import core
-from kcms.manager.core import Caller, Draft, Memory, Rules, TaskKey
+from kcms.manager.core import Caller
+from kcms.manager.memory import Draft, Memory, Rules, TaskKey
 
 ALICE = Caller("alice", 2001, 2001, "alpha1")
 BOB = Caller("bob", 2002, 2002, "alpha2")
@@ -36,7 +37,7 @@ class World:
     def do(self, decide: Callable[[Draft], Any]) -> Any:
         draft = Draft(self.memory)
         answer = decide(draft)
-        core.schedule(draft, self.now)
+        core.settle(draft, self.now)
         self.over.update({job.id: job for job in draft.changed.values() if job.state.final})
         self.kinds += [event.kind for event in draft.events]
         draft.merge()
@@ -217,7 +218,7 @@ def test_an_older_epoch_does_not_touch_the_job() -> None:
     world = World("a")
     world.submit()
     job = world.job(1)
-    world.memory.jobs[1] = replace(job, tasks=(replace(job.tasks[0], epoch=2),))
+    world.memory.adopt(replace(job, tasks=(replace(job.tasks[0], epoch=2),)))
     assert world.report("a", ended(0)) == [(1, 0, 1)]
     assert world.report("a", said("running", start_time=1.0)) == []
     assert world.job(1).state is State.RUNNING
@@ -350,7 +351,7 @@ def test_after_a_restart_nodes_have_their_time_to_report() -> None:
     before = World("a")
     number = before.submit()
     world = World()
-    world.memory.jobs = dict(before.memory.jobs)
+    world.memory.adopt(before.job(number))
     core.follow_hosts(world.memory, {"a"}, world.now)
     world.silent(300)
     assert world.job(number).state is State.RUNNING
@@ -376,7 +377,7 @@ def test_a_list_without_anybody_ends_no_job_before_its_time() -> None:
     before = World("a")
     number = before.submit()
     world = World()
-    world.memory.jobs = dict(before.memory.jobs)
+    world.memory.adopt(before.job(number))
     core.follow_hosts(world.memory, set(), world.now)
     world.silent(300)
     assert world.job(number).state is State.RUNNING
@@ -385,6 +386,33 @@ def test_a_list_without_anybody_ends_no_job_before_its_time() -> None:
 
 
 # what is shown -----------------------------------------------------------------------------------
+
+
+def test_a_round_in_which_nothing_moved_places_nothing_and_concerns_nobody() -> None:
+    world = World("a", slots=1)
+    world.submit()
+    world.submit()
+    draft = Draft(world.memory)
+    said = NodeReport("boot", "1", 1, {"load_one": 9.0}, (said_running(),))
+    core.report(draft, "a", said, world.now)
+    assert draft.merge() == {"a"}
+    draft = Draft(world.memory)
+    core.report(draft, "a", said, world.now)
+    core.settle(draft, world.now)
+    assert (draft.changed, draft.capacity, draft.merge()) == ({}, False, frozenset())
+
+
+def test_more_slots_are_used_at_once() -> None:
+    world = World("a", slots=1)
+    world.submit()
+    waiting = world.submit()
+    world.slots = 2
+    world.report("a", said_running())
+    assert world.job(waiting).state is State.RUNNING
+
+
+def said_running() -> TaskReport:
+    return said("running", start_time=1001.0)
 
 
 def test_the_nodes_as_they_are_shown() -> None:

@@ -1,0 +1,135 @@
+"""What the manager remembers: open jobs, nodes, and changes that are not yet durable.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from kcms.jobs.model import Job, NodeReport, Task
+from kcms.jobs.states import State
+from kcms.manager.store import Event
+
+TaskKey = tuple[int, int, int]
+"""Job, task, epoch."""
+
+
+@dataclass
+class Node:
+    """What is known of a node.  Nothing of it is durable: the node says it again.
+
+    ``heard`` is the time of its last report, or of the moment it became known.  ``silence`` counts
+    the seconds since then in which the manager was listening: neither a clock that is set nor a
+    machine that slept makes a node silent.  ``listed`` is false for one that was taken out of the
+    list of hosts while tasks of it are not over.  ``missing`` are tasks its last report lacked.
+    """
+
+    name: str
+    heard: float
+    report: NodeReport | None = None
+    orphans: tuple[TaskKey, ...] = ()
+    silence: float = 0.0
+    listed: bool = True
+    missing: frozenset[TaskKey] = frozenset()
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Seconds, as in :class:`kcms.config.ManagerConfig`."""
+
+    node_timeout: float = 30.0
+    node_lost: float = 300.0
+    kill_grace: float = 5.0
+
+
+@dataclass
+class Memory:
+    """What the manager remembers: the jobs that are not over, and the nodes.
+
+    ``placed`` has the numbers of the jobs that have open tasks on a node.
+    """
+
+    cluster: str
+    rules: Rules
+    jobs: dict[int, Job] = field(default_factory=dict)
+    last_job: int = 0
+    nodes: dict[str, Node] = field(default_factory=dict)
+    placed: dict[str, set[int]] = field(default_factory=dict)
+
+    def adopt(self, job: Job) -> None:
+        """Remember the job as it now is, or forget it as it is over."""
+        before = self.jobs.pop(job.id, None)
+        for name in nodes_of(before):
+            self.placed[name].discard(job.id)
+            if not self.placed[name]:
+                del self.placed[name]
+        if not job.state.final:
+            self.jobs[job.id] = job
+            for name in nodes_of(job):
+                self.placed.setdefault(name, set()).add(job.id)
+
+    def tasks_on(self, name: str) -> list[tuple[Job, Task]]:
+        """The tasks of a node that are not over, by the jobs' age."""
+        jobs = (self.jobs[number] for number in sorted(self.placed.get(name, ())))
+        return [(job, task) for job in jobs for task in _open_tasks(job) if task.node == name]
+
+    def is_up(self, node: Node) -> bool:
+        heard = node.report is not None and node.silence <= self.rules.node_timeout
+        return node.listed and heard
+
+
+class Draft:
+    """Changes on top of a :class:`Memory`, not yet durable.
+
+    ``concerned`` are nodes of which something else is wanted for another reason than a job's
+    change; ``capacity`` says that slots may have come or gone.
+    """
+
+    def __init__(self, base: Memory) -> None:
+        self.base = base
+        self.changed: dict[int, Job] = {}
+        self.events: list[Event] = []
+        self.last_job = base.last_job
+        self.concerned: set[str] = set()
+        self.capacity = False
+
+    def job(self, number: int) -> Job | None:
+        """The job, when it is not over or was changed in this draft."""
+        return self.changed.get(number) or self.base.jobs.get(number)
+
+    def active(self) -> Iterator[Job]:
+        merged = {**self.base.jobs, **self.changed} if self.changed else self.base.jobs
+        return (job for job in merged.values() if not job.state.final)
+
+    def tasks_on(self, name: str) -> list[tuple[Job, Task]]:
+        """As :meth:`Memory.tasks_on`, with the changes of this draft."""
+        found = [each for each in self.base.tasks_on(name) if each[0].id not in self.changed]
+        for job in self.changed.values():
+            found += [(job, task) for task in _open_tasks(job) if task.node == name]
+        return found
+
+    def put(self, job: Job, now: float, kind: str, **document: Any) -> Job:
+        self.changed[job.id] = job
+        self.events.append(Event(now, job.id, kind, {"state": job.state.value, **document}))
+        return job
+
+    def merge(self) -> frozenset[str]:
+        """Let the memory follow, once the draft is durable; the nodes that are concerned."""
+        concerned = set(self.concerned)
+        for job in self.changed.values():
+            concerned |= nodes_of(self.base.jobs.get(job.id)) | nodes_of(job)
+            self.base.adopt(job)
+        self.base.last_job = self.last_job
+        return frozenset(concerned)
+
+
+def nodes_of(job: Job | None) -> frozenset[str]:
+    """The nodes with open tasks of a job."""
+    return frozenset(task.node for task in _open_tasks(job)) if job else frozenset()
+
+
+def _open_tasks(job: Job) -> tuple[Task, ...]:
+    """What may be running; a job that waits or is over has nothing that does."""
+    if job.state is State.PENDING or job.state.final:
+        return ()
+    return tuple(task for task in job.tasks if not task.state.final)
