@@ -12,7 +12,6 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import psutil
 
@@ -75,12 +74,13 @@ class Monitor:
         server = await self._server.start(listener)
         log.info("serving the XML on port %d", listener.getsockname()[1])
         ready()
-        tasks = [asyncio.create_task(each()) for each in (self._tell, self._keep_channel)]
         try:
-            await _first_of(asyncio.create_task(stop.wait()), *tasks)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(each()) for each in (self._tell, self._keep_channel)]
+                await stop.wait()
+                for task in tasks:
+                    task.cancel()
         finally:
-            for task in tasks:
-                task.cancel()
             server.close()
             self._close_channel()
 
@@ -218,10 +218,3 @@ class Monitor:
             delay = random.uniform(*ANNOUNCE_DELAY)  # noqa: S311 (spreads load, guards nothing)
             self._collector.announce(time.monotonic(), delay)
             self._wake.set()
-
-
-async def _first_of(*tasks: asyncio.Task[Any]) -> None:
-    """Wait for one of ``tasks`` to end, and raise what it raised."""
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in done:
-        task.result()

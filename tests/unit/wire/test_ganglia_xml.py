@@ -6,7 +6,7 @@ import gzip
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kcms.errors import ProtocolError
@@ -145,9 +145,11 @@ def test_number(kind: str, text: str, number: float | None) -> None:
 
 
 ANY = st.text(max_size=20)
+HOSTILE = "\ud800\udfff\ufffe\x00\x85\x7f\t\n<&>\"'é€\U0001f600"
 
 
 @given(ANY, ANY, ANY, ANY, ANY)
+@example(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE)
 def test_any_text_makes_well_formed_xml(
     name: str, value: str, units: str, key: str, text: str
 ) -> None:
