@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -105,11 +107,32 @@ def test_a_link_to_nowhere_is_no_output(shared: Path) -> None:
     )
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="permissions do not bind root")
-def test_permissions(shared: Path) -> None:
-    (shared / "data.txt").chmod(0)
-    assert "may not be read" in (problem(shared, input=f"{shared}/data.txt") or "")
-    assert "may not be written" in (problem(shared, output=f"{shared}/data.txt") or "")
+def test_permissions() -> None:
+    """Asked as an ordinary user, also when root runs the tests: permissions do not bind root."""
+    with tempfile.TemporaryDirectory() as directory:
+        shared = Path(directory)
+        shared.chmod(0o755)
+        (shared / "run.sh").write_text("#!/bin/sh\n")
+        (shared / "run.sh").chmod(0o755)
+        (shared / "data.txt").write_text("data")
+        (shared / "data.txt").chmod(0)
+        data = f"{shared}/data.txt"
+        assert "may not be read" in problem_of_a_user(shared, input=data)
+        assert "may not be written" in problem_of_a_user(shared, output=data)
+
+
+def problem_of_a_user(shared: Path, **files: str) -> str:
+    good = {"executable": f"{shared}/run.sh", "base_directory": str(shared), "input": None}
+    good |= {"output": "/dev/null", "error": "/dev/null", **files}
+    done = subprocess.run(
+        ["/usr/bin/python3", "-I", "-S", "-E", "-c", Path(check.__file__).read_text()],
+        input=json.dumps({"shared": [str(shared)], "files": good}),
+        capture_output=True,
+        text=True,
+        check=True,
+        user=65534 if os.getuid() == 0 else None,
+    )
+    return str(json.loads(done.stdout)["problem"])
 
 
 def test_as_a_program_it_answers_in_json(shared: Path) -> None:
