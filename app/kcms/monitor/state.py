@@ -1,14 +1,16 @@
 """What one monitor knows of its cluster.  Pure: packets and times in, XML out.
 
-A host is its address, and only that address may speak for it: the name in a packet is ignored, and
-a *spoofed* packet (one that names another host) is taken only if the address it names is its own.
-Names printed are those of the inventory, the address where there is none.
+A host is its address, and only that address may speak for it: a *spoofed* packet (one that names
+another host) is taken only if the address it names is its own.  Names printed are those of the
+inventory.  A host that the inventory did not have yet (it joined later) is shown by the name it
+tells, if that is well-formed and nobody else's, and by its address otherwise.
 
 ``now`` is monotonic seconds; only the XML tells times of the wall clock.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -17,6 +19,7 @@ from kcms.wire import packets, xml_write
 from kcms.wire.ganglia_xml import NUMERIC_TYPES, Cluster, Host
 from kcms.wire.packets import Kind, Metadata, Packet, Request, Value
 
+HOST_NAME: Final = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 MAX_SHARED: Final = 16384  # different descriptions kept to be shared; more stand alone
 ASK_GAP: Final = 10.0  # seconds between two questions for the description of one metric
 
@@ -84,6 +87,7 @@ class _Host:
     heard: float
     started: int = 0
     location: str = "unspecified"
+    told: str = ""  # the name in its first packet, if it may be printed
     metrics: dict[str, _Metric] = field(default_factory=dict)
 
 
@@ -106,7 +110,18 @@ class ClusterState:
 
     def name(self, address: str) -> str:
         """The name printed for a host."""
-        return self._names.get(address, address)
+        host = self._hosts.get(address)
+        return self._names.get(address) or (host.told if host else "") or address
+
+    def _may_tell(self, name: str, address: str) -> bool:
+        """Whether a host that the inventory does not know may be printed as ``name``."""
+        taken = name in self._known_names or name in self._hosts or name in self._names
+        return (
+            address not in self._names
+            and not taken
+            and HOST_NAME.fullmatch(name) is not None
+            and all(each.told != name for each in self._hosts.values())
+        )
 
     def is_other(self, shown: str, own: str) -> bool:
         """Whether ``shown`` names a host that is surely another one than ``own`` (an address)."""
@@ -126,6 +141,8 @@ class ClusterState:
                 self.counters.too_many += 1
                 return QUIET
             host = self._hosts[address] = _Host(address, now)
+            if not packet.spoof and self._may_tell(packet.host, address):
+                host.told = packet.host
         host.heard = now
         self.counters.accepted += 1
         return self._take(packet, host, newcomer, now)

@@ -52,7 +52,7 @@ def test_a_host_is_its_address_and_has_the_inventory_s_name(state: ClusterState)
     apply(state, 100, heartbeat(1234), described(), value())
     apply(state, 103, value("x", "text"), described("x", type="string"), address="10.0.0.9")
     found = hosts(state, 107.9)
-    assert list(found) == ["alpha1", "10.0.0.9"]
+    assert list(found) == ["alpha1", "liar"]
     first = found["alpha1"]
     assert (first.ip, first.tn, first.tmax, first.dmax) == ("10.0.0.1", 7, 20, 0)
     assert (first.reported, first.gmond_started) == (int(WALL - 7.9), 1234)
@@ -60,6 +60,17 @@ def test_a_host_is_its_address_and_has_the_inventory_s_name(state: ClusterState)
     assert (metric.name, metric.value, metric.type, metric.units) == ("temp", "1.5", "float", "C")
     assert (metric.tn, metric.tmax, metric.slope) == (7, 60, "both")
     assert metric.extra == (("GROUP", "g"), ("DESC", "d"), ("TITLE", "t"))
+
+
+@pytest.mark.parametrize(
+    "told", ["alpha1", "alpha3", "10.0.0.7", "10.0.0.2", "77", "a b", "../x", "", "x" * 64]
+)
+def test_a_host_that_joined_later_tells_its_name_but_nobody_else_s(
+    state: ClusterState, told: str
+) -> None:
+    apply(state, 100, Value("alpha3", "temp", Kind.FLOAT, 1.0, "%.1f"), address="10.0.0.3")
+    apply(state, 100, Value(told, "temp", Kind.FLOAT, 1.0, "%.1f"), address="10.0.0.9")
+    assert list(hosts(state, 101)) == ["alpha3", "10.0.0.9"]
 
 
 def test_any_packet_is_a_word_from_its_host_but_a_value_ages_alone(state: ClusterState) -> None:
