@@ -54,9 +54,13 @@ def band(load: float | None, cpus: float | None) -> Band:
     return BANDS[0]
 
 
-def state(silence: float, tmax: float) -> State:
-    """The state of a node silent for ``silence`` seconds whose longest expected gap is ``tmax``."""
+def state(silence: float, tmax: float, unasked: float = 0.0) -> State:
+    """The state of a node silent for ``silence`` seconds whose longest expected gap is ``tmax``.
+
+    ``unasked`` of those seconds passed since its cluster was last asked.  A node may have been
+    heard in them, so they do not make it late; being down does not wait for the next answer.
+    """
     limit = tmax if tmax > 0 else DEFAULT_TMAX
     if silence >= DOWN_FACTOR * limit:
         return State.DOWN
-    return State.LATE if silence > limit else State.UP
+    return State.LATE if silence - unasked > limit else State.UP

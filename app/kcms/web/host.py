@@ -13,7 +13,7 @@ from kcms.web.ranges import Range
 from kcms.web.reports import REPORTS, single
 from kcms.web.services import services, settings
 from kcms.web.state import chosen_range, seen
-from kcms.web.view import find_host, node_view
+from kcms.web.view import find_host
 from kcms.wire.ganglia_xml import Host, Metric
 
 blueprint = Blueprint("host", __name__)
@@ -25,7 +25,7 @@ def page(cluster: str, host: str) -> Response:
     span, now = chosen_range(), seen()
     chosen = now.view.cluster(cluster)
     found = find_host(now.grid, cluster, host)
-    node = node_view(found, now.age)
+    node = chosen.node(host)
     scope = Scope(cluster, host)
     stored = services().graphs.stored(scope)
     told = facts.report_values(found, node)

@@ -103,6 +103,13 @@ class ClusterView:
     totals: Totals
     age: float
 
+    def node(self, name: str) -> NodeView:
+        """:raises NotFound: there is no such node"""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise NotFound(f"there is no node {name!r} in the cluster {self.name!r}")
+
     @property
     def trouble(self) -> str:
         """Why its nodes look silent, if the cluster has not answered for a while."""
@@ -139,16 +146,19 @@ def grid_view(grid: Grid, age: float, name: str) -> GridView:
 def cluster_view(cluster: Cluster, age: float) -> ClusterView:
     """The view of one cluster, ``age`` seconds after it was fetched."""
     hosts = sorted(cluster.hosts, key=lambda each: in_order(each.name))
-    pairs = [(node_view(host, age), host) for host in hosts]
+    pairs = [(node_view(host, age, cluster.age), host) for host in hosts]
     totals = _sum(_totals(node, host) for node, host in pairs)
     return ClusterView(cluster.name, tuple(node for node, _ in pairs), totals, cluster.age + age)
 
 
-def node_view(host: Host, age: float) -> NodeView:
-    """The view of one node, ``age`` seconds after it was fetched."""
+def node_view(host: Host, age: float, cluster_age: float) -> NodeView:
+    """The view of one node, ``age`` seconds after it was fetched.
+
+    ``cluster_age`` is how old its cluster's answer (:attr:`Cluster.age`) was then.
+    """
     load, cpus = reading(host, "load_one"), reading(host, "cpu_num")
     silence = host.tn + age
-    state = bands.state(silence, host.tmax)
+    state = bands.state(silence, host.tmax, unasked=cluster_age + age)
     return NodeView(host.name, state, bands.band(load, cpus), load, cpus, silence)
 
 

@@ -208,7 +208,9 @@ def test_silent_aggregator_with_what_was_known(world: World, client: FlaskClient
         answer = client.get(url)
         assert answer.status_code == 503
         assert "This is what was known 1 minute ago." in plain(answer.text)
-    assert 'class="node late' in client.get("/").text
+    before = client.get("/").text.count('class="node down')
+    world.now += 20
+    assert client.get("/").text.count('class="node down') > before
     answer = client.get("/api/v1/grid")
     assert answer.status_code == 503
     assert answer.json is not None

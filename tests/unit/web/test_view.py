@@ -45,9 +45,14 @@ def test_sums_leave_out_what_is_down() -> None:
 
 def test_an_old_tree_grows_silent() -> None:
     node = trees.host("n", tn=3)
-    assert [node_view(node, age).state for age in (0, 17, 18, 77)] == [
-        State.UP, State.UP, State.LATE, State.DOWN,
-    ]  # fmt: skip
+    states = [node_view(node, age, 0).state for age in (0, 18, 76, 77)]
+    assert states == [State.UP, State.UP, State.UP, State.DOWN]
+
+
+def test_waiting_for_the_next_answer_makes_nobody_late() -> None:
+    heard, late = trees.host("n", tn=30), trees.host("n", tn=36)
+    assert node_view(heard, 1, 14).state is State.UP
+    assert node_view(late, 1, 14).state is State.LATE
 
 
 def test_name_of_the_grid_is_the_aggregators_unless_it_has_none() -> None:
@@ -82,7 +87,7 @@ def test_facts_of_a_node() -> None:
         load_one=1,
         mem_total=2 * 1024 * 1024,
     )
-    told = dict(facts.node_facts(node, node_view(node, 2), now))
+    told = dict(facts.node_facts(node, node_view(node, 2, 0), now))
     assert told["Last heard"] == "5 seconds ago"
     assert told["System"] == "Linux 6.1"
     assert told["CPUs"] == "4 at 2600 MHz"
