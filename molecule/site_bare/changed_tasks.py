@@ -21,6 +21,7 @@ def changed_tasks(output: str) -> list[str]:
 
 
 done = subprocess.run(sys.argv[1:], capture_output=True, text=True, check=False)
-if done.returncode:
-    sys.exit(done.stdout + done.stderr)
-print("\n".join(changed_tasks(done.stdout)))
+plain = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+if done.returncode or not re.search(r"^\S+\s+: ok=", plain, re.MULTILINE):
+    sys.exit(f"{plain}{done.stderr}failed, or no host was in the play")
+print("\n".join(changed_tasks(plain)))
