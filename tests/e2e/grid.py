@@ -9,10 +9,13 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import paramiko
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -130,6 +133,30 @@ class Grid:
                 *inner,
             ]
         return self.run(sys.executable, "-m", "lab", "exec", host, *inner, check=check)
+
+    @contextmanager
+    def login(self, host: str, user: str) -> Iterator[paramiko.SSHClient]:
+        """An ssh session as a user has one; a host whose key is not the known one is refused."""
+        keys = Path(self.inventory).parent.parent / "ssh"
+        client = paramiko.SSHClient()
+        client.load_host_keys(str(keys / "known_hosts"))
+        client.set_missing_host_key_policy(paramiko.RejectPolicy())
+        client.connect(
+            self.address(host),
+            username=user,
+            key_filename=str(keys / "id_ed25519"),
+            allow_agent=False,
+            look_for_keys=False,
+            timeout=30,
+        )
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def address(self, host: str) -> str:
+        variables = self.run("ansible-inventory", "-i", self.inventory, "--host", host).stdout
+        return str(json.loads(variables)["ansible_host"])
 
     def kcms(
         self, host: str, *words: str, user: str = "root", check: bool = True

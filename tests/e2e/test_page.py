@@ -13,8 +13,7 @@ from tests.e2e.grid import Grid
 
 @pytest.fixture(scope="module")
 def page(grid: Grid) -> str:
-    host = json.loads(grid.run("ansible-inventory", "-i", grid.inventory, "--host", "head").stdout)
-    return f"http://{host['ansible_host']}:8080"
+    return f"http://{grid.address('head')}:8080"
 
 
 def get(url: str) -> tuple[int, str, bytes]:

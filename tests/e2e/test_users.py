@@ -145,3 +145,15 @@ def test_a_host_that_was_removed_gets_nowhere(quiet: Grid) -> None:
         )
     finally:
         quiet.shell("head", f"cp -p /tmp/hosts.json {path}; touch {path}")
+
+
+def test_alice_logs_in_by_ssh_and_works(quiet: Grid) -> None:
+    program = quiet.program("alice", "hello.sh", "#!/bin/sh\necho hello from $USER\n")
+    with quiet.login("alpha2", "alice") as session:
+        _, output, problems = session.exec_command(f"kcms submit --json {program}")
+        job = json.loads(output.read())
+        assert problems.read() == b""
+        assert (job["user"], job["submit_host"]) == ("alice", "alpha2")
+        quiet.wait_job(job["id"], "COMPLETED")
+        with session.open_sftp() as files, files.open(f"kcms-{job['id']}.out") as text:
+            assert text.read() == b"hello from alice\n"
