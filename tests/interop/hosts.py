@@ -127,7 +127,8 @@ def connect(one: Host, other: Host) -> None:
 
 def alone(one: Host) -> None:
     """A link that leads nowhere, with the route for channels."""
-    one.run("ip", "link", "add", "name", LINK, "type", "dummy")
+    one.run("ip", "link", "add", "name", LINK, "type", "veth", "peer", "name", "end")
+    one.run("ip", "link", "set", "end", "up")
     _address(one)
 
 

@@ -19,10 +19,9 @@ from tests.interop.ganglia import GZIP_PORT
 from tests.interop.hosts import eventually
 
 SIDES = (OURS, THEIRS)
-NODE_METRICS = frozenset(
-    "cpu_idle cpu_system cpu_user load_one load_five load_fifteen mem_buffers mem_free "
-    "pkts_in pkts_out proc_total".split()
-)
+LOADS = {"load_one", "load_five", "load_fifteen"}
+CPU_SHARES = {"cpu_idle", "cpu_system", "cpu_user"}
+NODE_METRICS = CPU_SHARES | LOADS | {"mem_buffers", "mem_free", "pkts_in", "pkts_out", "proc_total"}
 """What every node must tell."""
 SENT_BY_GMOND = 32  # metrics of Debian's configuration that are printed as such
 SOON = 20.0  # seconds; several rounds of everything that takes part
