@@ -5,7 +5,6 @@ PYTHON := .venv/bin/python
 BUILD := .build
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
-export PYTHONPYCACHEPREFIX := $(CURDIR)/$(BUILD)/pycache
 
 .PHONY: help setup demo test unit lint lab integration lab-test molecule e2e interop bench chaos
 .PHONY: lock clean distclean

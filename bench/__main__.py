@@ -10,7 +10,9 @@ import bench
 
 
 def main(words: list[str]) -> int:
-    names = sorted(each.name for each in pkgutil.iter_modules(bench.__path__) if each.name[0] != "_")
+    names = sorted(
+        each.name for each in pkgutil.iter_modules(bench.__path__) if each.name[0] != "_"
+    )
     if len(words) != 1 or words[0] not in names:
         print(f"bench: say which: make bench NAME={'|'.join(names)}", file=sys.stderr)
         return 2
