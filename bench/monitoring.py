@@ -283,6 +283,7 @@ def main() -> int:
     room = Path("/proc/sys/net/core/rmem_max").read_text().strip()
     print(
         f"\n{os.cpu_count()} processors, load average afterwards {os.getloadavg()[0]:.1f}, "
-        f"net.core.rmem_max {room} (gmond keeps its default buffer); rates end at what the generator can send or {RATES[-1]}/s"
+        f"net.core.rmem_max {room} (gmond keeps its default"
+        f" buffer); rates end at what the generator can send or {RATES[-1]}/s"
     )
     return 0

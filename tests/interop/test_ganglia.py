@@ -69,7 +69,7 @@ def complete(pair: Pair, host: str, count: int) -> Callable[[], None]:
     return check
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def settled(pair: Pair) -> None:
     """Both monitors know everything that both hosts send."""
     eventually(complete(pair, OURS, len(catalogued())), 2 * SOON)
