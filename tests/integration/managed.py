@@ -145,7 +145,7 @@ class FakeNode:
     def __init__(self, peer: Peer, slots: int = 2) -> None:
         self.peer = peer
         self.slots = slots
-        self.tasks: dict[tuple[int, int, int], TaskReport] = {}
+        self.tasks: dict[tuple[int, int, int, str], TaskReport] = {}
         self.starts: list[int] = []
         self.version = -1
 
@@ -158,7 +158,7 @@ class FakeNode:
         assert status == 200, answer
         for each in answer["forget"]:
             self.tasks.pop(tuple(each), None)
-        forget: list[list[int]] = answer["forget"]
+        forget: list[list[int]] = [each[:3] for each in answer["forget"]]
         return forget
 
     async def desired(self, wait: float = 10) -> list[dict[str, Any]]:
@@ -172,16 +172,18 @@ class FakeNode:
     async def follow(self, wait: float = 10) -> None:
         """Start what is wanted, end what is to be killed, and report it."""
         for each in await self.desired(wait):
-            key = (each["job"], each["task"], each["epoch"])
+            key = (each["job"], each["task"], each["epoch"], each["store"])
             if each["want"] == "kill":
                 self.end([each["job"]], code=None, signal=15)
             elif key not in self.tasks:
                 self.starts.append(each["job"])
-                self.tasks[key] = TaskReport(*key, phase="running", start_time=1000.0)
+                self.tasks[key] = TaskReport(
+                    *key[:3], phase="running", start_time=1000.0, store=key[3]
+                )
         await self.report()
 
     def end(self, jobs: Iterable[int], code: int | None = 0, signal: int | None = None) -> None:
         for key in list(self.tasks):
             if key[0] in jobs:
                 record = Exit(code, signal, 2000.0)
-                self.tasks[key] = TaskReport(*key, "ended", 1000.0, record)
+                self.tasks[key] = TaskReport(*key[:3], "ended", 1000.0, record, store=key[3])

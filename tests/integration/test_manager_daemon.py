@@ -102,9 +102,46 @@ async def test_kill_under_load_loses_nothing_and_starts_nothing_twice(tmp_path: 
             assert len(node.starts) == len(set(node.starts)), "a job was started twice"
             _, listed = await alice.call("GET", "/v1/jobs?limit=10000&state=COMPLETED")
             done = [job["id"] for job in listed["jobs"]]
-            assert set(node.starts) == set(done) | {job for job, _, _ in node.tasks}, (
+            assert set(node.starts) == set(done) | {job for job, *_ in node.tasks}, (
                 "a job that ran has no record, or a record no job"
             )
+
+
+async def test_a_store_that_was_lost_takes_nothing_of_what_the_old_one_left(tmp_path: Path) -> None:
+    """Alice's job 1 of the old store still runs when bob's becomes job 1 of the new one."""
+    grid = Grid(tmp_path)
+    async with (
+        grid.peer("alpha1", "alice") as alice,
+        grid.peer("alpha2", "bob") as bob,
+        grid.peer("alpha1") as peer,
+    ):
+        node = FakeNode(peer, slots=2)
+        async with started(grid, alice):
+            await node.report()
+            await alice.submit()
+            await node.follow()
+        (old,) = node.tasks
+        for each in grid.state.iterdir():
+            each.unlink()
+        node.version = -1
+        async with started(grid, bob):
+            await node.report()
+            await bob.submit()
+            (wanted,) = await node.desired()
+            assert (wanted["user"], wanted["want"]) == ("bob", "run")
+            key = (wanted["job"], wanted["task"], wanted["epoch"], wanted["store"])
+            assert key[:3] == old[:3]
+            assert key[3] != old[3]
+            node.end([1], code=9)
+            assert await node.report() == []
+            assert (await bob.job(1))["state"] == "RUNNING"
+            await bob.call("POST", "/v1/jobs/1/kill")
+            wants = {each["store"]: each["want"] for each in await node.desired()}
+            assert wants == {key[3]: "kill"}
+            assert list(node.tasks) == [old]
+    log = (tmp_path / "log").read_text()
+    assert log.count("has tasks of another job store") == 1
+    assert f"left alone: 1.0.1-{old[3]}; when nobody" in log
 
 
 async def test_sigterm_ends_it_cleanly_and_in_silence(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sqlite3
 import subprocess
@@ -200,3 +201,25 @@ def test_a_directory_that_is_missing_and_a_file_that_is_no_store(tmp_path: Path)
     (tmp_path / "jobs.sqlite").write_bytes(b"not a database at all" * 100)
     with pytest.raises(Unavailable, match="file is not a database"):
         Store(str(tmp_path), "alpha")
+
+
+def test_a_store_has_an_id_of_its_own_that_stays(tmp_path: Path) -> None:
+    ids = []
+    for name in ("one", "one", "two"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        store = Store(str(tmp_path / name), "alpha")
+        ids.append(store.id)
+        store.close()
+    assert re.fullmatch("[0-9a-f]{8}", ids[0])
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_a_store_without_an_id_gets_one(tmp_path: Path) -> None:
+    Store(str(tmp_path), "alpha").close()
+    database = sqlite3.connect(tmp_path / "jobs.sqlite")
+    database.execute("DELETE FROM meta WHERE key = 'store'")
+    database.commit()
+    database.close()
+    store = Store(str(tmp_path), "alpha")
+    assert re.fullmatch("[0-9a-f]{8}", store.id)
+    store.close()

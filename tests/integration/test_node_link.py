@@ -20,10 +20,13 @@ from kcms.node.core import TaskId
 from tests.certificates import make_site
 from tests.lab_node.fake_manager import application
 
-TASK = TaskReport(7, 0, 1, "ended", 5.0, Exit(3, None, 6.0, 1, 0, {"cpu_seconds": 0.1}))
+STORE = "5e1f0a2b"
+TASK = TaskReport(
+    7, 0, 1, "ended", 5.0, Exit(3, None, 6.0, 1, 0, {"cpu_seconds": 0.1}), store=STORE
+)
 REPORT = NodeReport("boot", "0.1.0", 4, {"load_one": 0.5}, (TASK,))
-RUN = WantedTask(7, 0, 1, "run", "alice", 2001, 2001, {"executable": "/bin/true"})
-T = TaskId(7, 0, 1)
+RUN = WantedTask(7, 0, 1, "run", "alice", 2001, 2001, {"executable": "/bin/true"}, store=STORE)
+T = TaskId(7, 0, 1, STORE)
 
 
 class Manager:
@@ -72,17 +75,17 @@ async def manager(tmp_path: Path) -> AsyncIterator[Manager]:
 
 
 async def test_report_arrives_whole_and_forget_comes_back(manager: Manager) -> None:
-    manager.write("forget.json", [[7, 0, 1]])
+    manager.write("forget.json", [[7, 0, 1, STORE]])
     async with link.Link(manager.config()) as made:
         assert await made.report(REPORT) == frozenset({T})
     assert NodeReport.parse(json.loads((manager.directory / "reports").read_text())) == REPORT
 
 
 async def test_desired_is_held_until_it_changes(manager: Manager) -> None:
-    manager.write("desired.json", {"version": 8, "tasks": [RUN.document()]})
+    manager.write("desired.json", {"version": 8, "store": STORE, "tasks": [RUN.document()]})
     async with link.Link(manager.config()) as made:
-        assert await made.desired(0, 20.0) == (8, {T: RUN})
-        assert await made.desired(8, 0.0) == (8, {T: RUN})
+        assert await made.desired(0, 20.0) == (8, STORE, {T: RUN})
+        assert await made.desired(8, 0.0) == (8, STORE, {T: RUN})
 
 
 @pytest.mark.parametrize("name", ["manager/c2", "node/c1"])
@@ -93,12 +96,24 @@ async def test_any_other_certificate_is_no_manager(tmp_path: Path, name: str) ->
     assert not (tmp_path / "reports").exists()
 
 
-@pytest.mark.parametrize("forget", [7, [[7]], [["7", 0, 1]], [[7, 0, 1, 1]]])
+@pytest.mark.parametrize(
+    "forget", [7, [[7, 0, 1]], [["7", 0, 1, STORE]], [[7, 0, 1, 1]], [[7, 0, 1, ""]]]
+)
 async def test_nonsense_is_a_protocol_error(manager: Manager, forget: object) -> None:
     manager.write("forget.json", forget)
     async with link.Link(manager.config()) as made:
         with pytest.raises(ProtocolError, match="makes no sense"):
             await made.report(REPORT)
+
+
+@pytest.mark.parametrize("store", [None, "0badcafe"])
+async def test_tasks_of_another_store_than_the_manager_s_are_nonsense(
+    manager: Manager, store: str | None
+) -> None:
+    manager.write("desired.json", {"version": 8, "store": store, "tasks": [RUN.document()]})
+    async with link.Link(manager.config()) as made:
+        with pytest.raises(ProtocolError, match="another job store"):
+            await made.desired(0, 0.0)
 
 
 async def test_nobody_there_is_unavailable(manager: Manager) -> None:
@@ -134,21 +149,21 @@ async def test_outage_is_said_once_and_ends_with_a_line(caplog: pytest.LogCaptur
 
 def test_forgotten_task_is_not_wanted_by_an_answer_under_way() -> None:
     state = daemon._State()
-    state.hear_wanted(1, {T: RUN})
+    state.hear_wanted(1, STORE, {T: RUN})
     state.set_reports((TASK,))
     state.hear_forget(frozenset({T}))
     assert state.begin_forgetting() == {T}
     assert state.wanted == {}
-    state.hear_wanted(2, {T: RUN})
+    state.hear_wanted(2, STORE, {T: RUN})
     assert state.wanted == {}
-    state.hear_wanted(3, {})
+    state.hear_wanted(3, STORE, {})
     assert state.forgotten == set()
 
 
 def test_only_what_is_over_is_forgotten() -> None:
     state = daemon._State()
-    state.hear_wanted(1, {T: RUN})
-    state.set_reports((TaskReport(7, 0, 1, "running"),))
+    state.hear_wanted(1, STORE, {T: RUN})
+    state.set_reports((TaskReport(7, 0, 1, "running", store=STORE),))
     state.hear_forget(frozenset({T, TaskId(9, 0, 1)}))
     assert state.begin_forgetting() == set()
     assert state.wanted == {T: RUN}

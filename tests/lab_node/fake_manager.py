@@ -34,7 +34,9 @@ def application(directory: Path) -> web.Application:
     async def desired(request: web.Request) -> web.Response:
         end = asyncio.get_running_loop().time() + float(request.query["wait"])
         while True:
-            document = read(directory / "desired.json", {"version": 0, "tasks": []})
+            document = read(
+                directory / "desired.json", {"version": 0, "store": "5e1f0a2b", "tasks": []}
+            )
             assert isinstance(document, dict)
             late = asyncio.get_running_loop().time() >= end
             if late or document["version"] != int(request.query["seen"]):

@@ -21,6 +21,7 @@ CODE = "/opt/kcms-nodetest/releases/1"
 STATE = "/var/lib/kcms-nodetest"
 WORK = "/run/kcms-nodetest"
 PORT = 18660
+STORE = "5e1f0a2b"
 ALICE = "/home/kcmsalice"
 DAEMON = """
 import sys
@@ -166,7 +167,7 @@ class Host:
 
     def publish(self) -> None:
         self.version += 1
-        document = {"version": self.version, "tasks": list(self.wanted.values())}
+        document = {"version": self.version, "store": STORE, "tasks": list(self.wanted.values())}
         self.write(f"{WORK}/desired.json", json.dumps(document))
 
     def kill(self, job: int, grace: float = 5.0) -> None:
@@ -204,7 +205,7 @@ class Host:
 
     def processes(self, job: int) -> list[str]:
         """Everything that lives in the unit's cgroup."""
-        where = f"/sys/fs/cgroup/kcms.slice/kcms-tasks.slice/kcms-task-{job}.0.1.service"
+        where = f"/sys/fs/cgroup/kcms.slice/kcms-tasks.slice/kcms-task-{job}.0.1-{STORE}.service"
         return self.run(f"cat {where}/task/cgroup.procs 2>/dev/null; true").split()
 
     def home(self, name: str) -> str:
@@ -230,6 +231,6 @@ def job(number: int, script: str, **changes: Any) -> dict[str, Any]:
     specification = {**known, **{k: v for k, v in changes.items() if k in known}}
     made = {
         "job": number, "task": 0, "epoch": 1, "want": "run", "user": "alice", "uid": 2001,
-        "gid": 2001, "spec": specification, "grace": 5.0,
+        "gid": 2001, "spec": specification, "grace": 5.0, "store": STORE,
     }  # fmt: skip
     return {**made, **{k: v for k, v in changes.items() if k not in known}}

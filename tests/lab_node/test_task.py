@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tests.lab_node.host import ALICE, CODE, STATE, Host, job
+from tests.lab_node.host import ALICE, CODE, STATE, STORE, Host, job
 
 STUBBORN = """
 import os, signal, sys, time
@@ -116,7 +116,7 @@ def test_child_gets_the_grace_though_the_root_is_gone(host: Host) -> None:
 
 def test_frozen_task_is_killed(host: Host) -> None:
     start_stubborn(host, 24)
-    path = "/sys/fs/cgroup/kcms.slice/kcms-tasks.slice/kcms-task-24.0.1.service/task"
+    path = f"/sys/fs/cgroup/kcms.slice/kcms-tasks.slice/kcms-task-24.0.1-{STORE}.service/task"
     host.run(f"echo 1 > {path}/cgroup.freeze")
     host.kill(24, grace=0.5)
     assert host.over(24)["exit"]["processes_killed"] == 21
@@ -132,7 +132,7 @@ def test_kill_before_the_start_never_runs(host: Host) -> None:
 def test_daemon_killed_within_the_grace_finishes_the_kill(host: Host) -> None:
     start_stubborn(host, 26)
     host.kill(26, grace=3.0)
-    host.wait(lambda: host.run(f"cat {STATE}/tasks/26.0.1/kill; true"), "the kill record")
+    host.wait(lambda: host.run(f"cat {STATE}/tasks/26.0.1-{STORE}/kill; true"), "the kill record")
     host.kill_daemon()
     end = host.over(26)["exit"]
     assert (end["processes_killed"], end["processes_left"]) == (21, 0)
@@ -155,7 +155,7 @@ def test_daemon_killed_again_and_again_loses_and_repeats_nothing(host: Host) -> 
 def test_init_killed_is_lost(host: Host) -> None:
     host.want(job(30, "echo ready; sleep 1000"))
     host.wait(lambda: ready(host, 30), "the program to be ready")
-    where = "/sys/fs/cgroup/kcms.slice/kcms-tasks.slice/kcms-task-30.0.1.service/init"
+    where = f"/sys/fs/cgroup/kcms.slice/kcms-tasks.slice/kcms-task-30.0.1-{STORE}.service/init"
     inits = f"for p in $(cat {where}/cgroup.procs); do grep -l python3 /proc/$p/comm; done"
     (comm,) = host.run(f"{inits}; true").split()
     host.run(f"kill -KILL {comm.split('/')[2]}")
@@ -168,7 +168,9 @@ def test_init_killed_is_lost(host: Host) -> None:
 def test_two_starts_of_one_task_run_once(host: Host) -> None:
     host.want(job(31, f"echo x >> {ALICE}/31.ran; sleep 2"))
     host.until(31, "running")
-    start = f"{CODE}/kcms/node/task_start.sh {STATE}/tasks/31.0.1 {CODE}/kcms/node/init.py boot"
+    start = (
+        f"{CODE}/kcms/node/task_start.sh {STATE}/tasks/31.0.1-{STORE} {CODE}/kcms/node/init.py boot"
+    )
     host.run(f"systemd-run --quiet --wait -p Delegate=yes --unit=kcms-second /bin/sh {start}")
     assert host.over(31)["exit"]["code"] == 0
     host.run(f"systemd-run --quiet --wait -p Delegate=yes --unit=kcms-third /bin/sh {start}")
@@ -178,7 +180,7 @@ def test_two_starts_of_one_task_run_once(host: Host) -> None:
 def test_stopping_the_host_is_no_end_of_the_job(host: Host) -> None:
     host.want(job(32, "echo ready; sleep 1000"))
     host.wait(lambda: ready(host, 32), "the program to be ready")
-    host.run("systemctl stop kcms-task-32.0.1.service")
+    host.run(f"systemctl stop kcms-task-32.0.1-{STORE}.service")
     end = host.over(32)
     assert (end["phase"], end["exit"]["signal"]) == ("lost", 15)
     assert "being stopped" in end["message"]
@@ -216,11 +218,11 @@ def test_full_disk_keeps_the_task_waiting_and_the_exit_safe(host: Host) -> None:
 def test_forgotten_tasks_leave_nothing_and_never_run_again(host: Host) -> None:
     host.want(job(50, f"echo x >> {ALICE}/50.ran"))
     host.over(50)
-    host.write("/run/kcms-nodetest/forget.json", "[[50, 0, 1]]")
+    host.write("/run/kcms-nodetest/forget.json", f'[[50, 0, 1, "{STORE}"]]')
     host.wait(lambda: host.task(50)["phase"] == "unknown", "the task to be forgotten")
     host.publish()  # an answer under way that still names it
     host.want(job(51, "true"))
     host.over(51)
     assert host.home("50.ran") == "x\n"
-    assert host.run(f"ls -d {STATE}/tasks/50.0.1 2>/dev/null; true") == ""
+    assert host.run(f"ls -d {STATE}/tasks/50.0.1-{STORE} 2>/dev/null; true") == ""
     assert host.run("systemctl list-units --all --plain 'kcms-task-50.*' --no-legend") == ""

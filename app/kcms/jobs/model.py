@@ -2,11 +2,13 @@
 
 The ``document`` methods give the JSON of API version 1.  A *task* is one placement of a job on a
 node; its *epoch* counts the placements of that task, so that a late word about an older one is
-known as such.
+known as such.  A task is named by these numbers and the id of the job store that gave them: a store
+that was made anew, or another manager's, gives the same numbers to other jobs.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -50,8 +52,22 @@ class Members:
     def number_or_none(self, name: str) -> float | None:
         return None if self.members.get(name) is None else self.number(name)
 
+    def store(self) -> str:
+        return str(self._take("store", "", _is_store, "8 hexadecimal digits"))
+
 
 TEXT_LIMIT = 4096
+_STORE = re.compile(r"(?:[0-9a-f]{8})?")
+"""The id of a job store; empty in what was recorded before stores had one."""
+
+
+def _is_store(value: Any) -> bool:
+    return isinstance(value, str) and _STORE.fullmatch(value) is not None
+
+
+def task_name(job: int, task: int, epoch: int, store: str) -> str:
+    """A task's name on its node: of its record, of its unit and in messages."""
+    return f"{job}.{task}.{epoch}" + (f"-{store}" if store else "")
 
 
 def _is_whole(value: Any) -> bool:
@@ -167,6 +183,11 @@ class TaskReport:
     start_time: float | None = None
     exit: Exit | None = None
     message: str = ""
+    store: str = ""
+
+    @property
+    def name(self) -> str:
+        return task_name(self.job, self.task, self.epoch, self.store)
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
@@ -184,6 +205,7 @@ class TaskReport:
             start_time=row.number_or_none("start_time"),
             exit=None if record is None else Exit.parse(record),
             message=row.text("message", ""),
+            store=row.store(),
         )
         if report.phase not in PHASES:
             raise ProtocolError(f"not a task report: {report.phase!r:.100} is no phase")
@@ -203,6 +225,7 @@ class WantedTask:
     gid: int
     spec: dict[str, Any]
     grace: float = 5.0
+    store: str = ""
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
@@ -216,6 +239,8 @@ class WantedTask:
             raise ProtocolError(f"not a wanted task: {error}") from error
         if wanted.want not in ("run", "kill"):
             raise ProtocolError(f"a task can be wanted 'run' or 'kill', not {wanted.want!r}")
+        if not _is_store(wanted.store):
+            raise ProtocolError(f"a store is named by 8 hexadecimal digits, not {wanted.store!r}")
         return wanted
 
 

@@ -107,15 +107,21 @@ class Api:
             said = NodeReport.parse(body)
         except ProtocolError as error:
             raise InvalidRequest(error.message) from error
-        return web.json_response({"forget": await self._engine.report(name, said)})
+        forget = await self._engine.report(name, said)
+        return web.json_response({"forget": [[*each, self._engine.store_id] for each in forget]})
 
     async def desired(self, request: web.Request) -> web.Response:
         name = self._node(request)
         seen = _number(request, "seen", -1, 1 << 62, least=-1)
         wait = _number(request, "wait", 0, int(WAIT_LIMIT))
         version, tasks = await self._engine.desired(name, seen, wait)
-        document = {"version": version, "tasks": [task.document() for task in tasks]}
-        return web.json_response(document)
+        return web.json_response(
+            {
+                "version": version,
+                "store": self._engine.store_id,
+                "tasks": [task.document() for task in tasks],
+            }
+        )
 
     def _roles(self, request: web.Request) -> frozenset[Identity]:
         """The peer's identities that are in force.  :raises Forbidden: it has none"""

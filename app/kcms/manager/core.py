@@ -84,6 +84,8 @@ def kill(draft: Draft, caller: Caller, job: Job, now: float) -> Job:
 def report(draft: Draft, name: str, said: NodeReport, now: float) -> list[TaskKey]:
     """Take a node's report; the tasks whose record the node may drop once this is durable.
 
+    Tasks of another job store have numbers that mean nothing here: they only take up slots.
+
     :raises Forbidden: the node is none of this cluster's
     """
     node = draft.base.nodes.get(name)
@@ -91,7 +93,8 @@ def report(draft: Draft, name: str, said: NodeReport, now: float) -> list[TaskKe
         raise Forbidden(f"{name} is no node of cluster {draft.base.cluster}")
     forget: list[TaskKey] = []
     orphans: list[TaskKey] = []
-    for each in said.tasks:
+    ours = [each for each in said.tasks if each.store == draft.base.store]
+    for each in ours:
         key = (each.job, each.task, each.epoch)
         known = _known(draft, name, each)
         if known is not None:
@@ -100,14 +103,18 @@ def report(draft: Draft, name: str, said: NodeReport, now: float) -> list[TaskKe
             forget.append(key)
         elif known is None and each.job <= draft.base.last_job:
             orphans.append(key)
-    _miss(draft, name, {(each.job, each.task, each.epoch) for each in said.tasks}, now)
+    _miss(draft, name, {(each.job, each.task, each.epoch) for each in ours}, now)
     before, slots = draft.base.is_up(node), node.report.slots if node.report else 0
     if node.orphans != tuple(orphans):
         draft.concerned.add(name)
         draft.capacity = True
     if not before or slots != said.slots:
         draft.capacity = True
-    node.heard, node.silence, node.report, node.orphans = now, 0.0, said, tuple(orphans)
+    foreign = tuple(each for each in said.tasks if each.store != draft.base.store)
+    if node.foreign != foreign:
+        draft.capacity = True
+    node.heard, node.silence, node.report = now, 0.0, said
+    node.orphans, node.foreign = tuple(orphans), foreign
     return forget
 
 
@@ -284,12 +291,16 @@ def candidates(draft: Draft) -> list[placement.Candidate]:
                 name=node.name,
                 up=memory.is_up(node),
                 slots=said.slots if said else 0,
-                used=len(draft.tasks_on(node.name)) + len(node.orphans),
+                used=len(draft.tasks_on(node.name)) + len(node.orphans) + _open_foreign(node),
                 load=float(said.load.get("load_one", 0.0)) if said else 0.0,
                 cpus=int(said.load.get("cpu_num", 1)) if said else 1,
             )
         )
     return found
+
+
+def _open_foreign(node: Node) -> int:
+    return sum(each.phase not in OVER_ON_NODE for each in node.foreign)
 
 
 def wanted_tasks(memory: Memory, name: str) -> list[WantedTask]:
@@ -307,13 +318,13 @@ def wanted_tasks(memory: Memory, name: str) -> list[WantedTask]:
                 gid=job.gid,
                 spec=job.spec,
                 grace=memory.rules.kill_grace,
+                store=memory.store,
             )
         )
     node = memory.nodes.get(name)
     for number, index, epoch in node.orphans if node else ():
-        wanted.append(
-            WantedTask(number, index, epoch, "kill", "", -1, -1, {}, memory.rules.kill_grace)
-        )
+        grace = memory.rules.kill_grace
+        wanted.append(WantedTask(number, index, epoch, "kill", "", -1, -1, {}, grace, memory.store))
     return wanted
 
 

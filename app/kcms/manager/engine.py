@@ -50,7 +50,7 @@ class Engine:
     def __init__(self, store: Store, hosts: Hosts, rules: Rules) -> None:
         self._store = store
         self._hosts = hosts
-        self._memory = Memory(store.cluster, rules, last_job=store.last_job())
+        self._memory = Memory(store.cluster, rules, last_job=store.last_job(), store=store.id)
         for job in store.active():
             self._memory.adopt(job)
         self._requests: asyncio.Queue[Request] = asyncio.Queue()
@@ -63,6 +63,11 @@ class Engine:
         self._first_version = time.time_ns() // 1_000_000
         self._refused = False
         self._released = False
+        self._foreign: dict[str, frozenset[str]] = {}
+
+    @property
+    def store_id(self) -> str:
+        return self._memory.store
 
     async def run(self) -> None:
         """Serve requests until cancelled."""
@@ -131,7 +136,23 @@ class Engine:
         answer: list[TaskKey] = await self._ask(
             lambda draft, now: core.report(draft, name, said, now)
         )
+        self._name_foreign(name)
         return answer
+
+    def _name_foreign(self, name: str) -> None:
+        """Say once of a node that it has tasks of another job store, and again when more come."""
+        node = self._memory.nodes.get(name)
+        foreign = {each.name: each.message for each in node.foreign} if node else {}
+        found = frozenset(foreign)
+        if found - self._foreign.get(name, frozenset()):
+            names = (f"{each} ({foreign[each]})" if foreign[each] else each for each in foreign)
+            log.warning(
+                "%s has tasks of another job store than ours (%s), which are left alone: %s; when "
+                "nobody needs them, run on %s for each: systemctl stop kcms-task-NAME.service, "
+                "then remove its directory below the tasks of the node's state directory",
+                *(name, self.store_id, ", ".join(names), name),
+            )
+        self._foreign[name] = found
 
     async def desired(self, name: str, seen: int, wait: float) -> tuple[int, list[WantedTask]]:
         """What is wanted of a node, once its version is not ``seen`` or ``wait`` seconds passed."""

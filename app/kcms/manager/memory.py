@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from kcms.jobs.model import Job, NodeReport, Task
+from kcms.jobs.model import Job, NodeReport, Task, TaskReport
 from kcms.jobs.states import State
 from kcms.manager.store import Event
 
@@ -21,7 +21,8 @@ class Node:
     ``heard`` is the time of its last report, or of the moment it became known.  ``silence`` counts
     the seconds since then in which the manager was listening: neither a clock that is set nor a
     machine that slept makes a node silent.  ``listed`` is false for one that was taken out of the
-    list of hosts while tasks of it are not over.  ``missing`` are tasks its last report lacked.
+    list of hosts while tasks of it are not over.  ``missing`` are tasks its last report lacked;
+    ``foreign`` are tasks in it that are of another job store than ours.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Node:
     silence: float = 0.0
     listed: bool = True
     missing: frozenset[TaskKey] = frozenset()
+    foreign: tuple[TaskReport, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Rules:
 class Memory:
     """What the manager remembers: the jobs that are not over, and the nodes.
 
-    ``placed`` has the numbers of the jobs that have open tasks on a node.
+    ``placed`` has the numbers of the jobs that have open tasks on a node; ``store`` is the id of
+    the job store that the numbers are of.
     """
 
     cluster: str
@@ -55,6 +58,7 @@ class Memory:
     last_job: int = 0
     nodes: dict[str, Node] = field(default_factory=dict)
     placed: dict[str, set[int]] = field(default_factory=dict)
+    store: str = ""
 
     def adopt(self, job: Job) -> None:
         """Remember the job as it now is, or forget it as it is over."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -171,8 +172,11 @@ class Store(Reader):
     """The store of one cluster below ``directory``, for one process.
 
     Commits and reads have a connection each: a read sees what is committed, while another thread
-    commits.
+    commits.  ``id`` names this store among all that ever were, so that the numbers of its jobs are
+    not taken for those of another.
     """
+
+    id: str
 
     def __init__(self, directory: str, cluster: str) -> None:
         self.path = str(Path(directory) / "jobs.sqlite")
@@ -204,6 +208,11 @@ class Store(Reader):
             raise ConfigError(
                 f"the job store {self.path} is that of cluster {row[0]!r}, not {self.cluster!r}"
             )
+        self._database.execute(
+            "INSERT OR IGNORE INTO meta VALUES ('store', ?)", (secrets.token_hex(4),)
+        )
+        row = self._database.execute("SELECT value FROM meta WHERE key = 'store'").fetchone()
+        self.id = str(row[0])
 
     def commit(self, jobs: Iterable[Job], events: Iterable[Event]) -> int:
         """Make jobs and events durable, all or nothing; the sequence number reached.

@@ -53,12 +53,15 @@ class Agent:
         wanted: Mapping[TaskId, WantedTask] | None,
         forget: Set[TaskId] = frozenset(),
         may_start: bool = True,
+        store: str | None = None,
     ) -> tuple[TaskReport, ...]:
         """Do what is to be done now, and say how things stand after it.
 
+        :param store: the job store of the manager that wants this
+
         :raises Unavailable: systemd cannot be reached; :raises OSError: nor the records
         """
-        before = self._snapshot(wanted, forget, may_start)
+        before = self._snapshot(wanted, forget, may_start, store)
         instructions = core.decide(before)
         failed: set[TaskId] = set()
         for instruction in instructions:
@@ -67,7 +70,7 @@ class Agent:
                 continue
             if not self._perform_safely(task, instruction):
                 failed.add(task)
-        after = self._snapshot(wanted, frozenset(), may_start) if instructions else before
+        after = self._snapshot(wanted, frozenset(), may_start, store) if instructions else before
         self._tidy(after, wanted or {})
         return self._reports(after, wanted or {})
 
@@ -77,7 +80,11 @@ class Agent:
         return bool(self._troubles)
 
     def _snapshot(
-        self, wanted: Mapping[TaskId, WantedTask] | None, forget: Set[TaskId], may_start: bool
+        self,
+        wanted: Mapping[TaskId, WantedTask] | None,
+        forget: Set[TaskId],
+        may_start: bool,
+        store: str | None,
     ) -> core.Snapshot:
         self._looked = {each: self.records.signature(each) for each in self.records.tasks()}
         units = self.launcher.units()  # before the records: see core
@@ -90,6 +97,7 @@ class Agent:
             may_start=may_start,
             forget=forget,
             attempts=dict(self._attempts),
+            store=store,
         )
 
     def _must_wait(self, instruction: core.Instruction) -> bool:
@@ -129,6 +137,9 @@ class Agent:
             case core.Break(task):
                 log.error("task %s does not end: its whole unit is stopped", task)
                 self.launcher.stop(task)
+            case core.Disown(task):
+                log.error("task %s: its job store now wants another job of this name", task)
+                self.records.disown(task, self.clock.wall())
             case core.Forget(task):
                 self.launcher.reset(task)
                 self.records.forget(task)
@@ -141,7 +152,7 @@ class Agent:
             except Forbidden as error:
                 refusal = error.message
         if refusal is not None:
-            log.warning("task %s is refused: %s", _id(wanted), refusal)
+            log.warning("task %s is refused: %s", TaskId.of(wanted), refusal)
         self.records.prepare(wanted, found, refusal, self.clock.wall())
 
     def _start(self, task: TaskId, reset: bool) -> None:
@@ -185,15 +196,18 @@ class Agent:
         self, after: core.Snapshot, wanted: Mapping[TaskId, WantedTask]
     ) -> tuple[TaskReport, ...]:
         told = core.reports(after)
-        known = {TaskId(each.job, each.task, each.epoch) for each in told}
+        known = {TaskId.of(each) for each in told}
         stuck = [each for each in self._troubles if each in wanted and each not in known]
         return (
             *(self._with_trouble(each) for each in told),
-            *(TaskReport(*each, phase="launching", message=self._troubles[each]) for each in stuck),
+            *(
+                TaskReport(*each[:3], "launching", message=self._troubles[each], store=each.store)
+                for each in stuck
+            ),
         )
 
     def _with_trouble(self, report: TaskReport) -> TaskReport:
-        trouble = self._troubles.get(TaskId(report.job, report.task, report.epoch), "")
+        trouble = self._troubles.get(TaskId.of(report), "")
         return replace(report, message=trouble) if trouble and not report.message else report
 
     def moved(self, tasks: Iterable[TaskId]) -> bool:
@@ -209,13 +223,9 @@ class Agent:
         )
 
 
-def _id(wanted: WantedTask) -> TaskId:
-    return TaskId(wanted.job, wanted.task, wanted.epoch)
-
-
 def _task_of(instruction: core.Instruction) -> TaskId:
     if isinstance(instruction, core.Prepare):
-        return _id(instruction.wanted)
+        return TaskId.of(instruction.wanted)
     return instruction.task
 
 

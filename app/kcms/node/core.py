@@ -14,15 +14,20 @@ an ``exit`` record proves that there will never be one.
     started, unit alive                             running
     exit, unit over or gone                         ended (lost, when the node was being stopped)
     started, no exit, unit over or gone             lost
+
+A manager decides on tasks of its own job store only.  Those of another store, and those that were
+*disowned* because the store wants another job under their numbers, run to their end and stay on
+record; a kill that was begun is finished.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from kcms.jobs.model import Exit, TaskReport, WantedTask
+from kcms.jobs.model import Exit, TaskReport, WantedTask, task_name
 
 TEMPORARY_FAILURE = 75
 """Exit status (sysexits.h EX_TEMPFAIL) of an init that could not begin, and may be tried again."""
@@ -38,9 +43,31 @@ class TaskId(NamedTuple):
     job: int
     task: int
     epoch: int
+    store: str = ""
 
     def __str__(self) -> str:
-        return f"{self.job}.{self.task}.{self.epoch}"
+        return task_name(*self)
+
+    @classmethod
+    def parse(cls, name: str) -> TaskId | None:
+        """The task of that name, None for any other text."""
+        match = _NAME.fullmatch(name)
+        if match is None:
+            return None
+        job, task, epoch, store = match.groups("")
+        found = cls(int(job), int(task), int(epoch), store)
+        return found if str(found) == name else None
+
+    @classmethod
+    def of(cls, task: TaskReport | WantedTask) -> TaskId:
+        return cls(task.job, task.task, task.epoch, task.store)
+
+    def same_job(self, other: TaskId) -> bool:
+        """Whether the other is this task, of whatever epoch."""
+        return (self.job, self.task, self.store) == (other.job, other.task, other.store)
+
+
+_NAME = re.compile(r"([0-9]+)\.([0-9]+)\.([0-9]+)(?:-([0-9a-f]{8}))?")
 
 
 @dataclass(frozen=True)
@@ -74,6 +101,7 @@ class Record:
     refused: str | None = None
     kill: Kill | None = None
     damaged: str = ""
+    disowned: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,7 +165,14 @@ class Forget:
     task: TaskId
 
 
-Instruction = Prepare | Start | Refuse | Terminate | KillNow | Break | Forget
+@dataclass(frozen=True)
+class Disown:
+    """Put on record that no manager may decide on the task any more."""
+
+    task: TaskId
+
+
+Instruction = Prepare | Start | Refuse | Terminate | KillNow | Break | Forget | Disown
 
 
 @dataclass(frozen=True)
@@ -146,6 +181,7 @@ class Snapshot:
 
     ``wanted`` is None until the manager has been heard; ``may_start`` is false when its word is
     too old to begin anything on it.  ``attempts`` counts starts of each task by this daemon.
+    ``store`` is the job store of the manager that spoke last.
     """
 
     wanted: Mapping[TaskId, WantedTask] | None
@@ -156,6 +192,7 @@ class Snapshot:
     may_start: bool = True
     forget: Set[TaskId] = frozenset()
     attempts: Mapping[TaskId, int] = field(default_factory=dict)
+    store: str | None = None
 
 
 def decide(now: Snapshot) -> list[Instruction]:
@@ -173,12 +210,49 @@ def decide(now: Snapshot) -> list[Instruction]:
 
 def reports(now: Snapshot) -> tuple[TaskReport, ...]:
     """What is to be told of every task that is known here."""
-    return tuple(_report(now, each) for each in sorted(now.records.keys() | now.units.keys()))
+    known = [_report(now, each) for each in sorted(now.records.keys() | now.units.keys())]
+    return (*known, *_refused_as_taken(now))
+
+
+def _refused_as_taken(now: Snapshot) -> Iterator[TaskReport]:
+    """Wanted tasks whose numbers another job's task has here."""
+    for task, wanted in sorted((now.wanted or {}).items()):
+        record = now.records.get(task)
+        if record is not None and record.wanted is not None and record.disowned:
+            yield TaskReport(
+                *task[:3],
+                phase="refused",
+                message=f"this node has task {task} of {record.wanted.user} on record, another "
+                f"job than this one of {wanted.user}: the manager's job store went back in time",
+                store=task.store,
+            )
+
+
+def _taken(record: Record | None, wanted: WantedTask | None) -> bool:
+    """Whether something else is wanted than what is on record under the same name.
+
+    The end of a task that the manager has no open job for is wanted of nobody in particular.
+    """
+    if record is None or record.wanted is None or wanted is None or not wanted.user:
+        return False
+    there = record.wanted
+    return (there.user, there.uid, there.gid, there.spec) != (
+        *(wanted.user, wanted.uid, wanted.gid),
+        wanted.spec,
+    )
+
+
+def _is_foreign(now: Snapshot, task: TaskId) -> bool:
+    """Whether the manager that speaks has no say on the task."""
+    record = now.records.get(task)
+    return (record is not None and record.disowned) or (
+        now.store is not None and task.store != now.store
+    )
 
 
 def _of_new(now: Snapshot, task: TaskId, wanted: WantedTask) -> Iterator[Instruction]:
     """A wanted task of which there is neither record nor unit."""
-    others = [each for each in now.records.keys() | now.units.keys() if each[:2] == task[:2]]
+    others = [each for each in now.records.keys() | now.units.keys() if each.same_job(task)]
     newest = max((each.epoch for each in others), default=0)
     if wanted.want == "kill":
         yield Prepare(wanted, KILLED_EARLY)
@@ -190,8 +264,13 @@ def _of_new(now: Snapshot, task: TaskId, wanted: WantedTask) -> Iterator[Instruc
 
 
 def _of_known(now: Snapshot, task: TaskId, wanted: WantedTask | None) -> Iterator[Instruction]:
-    current = phase(now, task)
-    if current in FINAL:
+    current, record = phase(now, task), now.records.get(task)
+    if _is_foreign(now, task):
+        if current == "running" and record is not None and record.kill is not None:
+            yield from _killing(now, task, None)
+    elif _taken(record, wanted):
+        yield Disown(task)
+    elif current in FINAL:
         if task in now.forget:
             yield Forget(task)
     elif current == "launching":
@@ -234,7 +313,7 @@ def _is_unwanted(now: Snapshot, task: TaskId, wanted: WantedTask | None) -> bool
 
 def _superseded(now: Snapshot, task: TaskId) -> bool:
     return any(
-        each[:2] == task[:2] and each.epoch > task.epoch and wanted.want == "run"
+        each.same_job(task) and each.epoch > task.epoch and wanted.want == "run"
         for each, wanted in (now.wanted or {}).items()
     )
 
@@ -276,8 +355,9 @@ def _report(now: Snapshot, task: TaskId) -> TaskReport:
     record = now.records.get(task) or Record()
     current = phase(now, task)
     return TaskReport(
-        *task,
+        *task[:3],
         phase=current,
+        store="" if record.disowned else task.store,
         start_time=record.started.time if record.started else None,
         exit=record.exit if current in FINAL else None,
         message=_message(now, task, current),
@@ -286,6 +366,8 @@ def _report(now: Snapshot, task: TaskId) -> TaskReport:
 
 def _message(now: Snapshot, task: TaskId, current: str) -> str:
     record = now.records.get(task)
+    if record is not None and record.disowned:
+        return f"disowned, named {task} on the node"
     if current == "refused":
         return (record.refused if record else None) or ""
     if current != "lost":

@@ -49,6 +49,7 @@ class _State:
 
     def __init__(self) -> None:
         self.wanted: dict[TaskId, WantedTask] | None = None
+        self.store: str | None = None  # the job store of the manager that spoke last
         self.version = 0
         self.forget: set[TaskId] = set()
         self.forgotten: set[TaskId] = set()
@@ -57,12 +58,12 @@ class _State:
         self.work = asyncio.Event()
         self.changed = asyncio.Event()
 
-    def hear_wanted(self, version: int, wanted: dict[TaskId, WantedTask]) -> None:
+    def hear_wanted(self, version: int, store: str, wanted: dict[TaskId, WantedTask]) -> None:
         """Take the manager's word, but for tasks that it told us to forget and that an answer
         under way still names: those ran."""
         self.forgotten &= wanted.keys()
         self.wanted = {task: each for task, each in wanted.items() if task not in self.forgotten}
-        self.version = version
+        self.version, self.store = version, store
         self.work.set()
 
     def hear_forget(self, forget: frozenset[TaskId]) -> None:
@@ -72,7 +73,7 @@ class _State:
 
     def begin_forgetting(self) -> frozenset[TaskId]:
         """Take what is to be forgotten; from now on it is not wanted either."""
-        told = {_id(each) for each in self.reports or () if each.phase in FINAL}
+        told = {TaskId.of(each) for each in self.reports or () if each.phase in FINAL}
         now = frozenset(self.forget & told)
         self.forget.clear()
         self.forgotten |= now
@@ -86,11 +87,7 @@ class _State:
             self.changed.set()
 
     def open_tasks(self) -> list[TaskId]:
-        return [_id(each) for each in self.reports or () if each.phase not in FINAL]
-
-
-def _id(report: TaskReport) -> TaskId:
-    return TaskId(report.job, report.task, report.epoch)
+        return [TaskId.of(each) for each in self.reports or () if each.phase not in FINAL]
 
 
 def main(config: NodeConfig) -> int:
@@ -154,10 +151,10 @@ class _Daemon:
         """Ask; at first and after a failure without patience, as versions of a manager that was
         restarted mean nothing to us."""
         wait, self._patient = (WAIT if self._patient else 0.0), False
-        version, wanted = await self._link.desired(self.state.version, wait)
+        version, store, wanted = await self._link.desired(self.state.version, wait)
         self._patient = True
         self.state.heard = init.boottime()
-        self.state.hear_wanted(version, wanted)
+        self.state.hear_wanted(version, store, wanted)
 
     async def _report(self) -> None:
         """Report at once when something changed, else when the interval is over."""
@@ -202,7 +199,9 @@ class _Daemon:
         state = self.state
         forget = state.begin_forgetting()
         may_start = init.boottime() - state.heard < FRESH
-        reports = await asyncio.to_thread(self.agent.step, state.wanted, forget, may_start)
+        reports = await asyncio.to_thread(
+            self.agent.step, state.wanted, forget, may_start, state.store
+        )
         state.set_reports(reports)
 
     async def _await_change(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +20,8 @@ CALL_TIMEOUT = 10.0
 STOP_TIMEOUT = 20_000_000  # microseconds; longer than an init leaves a task that is stopped
 NO_LIMIT = 2**64 - 1
 
-_UNIT = re.compile(r"kcms-task-(\d+)\.(\d+)\.(\d+)\.service")
+_PREFIX = "kcms-task-"
+_SUFFIX = ".service"
 _SYSTEMD = "org.freedesktop.systemd1"
 _MANAGER = DBusAddress(
     "/org/freedesktop/systemd1", bus_name=_SYSTEMD, interface=f"{_SYSTEMD}.Manager"
@@ -49,12 +49,13 @@ class Launcher(Protocol):
 
 
 def unit_name(task: TaskId) -> str:
-    return f"kcms-task-{task}.service"
+    return f"{_PREFIX}{task}{_SUFFIX}"
 
 
 def task_of_unit(name: str) -> TaskId | None:
-    match = _UNIT.fullmatch(name)
-    return TaskId(*(int(each) for each in match.groups())) if match else None
+    if not (name.startswith(_PREFIX) and name.endswith(_SUFFIX)):
+        return None
+    return TaskId.parse(name.removeprefix(_PREFIX).removesuffix(_SUFFIX))
 
 
 def tasks_root(init_cgroup: str) -> str:

@@ -108,9 +108,9 @@ class Link:
                 f"the manager's answer to a report makes no sense: {error}"
             ) from error
 
-    async def desired(self, seen: int, wait: float) -> tuple[int, dict[TaskId, WantedTask]]:
-        """What is wanted here and its version, once that is another than ``seen`` or ``wait``
-        seconds are over.
+    async def desired(self, seen: int, wait: float) -> tuple[int, str, dict[TaskId, WantedTask]]:
+        """The version of what is wanted here, the manager's job store, and what is wanted, once
+        the version is another than ``seen`` or ``wait`` seconds are over.
 
         :raises KcmsError: as of :meth:`report`
         """
@@ -118,8 +118,11 @@ class Link:
         answer = await self._call("GET", path, wait + CALL_TIMEOUT)
         try:
             tasks = [WantedTask.parse(each) for each in answer["tasks"]]
-            version = int(answer["version"])
-            return version, {_task_id((w.job, w.task, w.epoch)): w for w in tasks}
+            version, store = int(answer["version"]), answer["store"]
+            wanted = {_task_id((w.job, w.task, w.epoch, w.store)): w for w in tasks}
+            if type(store) is not str or any(each.store != store for each in wanted):
+                raise ValueError(f"tasks of another job store than the manager's {store!r:.100}")
+            return version, store, wanted
         except (KeyError, TypeError, ValueError) as error:
             raise ProtocolError(f"what the manager wants makes no sense: {error}") from error
 
@@ -151,10 +154,11 @@ def _answer(status: int, text: str) -> Any:
 
 
 def _task_id(values: Any) -> TaskId:
-    job, task, epoch = values
-    if not all(type(each) is int for each in (job, task, epoch)):
-        raise ValueError(f"not a task: {values!r}")
-    return TaskId(job, task, epoch)
+    job, task, epoch, store = values
+    numbers = all(type(each) is int and each >= 0 for each in (job, task, epoch))
+    if not numbers or type(store) is not str or not store:
+        raise ValueError(f"not a task: {values!r:.100}")
+    return TaskId(job, task, epoch, store)
 
 
 async def retrying(

@@ -1,6 +1,6 @@
 """The records of tasks on disk: one directory a task, each file whole or absent.
 
-``JOB.TASK.EPOCH/`` below the state directory's ``tasks`` (root's, 0700) holds
+``JOB.TASK.EPOCH-STORE/`` below the state directory's ``tasks`` (root's, 0700) holds
 
 =============  ======  ====================================================================
 wanted.json    daemon  ``wanted`` (WantedTask), ``account`` (home, shell, groups), cluster, node
@@ -9,6 +9,7 @@ started        init    boot_id, time, cgroup, release; or the daemon, with ``ref
 refused        both    message, time
 kill           daemon  boot_id, deadline, killed_at (CLOCK_BOOTTIME), processes
 exit           init    Exit, and ``stopped``
+disowned       daemon  time at which the task's own job store wanted another job of this name
 =============  ======  ====================================================================
 
 A directory appears under its name only when its first files are on the disk, and loses the name
@@ -29,15 +30,6 @@ from kcms.node.account import Account
 from kcms.node.core import Kill, Record, Started, TaskId
 
 _EXIT_FIELDS = frozenset(each.name for each in fields(Exit))
-
-
-def task_id(name: str) -> TaskId | None:
-    """The task that ``JOB.TASK.EPOCH`` names, None for any other name."""
-    parts = name.split(".")
-    if len(parts) != 3 or not all(each.isascii() and each.isdigit() for each in parts):
-        return None
-    found = TaskId(*(int(each) for each in parts))
-    return found if str(found) == name else None
 
 
 class Records:
@@ -64,7 +56,7 @@ class Records:
         self, wanted: WantedTask, account: Account | None, refusal: str | None, time: float
     ) -> None:
         """Make the record of a task that is about to start or, with ``refusal``, never will."""
-        task = TaskId(wanted.job, wanted.task, wanted.epoch)
+        task = TaskId.of(wanted)
         new = self.directory / f".{task}.new"
         if new.exists():
             shutil.rmtree(new)
@@ -121,6 +113,9 @@ class Records:
         }
         durable.replace(str(self.path(task)), "kill", document)
 
+    def disown(self, task: TaskId, time: float) -> None:
+        durable.replace(str(self.path(task)), "disowned", {"time": time})
+
     def forget(self, task: TaskId) -> None:
         gone = self.directory / f".{task}.gone"
         try:
@@ -131,7 +126,7 @@ class Records:
         shutil.rmtree(gone)
 
     def tasks(self) -> list[TaskId]:
-        found = (task_id(each.name) for each in self.directory.iterdir())
+        found = (TaskId.parse(each.name) for each in self.directory.iterdir())
         return sorted(each for each in found if each is not None)
 
     def load(self) -> dict[TaskId, Record]:
@@ -157,7 +152,7 @@ def read_record(path: Path) -> Record:
 def _parse(path: Path) -> Record:
     documents = {
         name: durable.read(str(path), name)
-        for name in ("exit", "refused", "kill", "started", "wanted.json")
+        for name in ("exit", "refused", "kill", "started", "disowned", "wanted.json")
     }
     plan, end = documents["wanted.json"], documents["exit"]
     if plan is None:
@@ -169,6 +164,7 @@ def _parse(path: Path) -> Record:
         stopped=bool(end and end.get("stopped")),
         refused=_refused(documents["started"], documents["refused"]),
         kill=_kill(documents["kill"]),
+        disowned=documents["disowned"] is not None,
     )
 
 

@@ -447,3 +447,46 @@ def test_a_draft_that_is_dropped_leaves_no_trace() -> None:
     core.schedule(draft, world.now)
     assert (world.memory.jobs, world.memory.last_job, world.wanted("a")) == ({}, 0, [])
     assert world.submit() == 1
+
+
+# other job stores --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", ["launching", "running", "ended", "lost", "refused"])
+def test_a_task_of_another_store_is_not_followed_forgotten_or_killed(phase: str) -> None:
+    world = World("a")
+    world.memory.store = "bbbbbbbb"
+    mine, over = world.submit(BOB), world.submit(BOB)
+    world.report("a", said("ended", over, exit=Exit(0, None, 2.0), store="bbbbbbbb"))
+    before = world.job(mine)
+    exits = {"exit": Exit(9, None, 1002.0)} if phase == "ended" else {}
+    foreign = [said(phase, n, store="aaaaaaaa", **exits) for n in (mine, over)]
+    assert world.report("a", *foreign) == []
+    assert world.job(mine) == before
+    assert world.wanted("a") == [(mine, 0, 1, "run")]
+    (row,) = core.node_documents(world.memory)
+    assert row["used"] == (3 if phase in ("launching", "running") else 1)
+    assert [each.name for each in world.memory.nodes["a"].foreign] == [
+        f"{n}.0.1-aaaaaaaa" for n in (mine, over)
+    ]
+
+
+def test_a_task_of_another_store_is_no_sign_of_life_of_ours() -> None:
+    world = World("a")
+    world.memory.store = "bbbbbbbb"
+    number = world.submit()
+    world.report("a", said("running", store="bbbbbbbb"))
+    for _ in range(2):
+        world.report("a", said("running", store="aaaaaaaa"))
+    assert world.job(number).state is State.NODE_FAIL
+
+
+def test_slots_of_tasks_of_another_store_are_taken_until_they_end() -> None:
+    world = World("a", slots=1)
+    world.memory.store = "bbbbbbbb"
+    world.report("a", said("running", 77, store="aaaaaaaa"))
+    number = world.submit()
+    assert world.job(number).state is State.PENDING
+    world.report("a", said("ended", 77, store="aaaaaaaa"))
+    assert world.job(number).state is State.RUNNING
+    assert [each.store for each in core.wanted_tasks(world.memory, "a")] == ["bbbbbbbb"]

@@ -196,3 +196,35 @@ def test_moved_is_seen_between_steps(host):
     assert host.agent.moved([T])
     assert not host.agent.moved([])
     assert not host.agent.moved([TaskId(9, 9, 9)])
+
+
+def test_alice_s_task_of_another_store_lives_beside_bob_s_of_the_same_numbers(host):
+    x, y = "aaaaaaaa", "bbbbbbbb"
+    alices, bobs = TaskId(7, 0, 1, x), TaskId(7, 0, 1, y)
+    host.agent.step({alices: replace(RUN, store=x)}, store=x)
+    host.begin(alices)
+    bob = replace(RUN, spec={"executable": "/bin/false"}, store=y)
+    host.agent.step({bobs: bob}, store=y)
+    host.begin(bobs)
+    host.end(bobs, code=5)
+    host.agent.step({bobs: bob}, store=y)
+    (left,) = host.agent.step({}, forget={bobs}, store=y)
+    assert (left.store, left.phase, left.exit) == (x, "running", None)
+    assert host.systemd.calls == [("start", alices), ("start", bobs), ("reset", bobs)]
+    host.end(alices, code=3)
+    (ended,) = host.agent.step({alices: replace(RUN, store=x)}, store=x)
+    assert (ended.store, ended.exit.code) == (x, 3)
+
+
+def test_a_store_that_went_back_in_time_gets_its_job_refused_and_alice_s_kept(host):
+    host.agent.step({T: RUN})
+    host.begin()
+    bob = replace(RUN, spec={"executable": "/bin/false"}, store="")
+    told = host.agent.step({T: bob})
+    assert [each.phase for each in told] == ["running", "refused"]
+    host.restart()
+    orphan = WantedTask(7, 0, 1, "kill", "", -1, -1, {}, 0.0)
+    for wanted in ({T: replace(bob, want="kill")}, {T: orphan}, {}):
+        assert host.agent.step(wanted, forget={T})[0].phase == "running"
+    assert host.records.kill_of(T) is None
+    assert host.systemd.calls == [("start", T)]

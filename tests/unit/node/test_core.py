@@ -207,3 +207,61 @@ def test_report_carries_start_and_exit_only_when_over():
     (ended,) = core.reports(snapshot(RUN, ENDED, OVER))
     assert (running.start_time, running.exit) == (50.0, None)
     assert (ended.start_time, ended.exit) == (50.0, EXIT)
+
+
+# job stores --------------------------------------------------------------------------------------
+
+X, Y = "aaaaaaaa", "bbbbbbbb"
+ALICES = TaskId(7, 0, 1, X)
+BOBS = TaskId(7, 0, 1, Y)
+BOB_RUN = replace(RUN, user="bob", uid=2002, gid=2002, store=Y)
+
+
+@pytest.mark.parametrize("want", ["run", "kill"])
+def test_task_of_another_store_is_neither_taken_nor_killed_for_the_same_numbers(want):
+    wanted = replace(BOB_RUN, want=want)
+    record = replace(RUNNING, wanted=replace(RUN, store=X))
+    now = Snapshot({BOBS: wanted}, {ALICES: record}, {ALICES: ALIVE}, BOOT, NOW, store=Y)
+    begin = [Prepare(wanted, core.KILLED_EARLY)]
+    assert core.decide(now) == ([Prepare(wanted), Start(BOBS)] if want == "run" else begin)
+    assert [(each.phase, each.store) for each in core.reports(now)] == [("running", X)]
+
+
+@pytest.mark.parametrize("wanted", [{}, {TaskId(7, 0, 2, Y): replace(BOB_RUN, epoch=2)}])
+@pytest.mark.parametrize(
+    ("record", "unit"), [(LAUNCHING, None), (RUNNING, ALIVE), (ENDED, OVER), (RUNNING, OVER)]
+)
+def test_a_manager_of_another_store_changes_nothing_of_a_task(wanted, record, unit):
+    records, units = {ALICES: record}, {ALICES: unit} if unit else {}
+    now = Snapshot(wanted, records, units, BOOT, NOW, forget=frozenset({ALICES}), store=Y)
+    assert not [each for each in core.decide(now) if getattr(each, "task", None) == ALICES]
+    own = replace(now, store=X, wanted={})
+    assert bool(core.decide(own)) == (unit is not ALIVE)
+
+
+def test_a_kill_that_was_begun_is_finished_under_a_manager_of_another_store():
+    now = Snapshot({}, {ALICES: killed(NOW)}, {ALICES: ALIVE}, BOOT, NOW, store=Y)
+    assert core.decide(now) == [KillNow(ALICES)]
+
+
+@pytest.mark.parametrize("want", ["run", "kill"])
+@pytest.mark.parametrize(
+    "changes", [{"user": "bob", "uid": 2002, "gid": 2002}, {"spec": {"executable": "/x"}}]
+)
+@pytest.mark.parametrize(("record", "unit"), [(RUNNING, ALIVE), (ENDED, OVER), (LAUNCHING, None)])
+def test_another_job_under_a_name_that_is_on_record_is_refused(want, changes, record, unit):
+    other = replace(RUN, want=want, **changes)
+    now = snapshot(other, record, unit, store="", forget=frozenset({T}))
+    assert core.decide(now) == [core.Disown(T)]
+    after = replace(now, records={T: replace(record, disowned=True)}, store=X)
+    assert core.decide(after) == []
+    kept, refused = core.reports(after)
+    assert (kept.store, kept.message) == ("", "disowned, named 7.0.1 on the node")
+    assert (refused.phase, refused.job, refused.exit) == ("refused", 7, None)
+    assert "task 7.0.1 of alice on record" in refused.message
+    assert core.decide(replace(after, wanted={T: KILL}, store="")) == []
+
+
+def test_the_end_of_an_orphan_needs_no_owner():
+    orphan = WantedTask(7, 0, 1, "kill", "", -1, -1, {}, 5.0)
+    assert core.decide(snapshot(orphan, RUNNING, ALIVE)) == [Terminate(T, 5.0)]

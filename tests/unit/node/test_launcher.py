@@ -9,12 +9,12 @@ import pytest
 from kcms.node import cgroup, launcher
 from kcms.node.core import TaskId
 
-T = TaskId(12, 0, 3)
+T = TaskId(12, 0, 3, "5e1f0a2b")
 
 
 def test_unit_name_there_and_back():
-    assert launcher.unit_name(T) == "kcms-task-12.0.3.service"
-    assert launcher.task_of_unit("kcms-task-12.0.3.service") == T
+    assert launcher.unit_name(T) == "kcms-task-12.0.3-5e1f0a2b.service"
+    assert launcher.task_of_unit("kcms-task-12.0.3-5e1f0a2b.service") == T
     assert launcher.task_of_unit("kcms-task-12.0.service") is None
     assert launcher.task_of_unit("xkcms-task-12.0.3.service") is None
 
@@ -31,11 +31,13 @@ def test_root_of_tasks_below_another_cgroup():
 
 def test_unit_runs_the_release_it_was_started_with():
     release = Path("/opt/kcms/releases/0.1.0-abc/kcms")
-    properties = dict(launcher.unit_properties(T, "/var/lib/kcms/node/tasks/12.0.3", release, "b1"))
+    properties = dict(
+        launcher.unit_properties(T, "/var/lib/kcms/node/tasks/12.0.3-5e1f0a2b", release, "b1")
+    )
     argv = [
         "/bin/sh",
         "/opt/kcms/releases/0.1.0-abc/kcms/node/task_start.sh",
-        "/var/lib/kcms/node/tasks/12.0.3",
+        "/var/lib/kcms/node/tasks/12.0.3-5e1f0a2b",
         "/opt/kcms/releases/0.1.0-abc/kcms/node/init.py",
         "b1",
     ]

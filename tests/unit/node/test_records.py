@@ -12,7 +12,7 @@ from kcms.jobs.model import Exit, WantedTask
 from kcms.node import durable
 from kcms.node.account import Account
 from kcms.node.core import Kill, Started, TaskId
-from kcms.node.records import Records, task_id
+from kcms.node.records import Records
 
 T = TaskId(7, 0, 1)
 SPEC = {"executable": "/bin/true", "arguments": []}
@@ -127,10 +127,19 @@ def test_forget_removes_all_and_may_be_repeated(records):
 
 @pytest.mark.parametrize(
     ("name", "found"),
-    [("7.0.1", T), ("7.0", None), ("7.0.1.2", None), ("07.0.1", None), ("a.0.1", None)],
+    [
+        ("7.0.1-5e1f0a2b", TaskId(7, 0, 1, "5e1f0a2b")),
+        ("7.0.1", T),
+        ("7.0.1-", None),
+        ("7.0.1-xyz", None),
+        ("7.0", None),
+        ("7.0.1.2", None),
+        ("07.0.1", None),
+        ("a.0.1", None),
+    ],
 )
 def test_names_of_directories(name, found):
-    assert task_id(name) == found
+    assert TaskId.parse(name) == found
 
 
 def test_reserved_file_is_written_when_the_disk_refused_once(tmp_path, monkeypatch):
