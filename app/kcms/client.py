@@ -59,9 +59,9 @@ class Client:
         status, job = self.call("POST", "/v1/jobs", {"spec": spec, "key": key})
         return job, status == 201
 
-    def check(self, spec: dict[str, Any]) -> dict[str, Any]:
+    def check(self, spec: dict[str, Any], key: str | None = None) -> dict[str, Any]:
         """Have everything checked that :meth:`submit` would check; the complete specification."""
-        document = self.call("POST", "/v1/jobs", {"spec": spec, "key": None}, check="1")[1]
+        document = self.call("POST", "/v1/jobs", {"spec": spec, "key": key}, check="1")[1]
         return dict(document["spec"])
 
     def jobs(
@@ -154,11 +154,19 @@ class Client:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as channel:
             channel.settimeout(self.timeout)
             channel.connect(self.socket_path)
-            channel.sendall(request)
-            parts, size = [], 0
-            while size <= ANSWER_LIMIT and (part := channel.recv(65536)):
-                parts.append(part)
-                size += len(part)
+            try:  # noqa: SIM105 - contextlib would cost each command time
+                channel.sendall(request)
+            except BrokenPipeError:
+                pass  # a gateway that has had enough of this user answers without reading
+            parts: list[bytes] = []
+            size = 0
+            try:
+                while size <= ANSWER_LIMIT and (part := channel.recv(65536)):
+                    parts.append(part)
+                    size += len(part)
+            except ConnectionResetError:
+                if not parts:
+                    raise
         return b"".join(parts)
 
     def _explained(self, error: OSError) -> str:

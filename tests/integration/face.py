@@ -6,7 +6,7 @@ import contextlib
 import os
 import pwd
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from aiohttp import web
 from kcms.config import ClusterAddress, GatewayConfig
 from kcms.gateway.api import Gateway
 from kcms.gateway.checker import Checker
+from kcms.gateway.daemon import listening
+from kcms.gateway.door import Door
 from kcms.gateway.managers import Clusters, Managers
 from kcms.gateway.users import UserDatabase
 from kcms.tls import server_context
@@ -41,17 +43,14 @@ def gateway_config(site: Site, directory: Path, ports: dict[str, int]) -> Gatewa
 
 
 @contextlib.asynccontextmanager
-async def gateway(config: GatewayConfig) -> AsyncIterator[None]:
+async def gateway(
+    config: GatewayConfig, door: Callable[[web.Server], Door] = Door
+) -> AsyncIterator[None]:
     async with Managers.open(config) as managers:
         checker = Checker(config.shared_directories)
         face = Gateway(Clusters(config), managers, checker, UserDatabase())
-        runner = web.AppRunner(face.application())
-        await runner.setup()
-        try:
-            await web.UnixSite(runner, config.socket).start()
+        async with listening(face.application(), Path(config.socket), door):
             yield
-        finally:
-            await runner.cleanup()
 
 
 class StubManager:

@@ -19,7 +19,7 @@ def submit(words: list[str]) -> int:
     spec = specification(options)
     caller = client(options, options.user)
     if options.check:
-        answer = caller.check(spec)
+        answer = caller.check(spec, options.key)
         print(json.dumps(answer, indent=2) if options.json else "this could be submitted")
         return 0
     job, created = caller.submit(spec, options.key)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import socket
-import struct
 import uuid
 from typing import Any
 from urllib.parse import unquote
@@ -16,6 +14,7 @@ from aiohttp import web
 from kcms.config import ClusterAddress
 from kcms.errors import InvalidRequest, KcmsError
 from kcms.gateway.checker import Checker
+from kcms.gateway.door import tell_guard, uid_of
 from kcms.gateway.managers import Answer, Clusters, Managers
 from kcms.gateway.submission import Submission, parse
 from kcms.gateway.users import Caller, User, UserDatabase, caller, in_time, lister, submitter
@@ -40,6 +39,7 @@ class Gateway:
 
     def application(self) -> web.Application:
         app = application()
+        app.middlewares.insert(0, tell_guard)
         app.router.add_post("/v1/jobs", self.submit)
         app.router.add_get("/v1/jobs", self.jobs)
         app.router.add_get("/v1/jobs/{id}", self.job)
@@ -137,10 +137,7 @@ class Gateway:
 def peer_uid(request: web.Request) -> int:
     """The uid of the process at the other end, as the kernel recorded it when it connected."""
     assert request.transport is not None
-    channel = request.transport.get_extra_info("socket")
-    credentials = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    _pid, uid, _gid = struct.unpack("iII", credentials)
-    return int(uid)
+    return uid_of(request.transport.get_extra_info("socket"))
 
 
 def _job_id(request: web.Request) -> int:

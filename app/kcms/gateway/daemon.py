@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from aiohttp import web
@@ -12,6 +13,7 @@ from kcms.config import GatewayConfig
 from kcms.errors import ConfigError
 from kcms.gateway.api import Gateway
 from kcms.gateway.checker import Checker
+from kcms.gateway.door import QUIET_SECONDS, Door
 from kcms.gateway.managers import Clusters, Managers
 from kcms.gateway.users import UserDatabase
 from kcms.service import serve
@@ -29,21 +31,38 @@ def main(config: GatewayConfig) -> int:
         async with Managers.open(config) as managers:
             checker = Checker(config.shared_directories)
             gateway = Gateway(clusters, managers, checker, UserDatabase())
-            runner = web.AppRunner(gateway.application(), access_log=None)
-            await runner.setup()
-            try:
-                await _listen(runner, Path(config.socket))
+            async with listening(gateway.application(), Path(config.socket)):
                 ready()
                 await stop.wait()
-            finally:
-                await runner.cleanup()
 
     return serve(run)
 
 
-async def _listen(runner: web.AppRunner, path: Path) -> None:
+@contextlib.asynccontextmanager
+async def listening(
+    app: web.Application, path: Path, door: Callable[[web.Server], Door] = Door
+) -> AsyncIterator[None]:
+    """Serve ``app`` at ``path`` for as long as the context lasts.
+
+    :raises ConfigError: the socket cannot be made
+    """
+    runner = web.AppRunner(app, access_log=None, keepalive_timeout=QUIET_SECONDS)
+    await runner.setup()
     try:
-        await web.UnixSite(runner, str(path)).start()
+        assert runner.server is not None
+        server = await _listen(door(runner.server), path)
+        try:
+            yield
+        finally:
+            server.close()
+    finally:
+        await runner.cleanup()
+
+
+async def _listen(door: Door, path: Path) -> asyncio.Server:
+    try:
+        server = await asyncio.get_running_loop().create_unix_server(door, str(path))
         path.chmod(SOCKET_MODE)
     except OSError as error:
         raise ConfigError(f"cannot listen at {path}: {error.strerror}") from error
+    return server
