@@ -17,10 +17,8 @@ import signal
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from kcms.jobs.paths import DEFAULT_OUTPUT, expand
 from kcms.node import cgroup
-
-DEFAULT_OUTPUT = "kcms-%j.out"
-"""Below the base directory."""
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -78,26 +76,12 @@ def _step(what: str, path: str, function: Callable[[str], Any]) -> Any:
         raise CannotRunError(f"cannot {what} {path!r}: {error}") from error
 
 
-def expand(path: str, wanted: dict[str, Any]) -> str:
-    """A file name of the job with %j (job), %t (task), %u (user) and %% put in."""
-    values = {"j": str(wanted["job"]), "t": str(wanted["task"]), "u": wanted["user"], "%": "%"}
-    parts = path.split("%")
-    out = parts[0]
-    rest = iter(parts[1:])
-    for part in rest:
-        if part == "":
-            out += "%" + next(rest, "")
-        else:
-            out += values.get(part[0], "%" + part[0]) + part[1:]
-    return out
-
-
 def _open_files(wanted: dict[str, Any], base: str) -> None:
     """Standard input, output and error; output is begun anew, and both may be one file."""
     spec = wanted["spec"]
-    source = expand(spec["input"] or "/dev/null", wanted)
-    output = os.path.join(base, expand(spec["output"] or DEFAULT_OUTPUT, wanted))
-    error = expand(spec["error"], wanted) if spec["error"] else output
+    source = spec["input"] or "/dev/null"
+    output = os.path.join(base, expand(spec["output"] or DEFAULT_OUTPUT, wanted["job"]))
+    error = expand(spec["error"], wanted["job"]) if spec["error"] else output
     _redirect(0, _step("open input file", source, lambda path: os.open(path, os.O_RDONLY)))
     _redirect(1, _step("open output file", output, _open_for_writing))
     if error == output:

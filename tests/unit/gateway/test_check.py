@@ -12,6 +12,7 @@ import pytest
 
 from kcms.gateway import check
 from kcms.gateway.check import CheckError
+from kcms.jobs import paths
 
 
 @pytest.fixture
@@ -158,3 +159,8 @@ def test_no_capability_is_left(shared: Path) -> None:
         check=True,
     )
     assert done.stdout == "0\n"
+
+
+def test_check_and_node_mean_the_same_by_a_jobs_id() -> None:
+    assert check.JOB_ID == paths.JOB_ID
+    assert paths.expand(f"/a/{check.JOB_ID}%t%u%%", 7) == "/a/7%t%u%%"

@@ -19,14 +19,24 @@ WANTED = {"job": 12, "task": 3, "user": "alice", "uid": 2001, "gid": 2001}
     ("path", "expanded"),
     [
         ("/home/a/out", "/home/a/out"),
-        ("/h/%u/%j.%t.out", "/h/alice/12.3.out"),
-        ("/h/100%%-%j", "/h/100%-12"),
-        ("/h/%%j", "/h/%j"),
+        ("/h/%j-%j.out", "/h/12-12.out"),
+        ("/h/%u.%t.%J", "/h/%u.%t.%J"),
+        ("/h/100%%-%j", "/h/100%%-12"),
+        ("/h/%%j", "/h/%12"),
         ("/h/%x%", "/h/%x%"),
     ],
 )
 def test_file_names(path, expanded):
-    assert program.expand(path, WANTED) == expanded
+    assert program.expand(path, 12) == expanded
+
+
+def test_only_output_and_error_have_the_job_in_their_names(monkeypatch):
+    opened = []
+    monkeypatch.setattr(program.os, "open", lambda path, *_: opened.append(path) or 100)
+    monkeypatch.setattr(program, "_redirect", lambda *_: None)
+    files = {"input": "/in/%j", "output": "o%j%u", "error": "/e/%j%t"}
+    program._open_files({**WANTED, "spec": files}, "/home/alice")
+    assert opened == ["/in/%j", "/home/alice/o12%u", "/e/12%t"]
 
 
 def test_environment_is_a_logins_plus_the_jobs_and_ours_win():
