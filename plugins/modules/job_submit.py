@@ -158,11 +158,12 @@ def arguments() -> dict[str, dict[str, Any]]:
 
 def predict(client: Client, spec: dict[str, Any], key: str | None) -> dict[str, Any]:
     """What :func:`submit` would return, without submitting."""
-    complete = client.check(spec)
+    complete = client.check(spec, key)
     known = client.jobs(limit=LISTING_LIMIT) if key is not None else []
-    job = next((each for each in known if each["key"] == key), None)
-    if job is None:
+    number = next((each["id"] for each in known if each["key"] == key), None)
+    if number is None:
         return {"changed": True, "spec": complete}
+    job = client.job(number)  # a listing leaves the environment out
     if job["spec"] != complete:
         raise ClientError(
             "conflict", f"key {key!r} is that of job {job['id']}, which has other fields", 409

@@ -132,6 +132,13 @@ async def test_the_same_key_again_is_said_to_be_there(face: Face) -> None:
     assert await face.call(lambda client: client.submit(face.spec(), "k")) == (JOB, False)
 
 
+async def test_a_check_refuses_the_key_that_a_submission_would(face: Face) -> None:
+    for call in (Client.check, Client.submit):
+        error = await face.refused(lambda client, call=call: call(client, face.spec(), "k" * 129))
+        assert error.message.startswith("key must be 1 to 128 printable characters")
+    assert face.manager.asked == []
+
+
 async def test_checking_asks_nobody(face: Face) -> None:
     spec = await face.call(lambda client: client.check(face.spec()))
     assert spec["output"] == f"{face.directory}/kcms-%j.out"

@@ -114,6 +114,13 @@ async def test_many_at_once_get_numbers_of_their_own(alice: Peer) -> None:
     assert (status, [job["id"] for job in listed["jobs"]]) == (200, [48, 49, 50])
 
 
+async def test_only_a_single_job_is_shown_with_its_environment(alice: Peer) -> None:
+    await alice.submit(environment={"A": "1" * 4000})
+    _, listed = await alice.call("GET", "/v1/jobs")
+    assert "environment" not in listed["jobs"][0]["spec"]
+    assert (await alice.job(1))["spec"]["environment"] == {"A": "1" * 4000}
+
+
 # whose is what -----------------------------------------------------------------------------------
 
 

@@ -7,10 +7,9 @@ from typing import Any
 
 from kcms.errors import InvalidRequest
 from kcms.gateway.users import User
-from kcms.jobs.spec import SpecError, check_spec
+from kcms.jobs.paths import DEFAULT_OUTPUT
+from kcms.jobs.spec import SpecError, check_key, check_spec
 
-DEFAULT_OUTPUT = "kcms-%j.out"
-KEY_LIMIT = 128
 FILES = ("executable", "base_directory", "input", "output", "error")
 
 
@@ -32,18 +31,11 @@ def parse(document: dict[str, Any], user: User) -> Submission:
         if name not in ("spec", "key"):
             raise InvalidRequest(f"unknown member {name!r}; known are spec, key")
     try:
-        spec = check_spec(document.get("spec"))
+        spec = completed(check_spec(document.get("spec")), user)
+        # The manager checks what is sent there, so a check here must have seen the same.
+        return Submission(check_spec(spec), check_key(document.get("key")))
     except SpecError as error:
         raise InvalidRequest(str(error)) from error
-    return Submission(completed(spec, user), _key(document.get("key")))
-
-
-def _key(value: Any) -> str | None:
-    if value is None:
-        return None
-    if not isinstance(value, str) or not 0 < len(value) <= KEY_LIMIT or not value.isprintable():
-        raise InvalidRequest(f"key must be 1 to {KEY_LIMIT} printable characters, not {value!r}")
-    return value
 
 
 def completed(spec: dict[str, Any], user: User) -> dict[str, Any]:

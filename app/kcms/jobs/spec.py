@@ -5,6 +5,7 @@ Standard library only: the command line and the Ansible modules load it on every
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,7 +13,10 @@ CLASSES = ("single",)
 PRIORITY_LIMIT = 1000
 TEXT_LIMIT = 4096
 LIST_LIMIT = 1024
-SPEC_BYTES_LIMIT = 128 * 1024
+SPEC_BYTES_LIMIT = 64 * 1024
+"""Bytes of a complete specification as JSON; the manager keeps it in memory while a job is open."""
+
+KEY_LIMIT = 128
 
 
 class SpecError(ValueError):
@@ -148,7 +152,8 @@ _BY_NAME = {each.name: each for each in FIELDS}
 def check_spec(document: Any) -> dict[str, Any]:
     """Return the complete, clean specification for what a caller sent.
 
-    :raises SpecError: not an object, unknown field, missing field, or a field's own complaint
+    :raises SpecError: not an object, unknown field, missing field, a field's own complaint, or
+        too large as a whole
     """
     if not isinstance(document, dict):
         raise SpecError("a job specification must be an object")
@@ -157,8 +162,30 @@ def check_spec(document: Any) -> dict[str, Any]:
             raise SpecError(f"unknown field {key!r}; known are {', '.join(_BY_NAME)}")
     clean = {each.name: _checked(each, document.get(each.name)) for each in FIELDS}
     if clean["name"] is None:
-        clean["name"] = clean["executable"].rstrip("/").rpartition("/")[2][:128]
+        clean["name"] = _derived_name(clean["executable"])
+    size = len(json.dumps(clean, ensure_ascii=False).encode())
+    if size > SPEC_BYTES_LIMIT:
+        raise SpecError(
+            f"the specification is {size} bytes of JSON, and {SPEC_BYTES_LIMIT} is the most: "
+            "put long arguments or an environment into a file that the program reads"
+        )
     return clean
+
+
+def _derived_name(executable: str) -> str:
+    """A name that :func:`_name` takes, whatever the program's file is called."""
+    last = executable.rstrip("/").rpartition("/")[2]
+    name = "".join(each if each.isprintable() else "?" for each in last)[:128]
+    return name if name.strip() else "?"
+
+
+def check_key(value: Any) -> str | None:
+    """The key of a submission, if it has one.  :raises SpecError: it cannot be one"""
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 0 < len(value) <= KEY_LIMIT or not value.isprintable():
+        raise SpecError(f"key must be 1 to {KEY_LIMIT} printable characters, not {value!r:.200}")
+    return value
 
 
 def _checked(row: Field, value: Any) -> Any:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 import time
+from typing import Any
 
 from aiohttp import web
 
 import kcms
 from kcms.errors import Forbidden, InvalidRequest, ProtocolError
 from kcms.http import application, json_body
-from kcms.jobs.model import NodeReport
-from kcms.jobs.spec import SpecError, check_spec
+from kcms.jobs.model import Job, NodeReport
+from kcms.jobs.spec import SpecError, check_key, check_spec
 from kcms.jobs.states import State
 from kcms.manager import openapi
 from kcms.manager.core import Caller
@@ -25,7 +26,6 @@ from kcms.manager.store import Query
 from kcms.tls import Identity, identities
 
 USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}\$?")
-KEY_LIMIT = 200
 LISTING_LIMIT = 10_000
 WAIT_LIMIT = 60.0
 
@@ -67,10 +67,8 @@ class Api:
         unknown = body.keys() - {"spec", "key"}
         if unknown:
             raise InvalidRequest(f"unknown member {min(unknown)!r}; known are spec, key")
-        key = body.get("key")
-        if key is not None and not _is_key(key):
-            raise InvalidRequest(f"key must be a text of 1 to {KEY_LIMIT} printable characters")
         try:
+            key = check_key(body.get("key"))
             spec = check_spec(body.get("spec"))
         except SpecError as error:
             raise InvalidRequest(str(error)) from error
@@ -86,7 +84,7 @@ class Api:
             user = caller.user
         query = Query(user, _states(request), limit=_number(request, "limit", 1000, LISTING_LIMIT))
         jobs = await self._engine.jobs(query)
-        return web.json_response({"jobs": [job.document() for job in jobs]})
+        return web.json_response({"jobs": [_in_listing(job) for job in jobs]})
 
     async def job(self, request: web.Request) -> web.Response:
         job = await self._engine.job(self._caller(request), _job_id(request))
@@ -162,8 +160,11 @@ class Api:
         return Caller(user, int(uid), int(gid), host, grid_root=is_root)
 
 
-def _is_key(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= KEY_LIMIT and value.isprintable()
+def _in_listing(job: Job) -> dict[str, Any]:
+    """A job without its environment, which may be most of its bytes; /v1/jobs/ID has it."""
+    document = job.document()
+    del document["spec"]["environment"]
+    return document
 
 
 def _is_id(text: str) -> bool:

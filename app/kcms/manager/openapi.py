@@ -44,7 +44,9 @@ def _paths() -> dict[str, Any]:
         "/v1/openapi.json": {"get": _call("This document", {200: anything})},
         "/v1/jobs": {
             "post": _call("Submit a job", {201: job, 200: job}, body=submission),
-            "get": _call("List jobs, newest last", {200: jobs}, listing),
+            "get": _call(
+                "List jobs, newest last, each without its spec's environment", {200: jobs}, listing
+            ),
         },
         "/v1/jobs/{id}": {"get": _call("One job", {200: job}, [number])},
         "/v1/jobs/{id}/kill": {"post": _call("End a job", {202: job}, [number])},

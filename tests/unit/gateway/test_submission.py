@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from kcms.errors import InvalidRequest
 from kcms.gateway.submission import parse
 from kcms.gateway.users import User
+from kcms.jobs.spec import SPEC_BYTES_LIMIT, check_spec
 
 ALICE = User("alice", 2001, 2001, "/shared/home/alice")
 
@@ -54,3 +56,21 @@ def test_a_user_without_home_must_name_a_directory() -> None:
 def test_what_is_no_submission_is_one_line(document: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidRequest, match=said):
         parse(document, ALICE)
+
+
+def test_a_specification_is_small_enough_to_remember() -> None:
+    room = SPEC_BYTES_LIMIT - len(json.dumps(spec_of(arguments=[""] * 16)))
+    fits = ["a" * (room // 16)] * 15 + ["a" * (room - room // 16 * 15)]
+    assert len(json.dumps(spec_of(arguments=fits))) == SPEC_BYTES_LIMIT
+    with pytest.raises(InvalidRequest, match="65537 bytes of JSON, and 65536 is the most"):
+        spec_of(arguments=[*fits[:-1], fits[-1] + "a"])
+
+
+@pytest.mark.parametrize(
+    ("executable", "name"),
+    [("/s/a\nb\x1b", "a?b?"), ("/s/  ", "?"), ("/", "?"), ("/s/" + "n" * 200, "n" * 128)],
+)
+def test_a_derived_name_is_one_that_the_manager_takes(executable: str, name: str) -> None:
+    spec = spec_of(executable=executable)
+    assert spec["name"] == name
+    assert check_spec(spec) == spec
