@@ -48,7 +48,10 @@ def moment(seconds: float | None) -> str:
     """Seconds since the epoch as this host's local time."""
     if seconds is None:
         return ABSENT
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):  # no time of any calendar
+        return str(seconds)
 
 
 def ending(record: dict[str, Any] | None) -> str:

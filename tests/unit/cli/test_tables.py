@@ -124,3 +124,8 @@ def test_nodes_and_clusters() -> None:
     assert nodes.cluster_table([cluster]).splitlines()[1] == (
         "alpha    UP     yes      10.0.0.1 port 8660  0.1.0    -"
     )
+
+
+@pytest.mark.parametrize("seconds", [1e300, -1e300, float("inf"), float("nan"), 10**40])
+def test_an_absurd_moment_is_shown_as_it_is(seconds: float) -> None:
+    assert tables.moment(seconds) == str(seconds)
