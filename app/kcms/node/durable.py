@@ -1,6 +1,6 @@
 """Small JSON files that are either wholly there, and on the disk, or not at all.
 
-Loaded by every task's PID 1: ``os``, ``errno`` and ``json`` only.  All functions raise OSError.
+Loaded by every task's PID 1: ``os`` and ``json`` only.  All functions raise OSError.
 """
 
 # pathlib would cost every init time and memory.
@@ -8,11 +8,8 @@ Loaded by every task's PID 1: ``os``, ``errno`` and ``json`` only.  All function
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def _temporary(name: str) -> str:
