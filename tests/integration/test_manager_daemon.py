@@ -140,8 +140,42 @@ async def test_a_store_that_was_lost_takes_nothing_of_what_the_old_one_left(tmp_
             assert wants == {key[3]: "kill"}
             assert list(node.tasks) == [old]
     log = (tmp_path / "log").read_text()
-    assert log.count("has tasks of another job store") == 1
+    assert log.count("has tasks that are not of our job store") == 1
     assert f"left alone: 1.0.1-{old[3]}; when nobody" in log
+
+
+async def test_an_older_copy_of_the_store_neither_ends_nor_takes_what_came_after_it(
+    tmp_path: Path,
+) -> None:
+    grid = Grid(tmp_path)
+    async with (
+        grid.peer("alpha1", "alice") as alice,
+        grid.peer("alpha2", "bob") as bob,
+        grid.peer("alpha1") as peer,
+    ):
+        node = FakeNode(peer, slots=2)
+        async with started(grid, alice) as process:
+            process.terminate()
+            await asyncio.to_thread(process.wait, 20)
+        copy = (grid.state / "jobs.sqlite").read_bytes()
+        async with started(grid, alice):
+            await node.report()
+            await alice.submit()
+            await node.follow()
+        for each in grid.state.iterdir():
+            each.unlink()
+        (grid.state / "jobs.sqlite").write_bytes(copy)
+        for _ in range(2):
+            node.version = -1
+            async with started(grid, bob):
+                await node.report()
+                (_, job) = await bob.submit()
+                assert job["id"] > 1
+                wants = {each["job"]: each["want"] for each in await node.desired()}
+                assert (1 not in wants, "kill" not in wants.values()) == (True, True)
+        node.end([1])
+        async with started(grid, bob):
+            assert await node.report() == []
 
 
 async def test_sigterm_ends_it_cleanly_and_in_silence(tmp_path: Path) -> None:

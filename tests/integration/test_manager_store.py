@@ -223,3 +223,8 @@ def test_a_store_without_an_id_gets_one(tmp_path: Path) -> None:
     store = Store(str(tmp_path), "alpha")
     assert re.fullmatch("[0-9a-f]{8}", store.id)
     store.close()
+
+
+def test_numbers_that_no_job_has(store: Store) -> None:
+    store.commit([job(1), job(3)], [])
+    assert store.missing([0, 1, 2, 3, 4]) == {0, 2, 4}

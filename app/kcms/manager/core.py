@@ -19,6 +19,9 @@ from kcms.jobs.model import Job, NodeReport, Task, TaskReport, WantedTask
 from kcms.jobs.states import State
 from kcms.manager.memory import Draft, Memory, Node, TaskKey
 
+MOST_LACKED = 1_000_000
+"""Jobs that a copy of the store may lack; a number further off is not believed."""
+
 OVER_ON_NODE = ("ended", "refused", "lost")
 
 
@@ -81,10 +84,14 @@ def kill(draft: Draft, caller: Caller, job: Job, now: float) -> Job:
     return draft.put(asked, now, "kill", by=caller.user)
 
 
-def report(draft: Draft, name: str, said: NodeReport, now: float) -> list[TaskKey]:
+def report(
+    draft: Draft, name: str, said: NodeReport, now: float, missing: Set[int] = frozenset()
+) -> list[TaskKey]:
     """Take a node's report; the tasks whose record the node may drop once this is durable.
 
-    Tasks of another job store have numbers that mean nothing here: they only take up slots.
+    Tasks of another job store have numbers that mean nothing here: they only take up slots.  So do
+    those of ``missing`` jobs, which the store never had: it is an older copy of the one that they
+    were placed from.  Their numbers are not given again.
 
     :raises Forbidden: the node is none of this cluster's
     """
@@ -93,7 +100,7 @@ def report(draft: Draft, name: str, said: NodeReport, now: float) -> list[TaskKe
         raise Forbidden(f"{name} is no node of cluster {draft.base.cluster}")
     forget: list[TaskKey] = []
     orphans: list[TaskKey] = []
-    ours = [each for each in said.tasks if each.store == draft.base.store]
+    ours, foreign = _ours_and_others(draft, said, missing)
     for each in ours:
         key = (each.job, each.task, each.epoch)
         known = _known(draft, name, each)
@@ -110,12 +117,27 @@ def report(draft: Draft, name: str, said: NodeReport, now: float) -> list[TaskKe
         draft.capacity = True
     if not before or slots != said.slots:
         draft.capacity = True
-    foreign = tuple(each for each in said.tasks if each.store != draft.base.store)
     if node.foreign != foreign:
         draft.capacity = True
     node.heard, node.silence, node.report = now, 0.0, said
     node.orphans, node.foreign = tuple(orphans), foreign
     return forget
+
+
+def _ours_and_others(
+    draft: Draft, said: NodeReport, missing: Set[int]
+) -> tuple[list[TaskReport], tuple[TaskReport, ...]]:
+    ours, others = [], []
+    for each in said.tasks:
+        if each.store != draft.base.store:
+            others.append(each)
+        elif each.job in missing and draft.job(each.job) is None:
+            others.append(each)
+            if each.job - draft.base.last_job <= MOST_LACKED:
+                draft.last_job = max(draft.last_job, each.job)
+        else:
+            ours.append(each)
+    return ours, tuple(others)
 
 
 def _known(draft: Draft, name: str, said: TaskReport) -> tuple[Job, Task] | None:

@@ -133,9 +133,13 @@ class Engine:
         """What a node says; the tasks it may drop.  :raises Forbidden: no node of ours"""
         if name not in self._memory.nodes:
             self._follow_hosts()
-        answer: list[TaskKey] = await self._ask(
-            lambda draft, now: core.report(draft, name, said, now)
-        )
+        ours = {each.job for each in said.tasks if each.store == self.store_id}
+
+        def decide(draft: Draft, now: float) -> list[TaskKey]:
+            missing = self._store.missing(ours - self._memory.jobs.keys())
+            return core.report(draft, name, said, now, missing)
+
+        answer: list[TaskKey] = await self._ask(decide)
         self._name_foreign(name)
         return answer
 
@@ -147,8 +151,9 @@ class Engine:
         if found - self._foreign.get(name, frozenset()):
             names = (f"{each} ({foreign[each]})" if foreign[each] else each for each in foreign)
             log.warning(
-                "%s has tasks of another job store than ours (%s), which are left alone: %s; when "
-                "nobody needs them, run on %s for each: systemctl stop kcms-task-NAME.service, "
+                "%s has tasks that are not of our job store (%s), or of a newer copy of it, which "
+                "are left alone: %s; when nobody needs them, run on %s for "
+                "each: systemctl stop kcms-task-NAME.service, "
                 "then remove its directory below the tasks of the node's state directory",
                 *(name, self.store_id, ", ".join(names), name),
             )

@@ -97,6 +97,15 @@ class Reader:
         with self._errors():
             return int(self._reader.execute("SELECT max(id) FROM jobs").fetchone()[0] or 0)
 
+    def missing(self, numbers: Iterable[int]) -> frozenset[int]:
+        """Those of the numbers that no job has."""
+        with self._errors():
+            return frozenset(
+                each
+                for each in numbers
+                if not self._reader.execute("SELECT 1 FROM jobs WHERE id = ?", (each,)).fetchone()
+            )
+
     def active(self) -> list[Job]:
         """Every job that is not over, oldest first."""
         marks = ",".join("?" * len(_ACTIVE))

@@ -233,9 +233,9 @@ def _taken(record: Record | None, wanted: WantedTask | None) -> bool:
 
     The end of a task that the manager has no open job for is wanted of nobody in particular.
     """
-    if record is None or record.wanted is None or wanted is None or not wanted.user:
+    there = record.wanted if record else None
+    if there is None or wanted is None or not there.user or not wanted.user:
         return False
-    there = record.wanted
     return (there.user, there.uid, there.gid, there.spec) != (
         *(wanted.user, wanted.uid, wanted.gid),
         wanted.spec,

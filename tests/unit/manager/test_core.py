@@ -490,3 +490,23 @@ def test_slots_of_tasks_of_another_store_are_taken_until_they_end() -> None:
     world.report("a", said("ended", 77, store="aaaaaaaa"))
     assert world.job(number).state is State.RUNNING
     assert [each.store for each in core.wanted_tasks(world.memory, "a")] == ["bbbbbbbb"]
+
+
+@pytest.mark.parametrize("phase", ["launching", "running", "ended", "lost", "refused"])
+def test_a_task_of_a_job_that_an_older_copy_of_the_store_never_had_is_left_alone(
+    phase: str,
+) -> None:
+    world = World("a")
+    there = NodeReport("boot", "1", 2, {"load_one": 0.0, "cpu_num": 2}, (said(phase, 7),))
+    for _ in range(2):
+        found = world.do(lambda draft: core.report(draft, "a", there, world.now, {7}))
+        assert found == []
+        assert world.wanted("a") == []
+    assert world.submit() == 8
+
+
+def test_one_node_cannot_use_up_the_numbers() -> None:
+    world = World("a")
+    there = NodeReport("boot", "1", 2, {"load_one": 0.0}, (said("running", 1 << 53),))
+    world.do(lambda draft: core.report(draft, "a", there, world.now, {1 << 53}))
+    assert world.submit() == 1
