@@ -242,10 +242,10 @@ async def test_a_manager_that_does_not_listen_is_503(face: Face) -> None:
 
 
 async def test_a_manager_that_keeps_breaking_off_is_503(face: Face) -> None:
-    face.manager.answers = [None, None]
+    face.manager.answers = [None] * 4
     error = await face.refused(Client.nodes)
     assert error.status == 503
-    assert len(face.manager.asked) == 2
+    assert 2 <= len(face.manager.asked) <= 4  # newer aiohttp repeats a GET by itself, too
 
 
 async def test_an_answer_that_is_no_json_is_502(face: Face) -> None:
