@@ -102,6 +102,7 @@ class ManagerConfig:
         "seconds without a report after which tasks of a node end as NODE_FAIL", 300.0
     )
     kill_grace: float = setting("seconds between SIGTERM and SIGKILL of a killed job", 5.0)
+    max_open_jobs: int = setting("jobs of one user that are not over, at the most", 10_000)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,7 +37,15 @@ class Caller:
 
 
 def submit(draft: Draft, caller: Caller, spec: dict[str, Any], key: str | None, now: float) -> Job:
-    """A new PENDING job.  ``spec`` is clean; whether ``key`` is taken is known to the store."""
+    """A new PENDING job.  ``spec`` is clean; whether ``key`` is taken is known to the store.
+
+    :raises Conflict: the user has as many jobs that are not over as the rules allow
+    """
+    most = draft.base.rules.max_open_jobs
+    if sum(job.user == caller.user for job in draft.active()) >= most:
+        raise Conflict(
+            f"{caller.user} has {most} jobs that are not over: wait for some, or kill some"
+        )
     draft.last_job += 1
     job = Job(
         id=draft.last_job,

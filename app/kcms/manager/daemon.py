@@ -34,12 +34,12 @@ def main(config: ManagerConfig) -> int:
 
 
 async def _run(config: ManagerConfig, stop: asyncio.Event, ready: Callable[[], None]) -> None:
-    asyncio.get_running_loop().set_exception_handler(_quietly)
+    asyncio.get_running_loop().set_exception_handler(_Quietly())
     context = server_context(config.tls_ca, config.tls_certificate, config.tls_key)
     store = Store(config.state_directory, config.cluster)
     hosts = Hosts(config.hosts_file)
     hosts.require()
-    rules = Rules(config.node_timeout, config.node_lost, config.kill_grace)
+    rules = Rules(config.node_timeout, config.node_lost, config.kill_grace, config.max_open_jobs)
     engine = Engine(store, hosts, rules)
     runner = web.AppRunner(Api(config.cluster, engine, hosts).application())
     await runner.setup()
@@ -69,10 +69,12 @@ async def _run(config: ManagerConfig, stop: asyncio.Event, ready: Callable[[], N
         store.close()
 
 
-def _quietly(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+class _Quietly(service.AcceptFailures):
     """A peer that fails its TLS handshake is one line, not a traceback."""
-    error = context.get("exception")
-    if isinstance(error, OSError):
-        log.info("a connection ended: %s", error)
-    else:
-        loop.default_exception_handler(context)
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, OSError) and "accept" not in str(context.get("message")):
+            log.info("a connection ended: %s", error)
+        else:
+            super().__call__(loop, context)

@@ -37,11 +37,12 @@ class Node:
 
 @dataclass(frozen=True)
 class Rules:
-    """Seconds, as in :class:`kcms.config.ManagerConfig`."""
+    """As in :class:`kcms.config.ManagerConfig`; times in seconds."""
 
     node_timeout: float = 30.0
     node_lost: float = 300.0
     kill_grace: float = 5.0
+    max_open_jobs: int = 10_000
 
 
 @dataclass

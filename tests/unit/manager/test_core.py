@@ -510,3 +510,15 @@ def test_one_node_cannot_use_up_the_numbers() -> None:
     there = NodeReport("boot", "1", 2, {"load_one": 0.0}, (said("running", 1 << 53),))
     world.do(lambda draft: core.report(draft, "a", there, world.now, {1 << 53}))
     assert world.submit() == 1
+
+
+def test_one_user_s_open_jobs_are_bounded_and_nobody_else_s() -> None:
+    world = World()
+    world.memory.rules = replace(world.memory.rules, max_open_jobs=2)
+    first = world.submit()
+    world.submit()
+    with pytest.raises(Conflict, match="alice has 2 jobs that are not over"):
+        world.submit()
+    world.submit(BOB)
+    world.kill(first)
+    world.submit()
