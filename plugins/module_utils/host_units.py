@@ -147,10 +147,15 @@ class Systemd:
             if names:
                 self._run("--quiet", verb, "--", *names)
         self.run_or_explain("start", plan.start)
+        self._unmark(plan.start)
 
     def restart(self, names: Sequence[str]) -> None:
         """Restart units and take their marks away.  :raises HostError: one did not come up"""
         self.run_or_explain("restart", names)
+        self._unmark(names)
+
+    def _unmark(self, names: Sequence[str]) -> None:
+        """These have just begun with the inputs there are."""
         for name in names:
             (self.marks / name).unlink(missing_ok=True)
 

@@ -21,6 +21,19 @@ _WORDS = {
     "path": "a path",
     "raw": "text or a list of texts",
 }
+_TYPES: dict[str, Any] = {
+    "str": str,
+    "path": str,
+    "int": int,
+    "float": int | float,
+    "bool": bool,
+    "list": list,
+    "dict": dict,
+}
+_TEXT_HINT = (
+    ", and here it is text (so are -e NAME=VALUE and [group:vars] of an INI file: "
+    "write -e '{\"NAME\": VALUE}', or YAML)"
+)
 
 
 @dataclass(frozen=True)
@@ -42,13 +55,20 @@ class Option:
         if self.elements:
             spec["elements"] = self.elements
         checked = ArgumentSpecValidator({self.name: spec}).validate({self.name: value})
-        odd = self.kind in ("str", "path") and isinstance(value, bool | list | dict)
-        if not checked.error_messages and not odd:
+        if not checked.error_messages and self._is_of_kind(value):
             return None
         if self.choices:
             return f"it must be one of {', '.join(self.choices)}"
         of = f" of {_WORDS.get(self.elements, self.elements)}s" if self.elements else ""
-        return f"it must be {_WORDS.get(self.kind, self.kind)}{of}"
+        must = f"it must be {_WORDS.get(self.kind, self.kind)}{of}"
+        is_text = isinstance(value, str) and not checked.error_messages
+        return must + (_TEXT_HINT if is_text and self.kind in _TYPES else "")
+
+    def _is_of_kind(self, value: Any) -> bool:
+        """Whether ``value`` is what it should be as it stands: roles use it unconverted."""
+        if isinstance(value, bool):
+            return self.kind == "bool"
+        return isinstance(value, _TYPES.get(self.kind, object))
 
 
 def options(

@@ -98,15 +98,31 @@ def test_a_value_that_cannot_be_is_refused(name: str, value: Any, rule: str) -> 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("kcms_slots", "8"),
-        ("kcms_channel_port", "8700"),
-        ("kcms_submit", "no"),
+        ("kcms_web_port", "8081"),
+        ("kcms_submit", "false"),
+        ("kcms_trusted_hosts", "10.0.0.0/8"),
+        ("kcms_cluster", 7),
+        ("kcms_slots", True),
+    ],
+)
+def test_what_only_a_conversion_would_make_right_is_refused(name: str, value: Any) -> None:
+    """Roles use the value as it stands."""
+    (line,) = [each for each in with_variable("beta1", name, value) if name in each][:1]
+    assert "it must be" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("kcms_slots", 8),
+        ("kcms_clock_tolerance", 2),
+        ("kcms_submit", False),
         ("kcms_shared_directory", ["/shared", "/scratch"]),
         ("kcms_trusted_hosts", ["10.0.0.0/24", "fd00::1"]),
         ("kcms_address", "fd00::5"),
     ],
 )
-def test_what_ansible_would_convert_is_taken(name: str, value: Any) -> None:
+def test_what_is_of_its_kind_is_taken(name: str, value: Any) -> None:
     assert with_variable("beta1", name, value) == []
 
 
