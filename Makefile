@@ -10,9 +10,9 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 .PHONY: lock clean distclean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(BUILD)/setup.stamp
+setup: $(BUILD)/setup.stamp ## what the control node needs (the others call it)
 
 $(BUILD)/setup.stamp: requirements/control.lock requirements/machine.txt tools/setup
 	@tools/setup
@@ -59,7 +59,7 @@ lock: ## resolve requirements/control.in anew
 	@.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --quiet \
 	  --no-emit-index-url --no-header --no-annotate requirements/control.in -o requirements/control.lock
 
-clean: ## remove lab hosts, mounts, bridges and build files
+clean: ## remove the lab hosts of every lab, mounts, bridges and build files
 	@if [ -d /var/lib/kcms-lab ]; then python3 -m lab destroy-all; fi
 	@rm -rf .venv $(BUILD) .mypy_cache .ruff_cache .pytest_cache .ansible kcms-cluster-*.tar.gz
 	@find . -name __pycache__ -not -path './collections/*' -prune -exec rm -rf {} +

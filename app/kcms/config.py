@@ -138,7 +138,7 @@ class GatewayConfig:
     socket: str = setting("path of the Unix socket", "/run/kcms-gateway/api.sock")
     clusters: list[ClusterAddress] = setting("the managers that can be reached from here")
     default_cluster: str = setting("cluster meant when none is named; empty is the first", "")
-    shared_directories: list[str] = setting("where programs and files of jobs may lie")
+    shared_directories: list[str] = setting("where programs of jobs must lie")
     tls_ca: str = setting("PEM file of the site's CA")
     tls_certificate: str = setting("PEM file of this gateway's certificate")
     tls_key: str = setting("PEM file of this gateway's key")

@@ -27,7 +27,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible publishes no ty
         host, site = task_vars["inventory_hostname"], task_vars.get("kcms_site")
         asked: dict[str, str] = {}
         targets = []
+        managers: dict[str, str] = {}
         if site and host in site["hosts"]:
+            managers = {name: row["manager"] for name, row in site["clusters"].items()}
             asked = ports_of(site, host, settings)
             targets = targets_of(site, host, task_vars["ansible_play_hosts_all"])
         args.setdefault("ports", list(asked))
@@ -41,6 +43,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible publishes no ty
         if "time" in result:
             result["clock"] = [result["time"] - after, result["time"] - before]
             result["asked"] = asked
+            result["manager_hosts"] = managers
             result["targets"] = [asdict(each) for each in targets]
             result["bundle_directory"] = bundles if args.get("source") == "bundle" else ""
         return result

@@ -181,6 +181,7 @@ def collect(
         "users": accounts(shared, users),
         "shared": {path: shared_kind(path, table) for path in shared},
         "ports": ports.taken(wanted_ports),
+        "managers": managers_here(),
         "reach": ports.reach(targets),
         "installed": there,
         "missing": lacking,
@@ -188,6 +189,12 @@ def collect(
         "space": free_space(),
         "time": time.time(),
     }
+
+
+def managers_here(directory: str = "/etc/kcms") -> list[str]:
+    """Clusters whose manager an earlier rollout set up on this host."""
+    found = Path(directory).glob("manager-*.toml")
+    return sorted(path.stem.removeprefix("manager-") for path in found)
 
 
 def _read(path: str) -> str:

@@ -47,6 +47,7 @@ class Seen:
     - ``clock``: (earliest, latest) seconds the host's clock can be ahead of the control node's
     - ``asked``: ``PROTOCOL PORT`` to the variable that sets this port
     - ``targets``: ports of others that the host was to connect to
+    - ``manager_hosts``: cluster to the inventory host of its manager
     """
 
     facts: Mapping[str, Mapping[str, Any]]
@@ -132,6 +133,24 @@ def _taken_ports(seen: Seen) -> Iterator[Problem]:
             yield Problem(host, wrong, f"stop it there, or change {setting}")
 
 
+def _moved_managers(seen: Seen) -> Iterator[Problem]:
+    """A manager has its cluster's jobs: another one elsewhere would begin without them."""
+    for host, facts in seen.facts.items():
+        for cluster in facts["managers"]:
+            wanted = facts["manager_hosts"].get(cluster, "no host")
+            if wanted == host:
+                continue
+            store = f"/var/lib/kcms/manager-{cluster}"
+            wrong = (
+                f"it has the manager of {cluster} and its jobs, the inventory puts it on {wanted}"
+            )
+            right = (
+                f"set kcms_manager back, or: systemctl disable --now kcms-manager@{cluster}, move "
+                f"{store} and remove /etc/kcms/manager-{cluster}.toml"
+            )
+            yield Problem(host, wrong, right)
+
+
 def _closed_ports(seen: Seen) -> Iterator[Problem]:
     for host, facts in seen.facts.items():
         for target in facts["targets"]:
@@ -191,6 +210,7 @@ CHECKS: tuple[Callable[[Seen], Iterator[Problem]], ...] = (
     _shared,
     _clocks,
     _taken_ports,
+    _moved_managers,
     _closed_ports,
     _ids,
     _space,

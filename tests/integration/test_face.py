@@ -149,7 +149,7 @@ async def test_checking_asks_nobody(face: Face) -> None:
     ("fields", "said"),
     [
         ({"executable": "/bin/true"}, "executable /bin/true"),
-        ({"executable": "/nonexistent"}, "executable /nonexistent does not exist"),
+        ({"executable": "/nonexistent"}, "executable /nonexistent is not on a shared"),
         ({"base_directory": "/nonexistent"}, "base_directory /nonexistent does not exist"),
         ({"input": "/nonexistent"}, "input /nonexistent does not exist"),
         ({"output": "/nonexistent/o"}, "directory of output /nonexistent does not exist"),

@@ -58,6 +58,10 @@ def main(words: list[str] | None = None) -> int:
         # Nobody reads any more; keep the interpreter from saying so again when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = PIPE_STATUS
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"kcms: cannot write the output: {error.strerror}", file=sys.stderr)
+        status = 1
     return status
 
 

@@ -74,11 +74,11 @@ def ran(job: dict[str, Any], now: float) -> float | None:
 def note(job: dict[str, Any]) -> str:
     """What there is to know beside the state: why it waits, how it ended."""
     tasks = job.get("tasks") or []
-    exits = [ending(task["exit"]) for task in tasks if task.get("exit")]
-    messages = [task["message"] for task in tasks if task.get("message")]
-    said = [*dict.fromkeys(exits), *dict.fromkeys(messages)]
+    said = [ending(task["exit"]) for task in tasks if task.get("exit")]
+    reason = job.get("reason") or ""
     if job.get("killed_by"):
         said.append(f"killed by {job['killed_by']}")
-    if job.get("reason"):
-        said.append(job["reason"])
+        reason = "" if "killed" in reason else reason
+    if reason and (not said or job.get("killed_by")):
+        said.append(reason)
     return ", ".join(dict.fromkeys(said))

@@ -33,7 +33,6 @@ def check(files: Files, shared: Sequence[str]) -> None:
 
 
 def check_executable(path: str, shared: Sequence[str]) -> None:
-    mode = _mode("executable", path)
     real = os.path.realpath(path)
     if not any(_below(real, os.path.realpath(each)) for each in shared):
         where = "" if real == path else f" (it is {real})"
@@ -41,7 +40,7 @@ def check_executable(path: str, shared: Sequence[str]) -> None:
             f"executable {path}{where} is not on a shared directory: put it below "
             f"{' or '.join(shared)}, where every node sees it"
         )
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(_mode("executable", path)):
         raise CheckError(f"executable {path} is no regular file")
     if not os.access(path, os.X_OK):
         raise CheckError(f"executable {path} may not be executed by this user: chmod +x it")

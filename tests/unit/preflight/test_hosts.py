@@ -27,6 +27,8 @@ def sound(**changes: Any) -> dict[str, Any]:
         "shared": {"/shared": "mount"},
         "clock": [-0.5, 0.5],
         "ports": [],
+        "managers": [],
+        "manager_hosts": {"alpha": "head"},
         "reach": {},
         "asked": {"tcp 8649": "kcms_xml_port", "udp 8649": "kcms_channel_port"},
         "targets": [],
@@ -176,3 +178,13 @@ def test_a_silent_package_source_counts_only_when_packages_are_missing() -> None
     (line,) = found(alpha1=sound(source=silent, missing=["rrdtool", "python3-flask"]))
     assert "missing (rrdtool, python3-flask), and their source proxy.example:3128 cannot" in line
     assert line.endswith("set kcms_packages_source to mirror, proxy or bundle")
+
+
+def test_a_manager_is_not_set_up_elsewhere_while_its_jobs_are_here() -> None:
+    assert found(head=sound(managers=["alpha"]), alpha1=sound()) == []
+    (moved,) = found(head=sound(), alpha1=sound(managers=["alpha"]))
+    assert moved.startswith(
+        "alpha1: it has the manager of alpha and its jobs, the inventory puts it on head; "
+    )
+    (gone,) = found(head=sound(managers=["beta"]))
+    assert "puts it on no host" in gone
