@@ -39,6 +39,7 @@ class Client:
     :param socket_path: where the gateway listens
     :param cluster: the cluster meant; the gateway's default when None
     :param as_user: whose name to act in; only root may give one
+    :param token: of a login, to act in its user's name
     :param timeout: seconds without a byte after which a call is given up
     """
 
@@ -48,11 +49,13 @@ class Client:
         cluster: str | None = None,
         as_user: str | None = None,
         timeout: float = 60.0,
+        token: str | None = None,
     ) -> None:
         self.socket_path = socket_path
         self.cluster = cluster
         self.as_user = as_user
         self.timeout = timeout
+        self.token = token
 
     def submit(self, spec: dict[str, Any], key: str | None = None) -> tuple[dict[str, Any], bool]:
         """Submit a job; also says whether it is new, rather than there already under ``key``."""
@@ -69,10 +72,19 @@ class Client:
         states: Iterable[str] = (),
         user: str | None = None,
         limit: int | None = None,
+        before: int | None = None,
     ) -> list[dict[str, Any]]:
-        """The caller's jobs (for the grid's root: everybody's), newest last."""
-        state = ",".join(states) or None
-        document = self.call("GET", "/v1/jobs", state=state, user=user, limit=limit)[1]
+        """The caller's jobs (for the grid's root: everybody's), newest last.
+
+        ``limit`` is how many at the most, ``before`` an id that all of them are lower than.
+        """
+        query: dict[str, Any] = {
+            "state": ",".join(states) or None,
+            "user": user,
+            "limit": limit,
+            "before": before,
+        }
+        document = self.call("GET", "/v1/jobs", **query)[1]
         return list(document["jobs"])
 
     def job(self, job_id: int) -> dict[str, Any]:
@@ -81,6 +93,46 @@ class Client:
     def kill(self, job_id: int) -> dict[str, Any]:
         """:raises ClientError: code ``conflict`` when the job is already over"""
         return self.call("POST", f"/v1/jobs/{job_id}/kill", {})[1]
+
+    def output(self, job_id: int, which: str = "output", limit: int = 65536) -> dict[str, Any]:
+        """The end of a job's output or error file: path, size, offset and text."""
+        return self.call("GET", f"/v1/jobs/{job_id}/output", which=which, bytes=limit)[1]
+
+    def migrate(self, job_id: int, node: str, check: bool = False) -> dict[str, Any]:
+        """Ask for a running job to be moved to ``node``, or only whether it could be.
+
+        The job's ``migration`` tells how it goes; :meth:`wait_migration` waits for its end.
+        """
+        body = {"node": node, "check": check}
+        return self.call("POST", f"/v1/jobs/{job_id}/migrate", body)[1]
+
+    def set_node_state(self, node: str, state: str, reason: str = "") -> dict[str, Any]:
+        """Take a node out of use (``drain``) or into it again (``resume``); the node as it is."""
+        body = {"state": state, "reason": reason}
+        return self.call("POST", f"/v1/nodes/{_quoted(node)}/state", body)[1]
+
+    def processes(self, user: str | None = None, node: str | None = None) -> list[dict[str, Any]]:
+        """Processes of the caller's jobs (for the grid's root: of everybody's)."""
+        return list(self.call("GET", "/v1/processes", user=user, node=node)[1]["processes"])
+
+    def set_password(self, password: str | None) -> None:
+        """Set the caller's password for the page; None takes it away."""
+        self.call("POST", "/v1/password", {"password": password})
+
+    def login(self, user: str, password: str) -> dict[str, Any]:
+        """Log in: ``token``, ``user``, ``root`` and ``expires`` (seconds since the epoch)."""
+        return self.call("POST", "/v1/login", {"user": user, "password": password})[1]
+
+    def session(self) -> dict[str, Any]:
+        """Whose login this client's token is of: ``user``, ``uid``, ``gid``, ``root``, ``expires``.
+
+        :raises ClientError: code ``unauthorized`` when the login is over
+        """
+        return self.call("GET", "/v1/session")[1]
+
+    def logout(self) -> None:
+        """End the login of this client's token."""
+        self.call("POST", "/v1/logout", {})
 
     def nodes(self) -> list[dict[str, Any]]:
         return list(self.call("GET", "/v1/nodes")[1]["nodes"])
@@ -117,6 +169,26 @@ class Client:
             sleep(min(pause, left))
             pause = min(2.0, pause * 1.5)
 
+    def wait_migration(
+        self,
+        job_id: int,
+        number: int,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> dict[str, Any]:
+        """Ask until migration ``number`` of the job is over; the job's last document.
+
+        Its manager bounds how long that takes, and is waited for while it cannot be reached.
+        """
+        pause = 0.05
+        while True:
+            job = self._state(job_id)
+            if job is not None:
+                migration = job.get("migration") or {}
+                if migration.get("number") != number or migration.get("end_time") is not None:
+                    return job
+            sleep(pause)
+            pause = min(1.0, pause * 1.5)
+
     def _state(self, job_id: int) -> dict[str, Any] | None:
         try:
             return self.job(job_id)
@@ -148,6 +220,8 @@ class Client:
             head += f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n"
         if self.as_user is not None:
             head += f"Kcms-As: {_quoted(self.as_user)}\r\n"
+        if self.token is not None:
+            head += f"Kcms-Token: {_quoted(self.token)}\r\n"
         return head.encode("ascii") + b"\r\n" + content
 
     def _exchange(self, request: bytes) -> bytes:

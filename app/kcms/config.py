@@ -23,6 +23,7 @@ GANGLIA_PORT = 8649
 AGGREGATOR_XML_PORT = 8651
 MANAGER_PORT = 8660
 WEB_PORT = 8080
+WEB_TLS_PORT = 8443
 
 T = TypeVar("T")
 
@@ -103,6 +104,20 @@ class ManagerConfig:
     )
     kill_grace: float = setting("seconds between SIGTERM and SIGKILL of a killed job", 5.0)
     max_open_jobs: int = setting("jobs of one user that are not over, at the most", 10_000)
+    migration_timeout: float = setting("seconds after which a migration is undone", 300.0)
+    ended_shown: float = setting(
+        "seconds that a process which ended stays in the process monitor", 600.0
+    )
+    web_root: bool = setting("whether root may log in on the page", False)
+    login_idle: float = setting("seconds without a call after which a login is over", 1800.0)
+    login_life: float = setting("seconds after which a login is over", 43200.0)
+    text_port: int = setting("TCP port of the text protocol of 2003; 0 is off", 0)
+    text_bind: str = setting("address the text protocol is served on", "127.0.0.1")
+    text_allowed: list[str] = setting(
+        "addresses or networks allowed to use the text protocol; it asks for no password, and "
+        "each of them sees and ends everybody's work",
+        factory=lambda: ["127.0.0.1", "::1"],
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +134,10 @@ class NodeConfig:
     tls_certificate: str = setting("PEM file of this node's certificate")
     tls_key: str = setting("PEM file of this node's key")
     report_interval: float = setting("seconds between reports when nothing happens", 5.0)
+    shared_directories: list[str] = setting(
+        "directories that all nodes share; only files there move with a job", factory=list
+    )
+    criu: str = setting("path of criu, which moves jobs", "/usr/sbin/criu")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +176,20 @@ class WebConfig:
     default_range: str = setting("range shown first: hour, day, week, month or year", "hour")
     refresh: int = setting("seconds between automatic refreshes of the page; 0 never", 60)
     threads: int = setting("requests served at once", 8)
+    gateway_socket: str = setting(
+        "Unix socket of this host's gateway, for everything about jobs",
+        "/run/kcms-gateway/api.sock",
+    )
+    tls_port: int = setting("TCP port of the page over TLS, where one logs in; 0 is off", 0)
+    tls_certificate: str = setting("PEM file of the page's certificate", "")
+    tls_key: str = setting("PEM file of its key", "")
+    plain_login: bool = setting(
+        "whether one may log in without TLS; only where a proxy in front of the page has it", False
+    )
+    results_directory: str = setting(
+        "directory that the submit form proposes for output; %u is the user, empty proposes none",
+        "",
+    )
 
 
 SCHEMAS: dict[str, type] = {

@@ -35,6 +35,13 @@ class InvalidRequest(KcmsError):
     status = 400
 
 
+class Unauthorized(KcmsError):
+    """Wrong user or password, or a login that is over (HTTP 401)."""
+
+    code = "unauthorized"
+    status = 401
+
+
 class Forbidden(KcmsError):
     """The caller is known, and may not do this (HTTP 403)."""
 
@@ -54,6 +61,13 @@ class Conflict(KcmsError):
 
     code = "conflict"
     status = 409
+
+
+class TooMany(KcmsError):
+    """Too many attempts; the message says when the next one is taken (HTTP 429)."""
+
+    code = "too_many"
+    status = 429
 
 
 class Unavailable(KcmsError):

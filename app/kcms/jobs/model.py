@@ -8,74 +8,19 @@ that was made anew, or another manager's, gives the same numbers to other jobs.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from kcms.errors import ProtocolError
+from kcms.jobs.members import Members, is_store
+from kcms.jobs.migration import Migration, MoveReport
+from kcms.jobs.processes import Process
 from kcms.jobs.states import State, check_move
-
-
-class Members:
-    """The members of a document that another machine sent, each checked when it is taken.
-
-    Members that are not asked for are passed over: a newer release may say more.
-    """
-
-    def __init__(self, document: Any, what: str) -> None:
-        if not isinstance(document, dict):
-            raise ProtocolError(f"not a {what}: it must be an object")
-        self.members = document
-        self.what = what
-
-    def _take(self, name: str, default: Any, fits: Callable[[Any], bool], kind: str) -> Any:
-        value = self.members.get(name, default)
-        if not fits(value):
-            raise ProtocolError(f"not a {self.what}: {name} must be {kind}, not {value!r:.100}")
-        return value
-
-    def text(self, name: str, default: str | None = None) -> str:
-        """A text that can be stored: what is no Unicode, or too long, is replaced or cut."""
-        value = self._take(name, default, lambda each: isinstance(each, str), "a text")
-        return str(value)[:TEXT_LIMIT].encode("utf-8", "replace").decode("utf-8")
-
-    def whole(self, name: str, default: int | None = None) -> int:
-        return int(self._take(name, default, _is_whole, "a whole number from 0 to 2**53"))
-
-    def whole_or_none(self, name: str) -> int | None:
-        return None if self.members.get(name) is None else self.whole(name)
-
-    def number(self, name: str) -> float:
-        return float(self._take(name, None, _is_number, "a number"))
-
-    def number_or_none(self, name: str) -> float | None:
-        return None if self.members.get(name) is None else self.number(name)
-
-    def store(self) -> str:
-        return str(self._take("store", "", _is_store, "8 hexadecimal digits"))
-
-
-TEXT_LIMIT = 4096
-_STORE = re.compile(r"(?:[0-9a-f]{8})?")
-"""The id of a job store; empty in what was recorded before stores had one."""
-
-
-def _is_store(value: Any) -> bool:
-    return isinstance(value, str) and _STORE.fullmatch(value) is not None
 
 
 def task_name(job: int, task: int, epoch: int, store: str) -> str:
     """A task's name on its node: of its record, of its unit and in messages."""
     return f"{job}.{task}.{epoch}" + (f"-{store}" if store else "")
-
-
-def _is_whole(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= 1 << 53
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and -1e300 < value < 1e300
 
 
 @dataclass(frozen=True)
@@ -143,6 +88,7 @@ class Job:
     key: str | None = None
     killed_by: str | None = None
     tasks: tuple[Task, ...] = ()
+    migration: Migration | None = None
 
     @property
     def priority(self) -> int:
@@ -162,6 +108,7 @@ class Job:
         for task in document["tasks"]:
             task["state"] = task["state"].value
         document["tasks"] = list(document["tasks"])
+        document["migration"] = self.migration.document() if self.migration else None
         return document
 
 
@@ -239,7 +186,7 @@ class WantedTask:
             raise ProtocolError(f"not a wanted task: {error}") from error
         if wanted.want not in ("run", "kill"):
             raise ProtocolError(f"a task can be wanted 'run' or 'kill', not {wanted.want!r}")
-        if not _is_store(wanted.store):
+        if not is_store(wanted.store):
             raise ProtocolError(f"a store is named by 8 hexadecimal digits, not {wanted.store!r}")
         return wanted
 
@@ -247,13 +194,21 @@ class WantedTask:
 @dataclass(frozen=True)
 class NodeReport:
     """What a node daemon says of its node: ``load`` has load_one (float), cpu_num (int),
-    mem_total and mem_free (KB), all as the monitor names them."""
+    mem_total and mem_free (KB), all as the monitor names them.
+
+    ``mover`` says whether jobs can be moved from and to here: ``machine`` (x86_64), ``kernel``,
+    ``criu`` (its version), and ``trouble``, a sentence that is empty when all is well.  It is empty
+    for a release that cannot move jobs at all.
+    """
 
     boot_id: str
     release: str
     slots: int
     load: dict[str, float]
     tasks: tuple[TaskReport, ...] = ()
+    moves: tuple[MoveReport, ...] = ()
+    processes: tuple[Process, ...] = ()
+    mover: dict[str, str] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
@@ -263,13 +218,14 @@ class NodeReport:
         """:raises ProtocolError: not such a document"""
         row = Members(document, "node report")
         load = Members(row.members.get("load"), "load of a node report")
-        tasks = row.members.get("tasks", [])
-        if not isinstance(tasks, list):
-            raise ProtocolError("not a node report: tasks must be a list")
+        mover = Members(row.table("mover", {}), "mover of a node report")
         return cls(
             boot_id=row.text("boot_id"),
             release=row.text("release"),
             slots=row.whole("slots"),
             load={name: load.number(name) for name in load.members},
-            tasks=tuple(TaskReport.parse(each) for each in tasks),
+            tasks=tuple(TaskReport.parse(each) for each in row.rows("tasks")),
+            moves=tuple(MoveReport.parse(each) for each in row.rows("moves")),
+            processes=tuple(Process.parse(each) for each in row.rows("processes")),
+            mover={name: mover.text(name) for name in mover.members},
         )

@@ -1,0 +1,164 @@
+"""Moving a running job to another node: the steps of one attempt, and what manager and nodes say.
+
+The manager publishes the *moves* that it wants of a node beside the tasks; the node answers each
+with what came of it.  Like everything between them they agree by level: a move that is asked for
+twice is done once, and one that is no longer wanted is undone.
+
+    phase       who acts   step      it answers
+    checking    source     check     whether the job can be moved, and which local files it needs
+    preparing   target     admit     whether it has the same files, and all else that it takes
+    dumping     source     dump      frozen, image on the shared directory, its size and digest
+    restoring   target     restore   restored from the verified image, and still frozen
+
+Then the manager commits the task's new place: the one point of no return.  Before it, everything
+is undone (the source thaws, the target drops what it made); after it, only forward (the target
+thaws what it is now wanted to run, the source kills what nobody wants there any more).  A frozen
+task thaws only when its manager wants it to run and wants no move of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from kcms.errors import ProtocolError
+from kcms.jobs.members import Members
+
+STEPS = {"checking": "check", "preparing": "admit", "dumping": "dump", "restoring": "restore"}
+"""The step that is wanted in each phase that is under way, in their order."""
+
+SOURCE_STEPS = ("check", "dump")
+OVER = ("possible", "refused", "failed", "done")
+"""possible: only asked whether; refused: before anything was touched; failed: all undone."""
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One attempt to move a job, as its record has it; times are seconds since the epoch.
+
+    ``number`` counts the attempts of the job from 1.  ``epoch`` is the one that the task gets on
+    the target, never used before.  ``told`` is what the step before answered, handed to the next.
+    """
+
+    number: int
+    source: str
+    target: str
+    epoch: int
+    phase: str
+    by: str
+    start_time: float
+    check_only: bool = False
+    end_time: float | None = None
+    message: str = ""
+    told: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def over(self) -> bool:
+        return self.phase in OVER
+
+    @property
+    def step(self) -> str:
+        """What is wanted now.  :raises KeyError: it is over"""
+        return STEPS[self.phase]
+
+    @property
+    def actor(self) -> str:
+        """The node that the step is wanted of."""
+        return self.source if self.step in SOURCE_STEPS else self.target
+
+    def ended(self, phase: str, message: str, now: float) -> Migration:
+        return replace(self, phase=phase, message=message, end_time=now, told={})
+
+    def document(self) -> dict[str, Any]:
+        """As API version 1 shows it."""
+        document = asdict(self)
+        del document["told"]
+        return document
+
+
+@dataclass(frozen=True)
+class WantedMove:
+    """What the manager wants of a node: one step of a migration.
+
+    ``epoch`` is the task's on that node: the present one on the source, the coming one on the
+    target.  ``data`` is what the step before answered.  The rest is as of a wanted task.
+    """
+
+    job: int
+    task: int
+    epoch: int
+    store: str
+    number: int
+    step: str
+    source: str
+    target: str
+    user: str
+    uid: int
+    gid: int
+    spec: dict[str, Any]
+    data: dict[str, Any] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def parse(cls, document: Any) -> WantedMove:
+        """:raises ProtocolError: not such a document"""
+        row = Members(document, "wanted move")
+        return cls(
+            job=row.whole("job"),
+            task=row.whole("task"),
+            epoch=row.whole("epoch"),
+            store=row.store(),
+            number=row.whole("number"),
+            step=row.choice("step", tuple(STEPS.values())),
+            source=row.text("source"),
+            target=row.text("target"),
+            user=row.text("user"),
+            uid=row.whole("uid"),
+            gid=row.whole("gid"),
+            spec=row.table("spec"),
+            data=row.table("data", {}),
+        )
+
+
+@dataclass(frozen=True)
+class MoveReport:
+    """What came of a step: ``ok`` is None while it is under way; ``message`` says why it is not.
+
+    ``touched`` says of a step that did not come about whether the job noticed anything of it.
+    """
+
+    job: int
+    task: int
+    epoch: int
+    store: str
+    number: int
+    step: str
+    ok: bool | None = None
+    message: str = ""
+    touched: bool = False
+    data: dict[str, Any] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def parse(cls, document: Any) -> MoveReport:
+        """:raises ProtocolError: not such a document"""
+        row = Members(document, "move report")
+        ok = row.members.get("ok")
+        if ok not in (True, False, None):
+            raise ProtocolError(f"not a move report: ok must be true, false or null, not {ok!r:.9}")
+        return cls(
+            job=row.whole("job"),
+            task=row.whole("task"),
+            epoch=row.whole("epoch"),
+            store=row.store(),
+            number=row.whole("number"),
+            step=row.choice("step", tuple(STEPS.values())),
+            ok=ok,
+            message=row.text("message", ""),
+            touched=row.members.get("touched") is True,
+            data=row.table("data", {}),
+        )
