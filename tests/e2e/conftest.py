@@ -14,8 +14,8 @@ STANDING = os.environ.get("KCMS_E2E_LAB")
 
 LAB = STANDING or "e2e"
 HOSTS = "head alpha=2"
-STRANGER = "beta1"
-"""The one node of a second cluster, on the older of the two supported Debian releases."""
+STRANGER, FRIEND = "beta1", "beta2"
+"""The nodes of a second cluster, the first on the older of the two supported Debian releases."""
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +31,7 @@ def grid() -> Iterator[Grid]:
     try:
         grid.up()
         grid.lab("add", STRANGER, "--root", "prepared", "--release", "bookworm")
+        grid.lab("add", FRIEND, "--root", "prepared")
         grid.first = grid.playbook("site.yml")
         yield grid
     finally:
