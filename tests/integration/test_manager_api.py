@@ -511,7 +511,7 @@ async def test_the_openapi_document_is_that_of_the_routes(alice: Peer, node: Fak
     }
     routes = {
         (route.method, route.resource.canonical)
-        for route in Api("alpha", None, None).application().router.routes()  # type: ignore[arg-type]
+        for route in Api("alpha", None, None, None).application().router.routes()  # type: ignore[arg-type]
         if route.method != "HEAD" and route.resource is not None
     }
     assert described == routes

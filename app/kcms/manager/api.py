@@ -22,6 +22,8 @@ from kcms.manager import openapi
 from kcms.manager.core import Caller
 from kcms.manager.engine import Engine
 from kcms.manager.hosts import Hosts
+from kcms.manager.logins import Logins
+from kcms.manager.session_api import TOKEN, SessionApi, token_of
 from kcms.manager.store import Query
 from kcms.tls import Identity, identities
 
@@ -33,10 +35,11 @@ WAIT_LIMIT = 60.0
 class Api:
     """The handlers; :meth:`application` wires them."""
 
-    def __init__(self, cluster: str, engine: Engine, hosts: Hosts) -> None:
+    def __init__(self, cluster: str, engine: Engine, hosts: Hosts, logins: Logins) -> None:
         self._cluster = cluster
         self._engine = engine
         self._hosts = hosts
+        self._logins = logins
 
     def application(self) -> web.Application:
         app = application()
@@ -49,6 +52,7 @@ class Api:
         app.router.add_get("/v1/nodes", self.nodes)
         app.router.add_post("/v1/nodes/{name}/report", self.report)
         app.router.add_get("/v1/nodes/{name}/desired", self.desired)
+        SessionApi(self._logins, self._caller, self._speaker).add_routes(app)
         return app
 
     async def ping(self, request: web.Request) -> web.Response:
@@ -127,8 +131,7 @@ class Api:
         claimed = identities(tls.getpeercert() if tls else None)
         held = claimed & self._hosts.identities()
         if not held:
-            names = ", ".join(sorted(f"{each.role} {each.name}" for each in claimed)) or "nobody"
-            raise Forbidden(f"{names} is not among the hosts of cluster {self._cluster}")
+            raise Forbidden(_stranger(claimed, self._cluster))
         return held
 
     def _node(self, request: web.Request) -> str:
@@ -147,6 +150,8 @@ class Api:
 
     def _caller(self, request: web.Request) -> Caller:
         host, admin = self._speaker(request)
+        if TOKEN in request.headers:
+            return self._logins.caller(token_of(request), host)
         user, uid, gid = (
             request.headers.get(f"Kcms-{each}", "") for each in ("User", "Uid", "Gid")
         )
@@ -158,6 +163,17 @@ class Api:
                 f"root of {host} is not the grid's root: name a user, or ask from the head"
             )
         return Caller(user, int(uid), int(gid), host, grid_root=is_root)
+
+
+def _stranger(claimed: frozenset[Identity], cluster: str) -> str:
+    """What a peer is told that is not in the list of hosts."""
+    names = ", ".join(sorted({each.name for each in claimed if each.role != "manager"}))
+    if not names:
+        return f"this certificate is not that of a host, so not among the hosts of {cluster}"
+    return (
+        f"this host, {names}, is not among the hosts of cluster {cluster}: "
+        "it was taken out of the inventory"
+    )
 
 
 def _in_listing(job: Job) -> dict[str, Any]:

@@ -16,7 +16,10 @@ from kcms.errors import ConfigError
 from kcms.manager.api import Api
 from kcms.manager.engine import Engine
 from kcms.manager.hosts import Hosts
+from kcms.manager.logins import Logins, boot_clock
 from kcms.manager.memory import Rules
+from kcms.manager.passwords import Passwords
+from kcms.manager.sessions import Sessions, Throttle
 from kcms.manager.store import Store
 from kcms.tls import server_context
 
@@ -41,7 +44,8 @@ async def _run(config: ManagerConfig, stop: asyncio.Event, ready: Callable[[], N
     hosts.require()
     rules = Rules(config.node_timeout, config.node_lost, config.kill_grace, config.max_open_jobs)
     engine = Engine(store, hosts, rules)
-    runner = web.AppRunner(Api(config.cluster, engine, hosts).application())
+    logins = _logins(config)
+    runner = web.AppRunner(Api(config.cluster, engine, hosts, logins).application())
     await runner.setup()
     worker = asyncio.create_task(engine.run())
     try:
@@ -66,7 +70,14 @@ async def _run(config: ManagerConfig, stop: asyncio.Event, ready: Callable[[], N
         worker.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await worker
+        logins.close()
         store.close()
+
+
+def _logins(config: ManagerConfig) -> Logins:
+    sessions = Sessions(config.login_idle, config.login_life, boot_clock)
+    passwords = Passwords(config.state_directory)
+    return Logins(passwords, sessions, Throttle(boot_clock), config.web_root)
 
 
 class _Quietly(service.AcceptFailures):

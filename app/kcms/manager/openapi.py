@@ -57,7 +57,31 @@ def _paths() -> dict[str, Any]:
         "/v1/nodes/{name}/desired": {
             "get": _call("What is wanted of a node", {200: anything}, waiting)
         },
+        **_login_paths(),
     }
+
+
+def _login_paths() -> dict[str, Any]:
+    text, root = {"type": "string"}, {"type": "boolean"}
+    who: dict[str, Any] = {"user": text, "root": root, "expires": {"type": "number"}}
+    ids: dict[str, Any] = {"uid": {"type": "integer"}, "gid": {"type": "integer"}}
+    nothing: dict[str, Any] = {"type": "object"}
+    password = _object(password={"type": ["string", "null"]})
+    login = _call(
+        "Log in", {200: _object(token=text, **who)}, body=_object(user=text, password=text)
+    )
+    return {
+        "/v1/password": {
+            "post": _call("Set or take away a password", {200: nothing}, body=password)
+        },
+        "/v1/login": {"post": login},
+        "/v1/session": {"get": _call("Whose token this is", {200: _object(**who, **ids)})},
+        "/v1/logout": {"post": _call("End a login", {200: nothing})},
+    }
+
+
+def _object(**members: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": list(members), "properties": members}
 
 
 def _schemas() -> dict[str, Any]:
