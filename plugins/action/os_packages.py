@@ -75,8 +75,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible publishes no ty
 
 
 def _all_there(names: Any, task_vars: Any) -> bool:
-    """Whether the preflight of this very play has seen every package installed already."""
+    """Whether the preflight of this very play has seen every package installed already.
+
+    And nothing left by an installation that was broken off, which the module takes away.
+    """
     seen = (task_vars or {}).get("kcms_preflight")
     if not isinstance(seen, dict) or not isinstance(names, list) or not names:
+        return False
+    if seen.get("interrupted"):
         return False
     return set(names) <= set(seen.get("installed") or [])

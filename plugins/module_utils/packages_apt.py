@@ -18,6 +18,8 @@ URL = re.compile(r"https?://[^/\s]+(/\S*)?")
 STATUS_FORMAT = "${binary:Package}\\t${db:Status-Status}\\t${Version}\\n"
 BUNDLE_DIRECTORY = "~/.cache/kcms/bundles"
 LOCK_SECONDS = 180
+POLICY = "/usr/sbin/policy-rc.d"
+POLICY_MARK = "# for the time of one installation"
 NETWORK_SECONDS = 20
 
 _REMEDY = {
@@ -102,6 +104,25 @@ def apt_options(work: str, source: Source) -> list[str]:
     # A shell hook of the host (-c is read after its own configuration) must not empty its cache.
     options = ["-c", f"{work}/hooks.conf"]
     return options + [word for setting in settings for word in ("-o", setting)]
+
+
+def policy_text(pid: int) -> str:
+    """What keeps new services down while process ``pid`` installs; without it, it allows all."""
+    return (
+        f"#!/bin/sh\n{POLICY_MARK}, by process {pid}: nothing new is started\n"
+        f'[ "$2" != start ] || [ ! -d /proc/{pid} ] || exit 101\n'
+    )
+
+
+def policy_owner(text: str) -> int | None:
+    """The process a policy of ours was written for, 0 when an older release does not say it.
+
+    None for everybody else's policy.
+    """
+    if POLICY_MARK not in text:
+        return None
+    found = re.search(rf"{re.escape(POLICY_MARK)}, by process (\d+):", text)
+    return int(found.group(1)) if found else 0
 
 
 HOOKS = "#clear APT::Update::Post-Invoke;\n#clear APT::Update::Post-Invoke-Success;\n"

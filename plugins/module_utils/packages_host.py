@@ -19,9 +19,7 @@ from ansible_collections.kcms.cluster.plugins.module_utils import packages_apt a
 
 WORK_PARENT = "/var/tmp"  # noqa: S108 - a directory of mkdtemp is made there; /tmp may be small
 APT_SECONDS = 1500
-POLICY = Path("/usr/sbin/policy-rc.d")
-POLICY_MARK = "# for the time of one installation"
-POLICY_TEXT = f'#!/bin/sh\n{POLICY_MARK}: nothing new is started\n[ "$2" != start ] || exit 101\n'
+POLICY = Path(apt.POLICY)
 KEYRINGS = (
     "/usr/share/keyrings/debian-archive-keyring.gpg",
     "/usr/share/keyrings/debian-archive-keyring.pgp",
@@ -169,13 +167,34 @@ def _unpack(archive: Path, directory: Path) -> None:
                     shutil.copyfileobj(content, target)
 
 
+def forget_interrupted() -> list[str]:
+    """Take away what a run that was broken off left here; the paths that went.
+
+    A policy that outlives its run would keep services of other packages from starting, for ever.
+    """
+    left = interrupted()
+    for path in left:
+        path.unlink(missing_ok=True)
+    return [str(path) for path in left]
+
+
+def interrupted() -> list[Path]:
+    """What no process that still runs has left."""
+    owner = _policy_owner()
+    return [POLICY] if owner is not None and not Path(f"/proc/{owner}").is_dir() else []
+
+
+def _policy_owner() -> int | None:
+    return apt.policy_owner(POLICY.read_text(errors="replace")) if POLICY.exists() else None
+
+
 @contextlib.contextmanager
 def _nothing_new_starts() -> Iterator[None]:
     """Services that a package brings stay down; those being upgraded are restarted as usual."""
-    if POLICY.exists() and POLICY_MARK not in POLICY.read_text(errors="replace"):
+    if POLICY.exists() and _policy_owner() is None:
         yield
         return
-    POLICY.write_text(POLICY_TEXT)
+    POLICY.write_text(apt.policy_text(os.getpid()))
     POLICY.chmod(0o755)
     try:
         yield

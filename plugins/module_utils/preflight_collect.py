@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Iterable  # noqa: UP035 - Python 3.8
 
 from ansible_collections.kcms.cluster.plugins.module_utils import preflight_ports as ports
+from ansible_collections.kcms.cluster.plugins.module_utils.packages_apt import POLICY, policy_owner
 from ansible_collections.kcms.cluster.plugins.module_utils.packages_sources import machine_sources
 
 # What a look at could block on, or refuse to root, when the server does
@@ -185,6 +186,7 @@ def collect(
         "reach": ports.reach(targets),
         "installed": there,
         "missing": lacking,
+        "interrupted": policy_owner(_read(POLICY)) is not None,
         "source": package_source(*source) if lacking else {},
         "space": free_space(),
         "time": time.time(),

@@ -144,7 +144,10 @@ def ports_of(site: Mapping[str, Any], host: str, setting: Mapping[str, Any]) -> 
     )
     found = {f"{kind} {setting[name]}": name for role, kind, name in wanted if role in roles}
     for cluster in site["hosts"][host]["managers"]:
-        found[f"tcp {site['clusters'][cluster]['manager_port']}"] = "kcms_manager_port"
+        ours = site["clusters"][cluster]
+        found[f"tcp {ours['manager_port']}"] = "kcms_manager_port"
+        if ours.get("text_port"):
+            found[f"tcp {ours['text_port']}"] = "kcms_text_port"
     return found
 
 

@@ -28,8 +28,11 @@ GROUPS = (HEAD, NODES, "kcms_aggregator", "kcms_web")
 NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 NAME_RULE = "use letters, digits, '.', '-' and '_', 63 at the most, and not digits alone"
 PER_CLUSTER = ("kcms_channel", "kcms_channel_port", "kcms_xml_port", "kcms_manager",
-               "kcms_manager_port")  # fmt: skip
+               "kcms_manager_port", "kcms_text_port", "kcms_text_bind",
+               "kcms_text_allowed")  # fmt: skip
 PORTS = re.compile(r"kcms_\w*port")
+MAY_BE_OFF = ("kcms_text_port",)  # by a 0
+NETWORKS = ("kcms_trusted_hosts", "kcms_text_allowed")
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,8 @@ def _variables(picture: Picture) -> Iterator[Problem]:
 
 
 def _wrong_port(name: str, value: Any) -> str | None:
-    if PORTS.fullmatch(name) and not 0 < int(value) < 65536:
+    least = 0 if name in MAY_BE_OFF else 1
+    if PORTS.fullmatch(name) and not least <= int(value) < 65536:
         return "a port is a number from 1 to 65535"
     return None
 
@@ -233,13 +237,14 @@ def shared_directories(value: Any) -> list[str]:
 
 def _trusted(picture: Picture) -> Iterator[Problem]:
     for host in picture.hosts():
-        value = picture.value(host, "kcms_trusted_hosts")
-        for entry in value if isinstance(value, list) else []:
-            try:
-                ipaddress.ip_network(str(entry), strict=False)
-            except ValueError:
-                right = "write an address or a network, such as 192.0.2.0/24"
-                yield Problem(host, f"kcms_trusted_hosts has {entry!r}", right)
+        for name in NETWORKS:
+            value = picture.value(host, name)
+            for entry in value if isinstance(value, list) else []:
+                try:
+                    ipaddress.ip_network(str(entry), strict=False)
+                except ValueError:
+                    right = "write an address or a network, such as 192.0.2.0/24"
+                    yield Problem(host, f"{name} has {entry!r}", right)
 
 
 def _packages(picture: Picture) -> Iterator[Problem]:

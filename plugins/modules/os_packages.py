@@ -99,7 +99,8 @@ ARGUMENTS = {
 def perform(wanted: dict[str, Any], check: bool) -> dict[str, Any]:
     """Do one step; what the module answers."""
     missing = packages_host.missing_names(wanted["names"])
-    answer: dict[str, Any] = {"missing": missing, "changed": False}
+    left = packages_host.interrupted() if check else packages_host.forget_interrupted()
+    answer: dict[str, Any] = {"missing": missing, "changed": bool(left)}
     if wanted["step"] == "plan":
         if missing:
             answer["release"], answer["architecture"] = packages_host.release_and_architecture()

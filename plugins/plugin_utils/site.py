@@ -26,6 +26,9 @@ UNITS = {
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 DEFAULT_MANAGER_PORT = 8660
 DEFAULT_XML_PORT = 8649
+DEFAULT_TEXT_BIND = "127.0.0.1"
+DEFAULT_TEXT_ALLOWED = ("127.0.0.1", "::1")
+PRIVILEGED_PORTS = 1024
 
 Resolve = Callable[[str], str]
 
@@ -58,6 +61,9 @@ class Cluster:
     xml_port: int = DEFAULT_XML_PORT
     manager_address: str = ""
     manager_port: int = 0
+    text_port: int = 0
+    text_bind: str = DEFAULT_TEXT_BIND
+    text_allowed: list[str] = field(default_factory=lambda: list(DEFAULT_TEXT_ALLOWED))
 
 
 @dataclass
@@ -101,7 +107,7 @@ class Site:
         for host in self.hosts.values():
             roles = [r for r in host.may if r != "node" or host.cluster == cluster]
             if roles:
-                allowed[host.name] = {"roles": roles}
+                allowed[host.name] = {"roles": roles, "address": host.address}
         return {"hosts": allowed}
 
 
@@ -142,6 +148,7 @@ def survey(inventory: Inventory, resolve: Resolve) -> Site:
     clusters = _clusters(inventory, hosts, heads[0])
     site = Site(hosts, clusters, heads, aggregators, webs)
     _give_ports(inventory, site)
+    _give_text_ports(inventory, site)
     for host in hosts.values():
         _give_roles(inventory, site, host)
     return site
@@ -218,6 +225,32 @@ def _give_ports(inventory: Inventory, site: Site) -> None:
             while (cluster.manager, cluster.manager_port) in taken:
                 cluster.manager_port += 1
             _take(taken, cluster)
+
+
+def _give_text_ports(inventory: Inventory, site: Site) -> None:
+    """The text protocol of 2003: off, unless a cluster says where its manager shall speak it."""
+    taken: dict[tuple[str, int], str] = {}
+    for cluster in site.clusters.values():
+        first = cluster.hosts[0]
+        given = inventory.variable(first, "kcms_text_port")
+        if not given or str(given) == "0":
+            continue
+        cluster.text_port = _port(cluster.name, "kcms_text_port", given)
+        if cluster.text_port < PRIVILEGED_PORTS:
+            raise SiteError(
+                f"kcms_text_port of cluster {cluster.name} is {given}, and the manager is nobody's "
+                f"root: choose one from {PRIVILEGED_PORTS} on"
+            )
+        cluster.text_bind = str(inventory.variable(first, "kcms_text_bind") or DEFAULT_TEXT_BIND)
+        allowed = inventory.variable(first, "kcms_text_allowed")
+        if allowed is not None:
+            cluster.text_allowed = [str(each) for each in allowed]
+        other = taken.setdefault((cluster.manager, cluster.text_port), cluster.name)
+        if other != cluster.name:
+            raise SiteError(
+                f"the managers of {other} and {cluster.name} are both on {cluster.manager}, and "
+                f"both have kcms_text_port {cluster.text_port}: give each its own"
+            )
 
 
 def _port(cluster: str, variable: str, given: Any) -> int:

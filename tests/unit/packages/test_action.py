@@ -13,6 +13,7 @@ from ansible_collections.kcms.cluster.plugins.action.os_packages import _all_the
     [
         (["rrdtool"], {"installed": ["rrdtool", "python3-flask"]}, True),
         (["rrdtool", "jq"], {"installed": ["rrdtool"]}, False),
+        (["rrdtool"], {"installed": ["rrdtool"], "interrupted": True}, False),
         (["rrdtool"], {}, False),
         (["rrdtool"], None, False),
         ([], {"installed": ["rrdtool"]}, False),

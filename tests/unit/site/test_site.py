@@ -50,6 +50,15 @@ def test_managers_of_one_host_get_a_port_each() -> None:
     assert elsewhere.hosts["b1"].managers == ["beta"]
 
 
+def test_the_text_protocol_is_off_until_a_cluster_sets_its_port() -> None:
+    assert [c.text_port for c in site(a1={"kcms_text_port": 0}).clusters.values()] == [0, 0]
+    there = site(b1={"kcms_text_port": 9000, "kcms_text_allowed": ["10.0.0.0/8"]}).clusters
+    assert (there["alpha"].text_port, there["beta"].text_port) == (0, 9000)
+    assert there["beta"].text_bind == "127.0.0.1"
+    assert there["beta"].text_allowed == ["10.0.0.0/8"]
+    assert there["alpha"].text_allowed == ["127.0.0.1", "::1"]
+
+
 def test_aggregator_is_told_three_hosts_of_a_cluster() -> None:
     assert site(a1={"kcms_xml_port": 9000}).document()["data_sources"] == [
         '"alpha" 10.0.1.1:9000 10.0.1.2:9000 10.0.1.3:9000',
@@ -60,14 +69,14 @@ def test_aggregator_is_told_three_hosts_of_a_cluster() -> None:
 def test_managers_know_who_may_speak() -> None:
     files = site(a2={"kcms_submit": False}).document()["hosts_files"]
     assert files["alpha"]["hosts"] == {
-        "head": {"roles": ["admin"]},
-        "a1": {"roles": ["node", "submit"]},
-        "a2": {"roles": ["node"]},
-        "a3": {"roles": ["node", "submit"]},
-        "a4": {"roles": ["node", "submit"]},
-        "b1": {"roles": ["submit"]},
+        "head": {"roles": ["admin"], "address": "10.0.0.1"},
+        "a1": {"roles": ["node", "submit"], "address": "10.0.1.1"},
+        "a2": {"roles": ["node"], "address": "10.0.1.2"},
+        "a3": {"roles": ["node", "submit"], "address": "10.0.1.3"},
+        "a4": {"roles": ["node", "submit"], "address": "10.0.1.4"},
+        "b1": {"roles": ["submit"], "address": "fd00::b1"},
     }
-    assert files["beta"]["hosts"]["b1"] == {"roles": ["node", "submit"]}
+    assert files["beta"]["hosts"]["b1"]["roles"] == ["node", "submit"]
     assert "a2" not in files["beta"]["hosts"]
 
 
@@ -109,6 +118,12 @@ def test_a_node_may_also_be_a_head() -> None:
             {"a1": {"kcms_manager_port": 9}, "b1": {"kcms_manager_port": 9}},
             "alpha and beta are both on head with port 9",
         ),
+        (
+            None,
+            {"a1": {"kcms_text_port": 9000}, "b1": {"kcms_text_port": 9000}},
+            "alpha and beta are both on head, and both have kcms_text_port 9000",
+        ),
+        (None, {"a1": {"kcms_text_port": 99}}, "kcms_text_port of cluster alpha is 99"),
         (None, {"a1": {"ansible_host": "nowhere"}}, "a1: 'nowhere' is no address and no name"),
         (None, {"a1": {"ansible_host": "localhost"}}, "a1: localhost is this host's loopback"),
         (None, {"a1": {"kcms_cluster": "al pha"}}, "kcms_cluster of a1, 'al pha'"),
