@@ -196,9 +196,8 @@ def test_the_manager_refuses_what_makes_no_sense(quiet: Grid) -> None:
     assert "nowhere" in refusal(quiet, number, "nowhere")
     assert "there is no job" in refusal(quiet, number, target, user="bob")
     assert "there is no job" in refusal(quiet, 999_999, target)
-    quiet.adhoc(
-        "head", "node_state", node=target, state="drained", reason="a test", cluster="alpha"
-    )
+    drained = {"node": target, "cluster": "alpha"}
+    quiet.adhoc("head", "node_state", **drained, state="drained", reason="a test")
     try:
         assert "drain" in refusal(quiet, number, target)
     finally:
