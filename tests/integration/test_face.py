@@ -150,9 +150,9 @@ async def test_checking_asks_nobody(face: Face) -> None:
     [
         ({"executable": "/bin/true"}, "executable /bin/true"),
         ({"executable": "/nonexistent"}, "executable /nonexistent is not on a shared"),
-        ({"base_directory": "/nonexistent"}, "base_directory /nonexistent does not exist"),
-        ({"input": "/nonexistent"}, "input /nonexistent does not exist"),
-        ({"output": "/nonexistent/o"}, "directory of output /nonexistent does not exist"),
+        ({"base_directory": "/tmp"}, "base_directory /tmp is not on a shared directory"),
+        ({"input": "/nonexistent"}, "input /nonexistent is not on a shared directory"),
+        ({"output": "/tmp/o.%j"}, "output /tmp/o.%j is not on a shared directory, and it would be"),
         ({"priority": 1001}, "priority must be a whole number"),
         ({"colour": "red"}, "unknown field 'colour'"),
     ],
@@ -238,7 +238,10 @@ async def test_an_unknown_cluster_names_the_known(face: Face) -> None:
 async def test_a_manager_that_does_not_listen_is_503(face: Face) -> None:
     error = await face.refused(Client.nodes, cluster="beta")
     assert (error.status, error.code) == (503, "unavailable")
-    assert error.message.startswith("the manager of beta at 127.0.0.1 port 1 cannot be reached: ")
+    assert error.message == (
+        "the manager of beta at 127.0.0.1 port 1 cannot be reached: nothing listens there; "
+        "systemctl status kcms-manager@beta on that host says more"
+    )
 
 
 async def test_a_manager_that_keeps_breaking_off_is_503(face: Face) -> None:

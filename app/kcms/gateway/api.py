@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
+import re
 import uuid
 from typing import Any
-from urllib.parse import unquote
 
 from aiohttp import web
 
 from kcms.config import ClusterAddress
-from kcms.errors import InvalidRequest, KcmsError
+from kcms.errors import InvalidRequest, KcmsError, NotFound
+from kcms.gateway import output
 from kcms.gateway.checker import Checker
-from kcms.gateway.door import tell_guard, uid_of
+from kcms.gateway.door import tell_guard, whole_body
 from kcms.gateway.managers import Answer, Clusters, Managers
 from kcms.gateway.submission import Submission, parse
-from kcms.gateway.users import Caller, User, UserDatabase, caller, in_time, lister, submitter
+from kcms.gateway.users import User, UserDatabase, in_time, lister, local_user, submitter
+from kcms.gateway.voice import Voice, logged_in, voice, voice_of
 from kcms.http import application, json_body
 
 log = logging.getLogger("kcms.gateway")
 
 PING_SECONDS = 3.0
 OURS = frozenset({"cluster", "check"})  # query parameters that are not the manager's
+NODE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")
 
 
 class Gateway:
@@ -40,73 +42,119 @@ class Gateway:
     def application(self) -> web.Application:
         app = application()
         app.middlewares.insert(0, tell_guard)
+        app.middlewares.append(whole_body)
         app.router.add_post("/v1/jobs", self.submit)
-        app.router.add_get("/v1/jobs", self.jobs)
+        app.router.add_get("/v1/jobs", self.listing)
         app.router.add_get("/v1/jobs/{id}", self.job)
+        app.router.add_get("/v1/jobs/{id}/output", self.output)
         app.router.add_post("/v1/jobs/{id}/kill", self.kill)
+        app.router.add_post("/v1/jobs/{id}/migrate", self.migrate)
+        app.router.add_get("/v1/processes", self.listing)
+        app.router.add_post("/v1/nodes/{name}/state", self.node_state)
         app.router.add_get("/v1/clusters", self.clusters)
-        for path in ("/v1/nodes", "/v1/ping", "/v1/openapi.json"):
+        for path in ("/v1/nodes", "/v1/ping", "/v1/openapi.json", "/v1/session"):
             app.router.add_get(path, self.forward)
+        for path in ("/v1/password", "/v1/login", "/v1/logout"):
+            app.router.add_post(path, self.forward_body)
         return app
 
     async def submit(self, request: web.Request) -> web.Response:
-        user = submitter(await self._caller(request))
+        speaks = await voice(request, self._users)
         cluster = self._cluster(request)
+        if speaks.caller is None:
+            user = await logged_in(speaks, cluster, self._managers, self._users)
+        else:
+            user = submitter(speaks.caller)
         submission = parse(await json_body(request), user)
         await self._checker.check(user, submission.files())
         if request.query.get("check", "0") != "0":
             return web.json_response({"checked": True, "spec": submission.spec})
-        return _response(await self._submitted(cluster, user, submission))
+        return _response(await self._submitted(cluster, user, speaks, submission))
 
     async def _submitted(
-        self, cluster: ClusterAddress, user: User, submission: Submission
+        self, cluster: ClusterAddress, user: User, speaks: Voice, submission: Submission
     ) -> Answer:
         """Hand a submission on; with a key of our own if it has none, so that it can be repeated
         when the connection breaks, and still is one job."""
         key = submission.key or f"gateway-{uuid.uuid4()}"
         answer = await self._managers.call(
-            cluster, "POST", "/v1/jobs", _headers(user), body={"spec": submission.spec, "key": key}
+            cluster, "POST", "/v1/jobs", speaks.headers, body={"spec": submission.spec, "key": key}
         )
         log.info("%s submits %s: %d", user.name, submission.spec["executable"], answer.status)
         if answer.status == 200 and submission.key is None:
             return Answer(201, answer.body)
         return answer
 
-    async def jobs(self, request: web.Request) -> web.Response:
-        who = await self._caller(request)
-        wanted = request.query.get("user")
-        user = await asyncio.to_thread(lister, who, wanted, self._users)
-        return await self._forwarded(request, user)
+    async def listing(self, request: web.Request) -> web.Response:
+        """Jobs or processes; of a name that neither this host nor the answer knows, an error."""
+        speaks, wanted = await voice(request, self._users), request.query.get("user")
+        if speaks.caller is None:
+            return _response(await self._asked(request, speaks))
+        who = speaks.caller
+        found = await in_time(lambda: lister(who, wanted, self._users))
+        answer = await self._asked(request, voice_of(found.user, who))
+        if found.unknown is not None and not any(answer.document().values()):
+            raise NotFound(f"there is no user {found.unknown!r} on this host, and nothing to list")
+        return _response(answer)
 
     async def job(self, request: web.Request) -> web.Response:
         _job_id(request)
         return await self.forward(request)
 
+    async def output(self, request: web.Request) -> web.Response:
+        """The end of a job's output, read as the owner of the job, who need not be the caller."""
+        number, wanted = _job_id(request), output.wanted(request.query)
+        speaks = await voice(request, self._users)
+        path = f"/v1/jobs/{number}"
+        answer = await self._managers.call(self._cluster(request), "GET", path, speaks.headers)
+        file = output.file_of(answer.document(), wanted.which)
+        user = await in_time(lambda: local_user(self._users, file.user, file.uid))
+        end = await self._checker.tail(user, wanted.which, file.path, wanted.count)
+        return web.json_response({"path": file.path, **end})
+
     async def kill(self, request: web.Request) -> web.Response:
-        number = _job_id(request)
+        what = f"kill job {_job_id(request)}"
         await json_body(request)
-        user = (await self._caller(request)).user
-        answer = await self._forwarded(request, user, body={})
-        log.info("%s kills job %s: %d", user.name, number, answer.status)
-        return answer
+        return await self._told(request, what, {})
 
-    async def forward(self, request: web.Request) -> web.Response:
-        return await self._forwarded(request, (await self._caller(request)).user)
+    async def migrate(self, request: web.Request) -> web.Response:
+        what = f"migrate job {_job_id(request)}"
+        return await self._told(request, what, await json_body(request))
 
-    async def _forwarded(self, request: web.Request, user: User, body: Any = None) -> web.Response:
-        query = {key: value for key, value in request.query.items() if key not in OURS}
-        answer = await self._managers.call(
-            self._cluster(request), request.method, request.path, _headers(user), query, body
-        )
+    async def node_state(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if not NODE.fullmatch(name):
+            raise InvalidRequest(f"{name!r:.300} cannot be the name of a node")
+        return await self._told(request, f"set the state of {name}", await json_body(request))
+
+    async def _told(self, request: web.Request, what: str, body: dict[str, Any]) -> web.Response:
+        """Hand on what changes something, and say so in the journal."""
+        speaks = await voice(request, self._users)
+        answer = await self._asked(request, speaks, body)
+        log.info("%s asks to %s: %d", speaks.name, what, answer.status)
         return _response(answer)
 
+    async def forward(self, request: web.Request) -> web.Response:
+        return _response(await self._asked(request, await voice(request, self._users)))
+
+    async def forward_body(self, request: web.Request) -> web.Response:
+        """What has a password in it is in no log."""
+        body = await json_body(request)
+        return _response(await self._asked(request, await voice(request, self._users), body))
+
+    async def _asked(self, request: web.Request, speaks: Voice, body: Any = None) -> Answer:
+        query = {key: value for key, value in request.query.items() if key not in OURS}
+        return await self._managers.call(
+            self._cluster(request), request.method, request.path, speaks.headers, query, body
+        )
+
     async def clusters(self, request: web.Request) -> web.Response:
-        user = (await self._caller(request)).user
+        speaks = await voice(request, self._users)
         known = self._clusters.addresses.values()
-        found = await asyncio.gather(*(self._asked(each, user) for each in known))
+        found = await asyncio.gather(*(self._pinged(each, speaks) for each in known))
         return web.json_response({"clusters": found})
 
-    async def _asked(self, cluster: ClusterAddress, user: User) -> dict[str, Any]:
+    async def _pinged(self, cluster: ClusterAddress, speaks: Voice) -> dict[str, Any]:
         row: dict[str, Any] = {
             "name": cluster.name,
             "default": cluster.name == self._clusters.default,
@@ -115,29 +163,15 @@ class Gateway:
         }
         try:
             answer = await self._managers.call(
-                cluster, "GET", "/v1/ping", _headers(user), seconds=PING_SECONDS
+                cluster, "GET", "/v1/ping", speaks.headers, seconds=PING_SECONDS
             )
+            document = answer.document()
         except KcmsError as error:
             return {**row, "state": "DOWN", "release": None, "message": error.message}
-        document = json.loads(answer.body)
-        if answer.status != 200:
-            return {**row, "state": "DOWN", "release": None, "message": _message(document)}
         return {**row, "state": "UP", "release": document.get("release"), "message": ""}
-
-    async def _caller(self, request: web.Request) -> Caller:
-        uid = peer_uid(request)
-        wanted = request.headers.get("Kcms-As")
-        name = None if wanted is None else unquote(wanted)
-        return await in_time(lambda: caller(uid, name, self._users))
 
     def _cluster(self, request: web.Request) -> ClusterAddress:
         return self._clusters.named(request.query.get("cluster"))
-
-
-def peer_uid(request: web.Request) -> int:
-    """The uid of the process at the other end, as the kernel recorded it when it connected."""
-    assert request.transport is not None
-    return uid_of(request.transport.get_extra_info("socket"))
 
 
 def _job_id(request: web.Request) -> int:
@@ -147,16 +181,5 @@ def _job_id(request: web.Request) -> int:
     return int(text)
 
 
-def _headers(user: User) -> dict[str, str]:
-    return {"Kcms-User": user.name, "Kcms-Uid": str(user.uid), "Kcms-Gid": str(user.gid)}
-
-
 def _response(answer: Answer) -> web.Response:
     return web.Response(body=answer.body, status=answer.status, content_type="application/json")
-
-
-def _message(document: Any) -> str:
-    try:
-        return str(document["error"]["message"])
-    except (KeyError, TypeError):
-        return "the manager refused without a reason"

@@ -1,9 +1,14 @@
-"""A program of its own: can this process, which is the user, use the files of a submission?
+"""A program of its own: what this process, which is the user, can do with that user's files.
 
-``python3 -I -S -E check.py`` reads ``{"shared": […], "files": {field: path or null}}`` on standard
-input and writes ``{"problem": null}`` or ``{"problem": "one line"}``.  It imports nothing of this
-package: it starts on every submission, and runs with the user's ids and no capability, so that the
-kernel and the file server decide, not we.
+``python3 -I -S -E check.py`` reads one of these on standard input and answers on standard output:
+
+    {"shared": […], "files": {field: path or null}}     can a submission use these files?
+        {"problem": null} or {"problem": "one line"}
+    {"tail": {"name": …, "path": …, "bytes": N}}        the end of a file
+        {"size": …, "offset": …, "text": …} or {"problem": "one line", "code": …}
+
+It imports nothing of this package: it starts on every submission, and runs with the user's ids and
+no capability, so that the kernel and the file server decide, not we.
 """
 
 from __future__ import annotations
@@ -14,36 +19,59 @@ import stat
 import sys
 from collections.abc import Mapping, Sequence
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any  # 3 ms, so not when it runs
+
 Files = Mapping[str, str | None]
 JOB_ID = "%j"
+SAME_EVERYWHERE = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+
+ELSEWHERE = {
+    "executable": "a job may run on any node",
+    "base_directory": "the node that runs the job has another directory there, or none",
+    "input": "the node that runs the job has another file there, or none",
+    "output": "it would be left on the node that runs the job, where you do not find it",
+    "error": "it would be left on the node that runs the job, where you do not find it",
+}
+"""Why a file must be where every node sees it."""
 
 
 class CheckError(Exception):
-    """One line that names the field, the path and what is wrong with it."""
+    """One line that names the field, the path and what is wrong with it, and its code."""
+
+    def __init__(self, problem: str, code: str = "invalid_request") -> None:
+        super().__init__(problem)
+        self.code = code
 
 
 def check(files: Files, shared: Sequence[str]) -> None:
     """:raises CheckError: the first thing that would keep the job from running"""
-    check_executable(str(files["executable"]), shared)
-    check_directory("base_directory", str(files["base_directory"]))
-    if files["input"]:
-        check_input(files["input"])
-    for field in ("output", "error"):
-        check_written(field, str(files[field]))
+    for field, look in CHECKS.items():
+        path = files[field]
+        if path is not None:
+            if path not in SAME_EVERYWHERE:
+                check_shared(field, path, shared)
+            look(field, path)
 
 
-def check_executable(path: str, shared: Sequence[str]) -> None:
+def check_shared(field: str, path: str, shared: Sequence[str]) -> None:
+    """That links are followed as well keeps a link on the shared directory from leading away."""
     real = os.path.realpath(path)
-    if not any(_below(real, os.path.realpath(each)) for each in shared):
-        where = "" if real == path else f" (it is {real})"
-        raise CheckError(
-            f"executable {path}{where} is not on a shared directory: put it below "
-            f"{' or '.join(shared)}, where every node sees it"
-        )
-    if not stat.S_ISREG(_mode("executable", path)):
-        raise CheckError(f"executable {path} is no regular file")
+    if any(_below(real, os.path.realpath(each)) for each in shared):
+        return
+    where = "" if real == path else f" (it is {real})"
+    raise CheckError(
+        f"{field} {path}{where} is not on a shared directory, and {ELSEWHERE[field]}: "
+        f"name one below {' or '.join(shared)}"
+    )
+
+
+def check_executable(field: str, path: str) -> None:
+    if not stat.S_ISREG(_mode(field, path)):
+        raise CheckError(f"{field} {path} is no regular file")
     if not os.access(path, os.X_OK):
-        raise CheckError(f"executable {path} may not be executed by this user: chmod +x it")
+        raise CheckError(f"{field} {path} may not be executed by this user: chmod +x it")
 
 
 def check_directory(field: str, path: str) -> None:
@@ -53,11 +81,11 @@ def check_directory(field: str, path: str) -> None:
         raise CheckError(f"{field} {path} may not be entered by this user")
 
 
-def check_input(path: str) -> None:
-    if stat.S_ISDIR(_mode("input", path)):
-        raise CheckError(f"input {path} is a directory")
+def check_input(field: str, path: str) -> None:
+    if stat.S_ISDIR(_mode(field, path)):
+        raise CheckError(f"{field} {path} is a directory")
     if not os.access(path, os.R_OK):
-        raise CheckError(f"input {path} may not be read by this user")
+        raise CheckError(f"{field} {path} may not be read by this user")
 
 
 def check_written(field: str, path: str) -> None:
@@ -74,6 +102,15 @@ def check_written(field: str, path: str) -> None:
     check_directory(f"directory of {field}", parent)
     if not os.access(parent, os.W_OK | os.X_OK):
         raise CheckError(f"{field} {path} cannot be made: this user may not write in {parent}")
+
+
+CHECKS = {
+    "executable": check_executable,
+    "base_directory": check_directory,
+    "input": check_input,
+    "output": check_written,
+    "error": check_written,
+}
 
 
 def _check_existing(field: str, path: str) -> None:
@@ -96,7 +133,46 @@ def _mode(field: str, path: str) -> int:
 
 
 def _below(path: str, directory: str) -> bool:
-    return path.startswith(directory.rstrip("/") + "/")
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
+def tail(name: str, path: str, count: int) -> dict[str, object]:
+    """The last ``count`` bytes of a regular file, as text; what is no UTF-8 is replaced.
+
+    :raises CheckError: codes ``not_found``, ``forbidden``, ``conflict``
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - as above
+            raise CheckError(f"{name} {path} is no regular file", "conflict")
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        try:
+            return _end_of(file, name, path, count)
+        finally:
+            os.close(file)
+    except (FileNotFoundError, NotADirectoryError):
+        raise CheckError(f"{name} {path} does not exist", "not_found") from None
+    except PermissionError:
+        raise CheckError(f"{name} {path} may not be read by this user", "forbidden") from None
+    except OSError as error:
+        raise CheckError(f"{name} {path} cannot be read: {error.strerror}", "conflict") from None
+
+
+def _end_of(file: int, name: str, path: str, count: int) -> dict[str, object]:
+    status = os.fstat(file)
+    if not stat.S_ISREG(status.st_mode):  # another took its name
+        raise CheckError(f"{name} {path} is no regular file", "conflict")
+    offset = max(0, status.st_size - count)
+    content = b""
+    while len(content) < min(count, status.st_size):
+        part = os.pread(file, count - len(content), offset + len(content))
+        if not part:
+            break
+        content += part
+    if offset:  # not in the middle of a character
+        cut = next((at for at in range(min(4, len(content))) if content[at] & 0xC0 != 0x80), 0)
+        offset, content = offset + cut, content[cut:]
+    text = content.decode("utf-8", "replace")
+    return {"size": status.st_size, "offset": offset, "text": text}
 
 
 def capabilities() -> int:
@@ -131,15 +207,21 @@ def drop_capabilities() -> None:
         raise CheckError("the gateway's check could not give up its capabilities")
 
 
-def main() -> int:
-    request = json.load(sys.stdin)
-    problem: str | None = None
+def answer(request: dict[str, Any]) -> dict[str, object]:
+    """What a request asks for, or the problem with it."""
     try:
         drop_capabilities()
+        if "tail" in request:
+            wanted = request["tail"]
+            return tail(wanted["name"], wanted["path"], wanted["bytes"])
         check(request["files"], request["shared"])
     except CheckError as error:
-        problem = str(error)
-    json.dump({"problem": problem}, sys.stdout)
+        return {"problem": str(error), "code": error.code}
+    return {"problem": None}
+
+
+def main() -> int:
+    json.dump(answer(json.load(sys.stdin)), sys.stdout)
     return 0
 
 

@@ -1,5 +1,7 @@
 """Runs :mod:`kcms.gateway.check` as the user, in bounded time and number.
 
+Root opens nothing on a shared directory: whatever touches a user's files is this child.
+
 The gateway has CAP_SETUID and CAP_SETGID as ambient capabilities.  Changing from one ordinary uid
 to another keeps them, so setpriv(1) changes the ids *and* clears them before the check starts.
 """
@@ -14,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from kcms.errors import InvalidRequest, Unavailable
+from kcms.errors import Conflict, Forbidden, InvalidRequest, KcmsError, NotFound, Unavailable
 from kcms.gateway.users import User
 
 log = logging.getLogger("kcms.gateway")
@@ -57,21 +59,40 @@ class Checker:
 
     async def check(self, user: User, files: dict[str, str | None]) -> None:
         """:raises InvalidRequest: a file cannot be used  :raises Unavailable: no telling"""
+        await self._asked(user, {"shared": self._shared, "files": files})
+
+    async def tail(self, user: User, name: str, path: str, count: int) -> dict[str, Any]:
+        """The end of a file as ``user`` may read it: ``size``, ``offset`` and ``text``.
+
+        :param name: what the file is, for the sentence of an error
+        :raises NotFound: there is none  :raises Forbidden: the user may not read it
+        :raises Conflict: it cannot be read  :raises Unavailable: no telling
+        """
+        request = {"tail": {"name": name, "path": path, "bytes": count}}
+        try:
+            return await self._asked(user, request)
+        except NotFound as error:
+            if any(path.startswith(each.rstrip("/") + "/") for each in self._shared):
+                raise
+            raise NotFound(
+                f"{error} on this host; it is not on a shared directory, "
+                "so only the node that ran the job may have it"
+            ) from error
+
+    async def _asked(self, user: User, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer of a child that has become ``user``, when it found no problem."""
         turns = self._turns.setdefault(user.uid, asyncio.Semaphore(AT_ONCE))
         try:
             await asyncio.wait_for(turns.acquire(), self._seconds)
         except TimeoutError as error:
             raise self._too_slow(user) from error
-        request = json.dumps({"shared": self._shared, "files": files}).encode()
-        child = asyncio.create_task(self._run(user, request))
+        child = asyncio.create_task(self._run(user, json.dumps(request).encode()))
         self._children.add(child)
         child.add_done_callback(lambda done: self._gone(done, turns))
         done, _ = await asyncio.wait({child}, timeout=self._seconds)
         if not done:
             raise self._too_slow(user)
-        problem = _problem(child.result(), user)
-        if problem is not None:
-            raise InvalidRequest(problem)
+        return _checked(child.result(), user)
 
     def _gone(self, child: asyncio.Task[bytes], turns: asyncio.Semaphore) -> None:
         """Give back the turn only when the process is really gone: that is what bounds them."""
@@ -119,11 +140,21 @@ def _line(text: bytes) -> str:
     return (text.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
 
 
-def _problem(answer: bytes, user: User) -> Any:
+PROBLEMS: dict[str, type[KcmsError]] = {
+    each.code: each for each in (InvalidRequest, NotFound, Forbidden, Conflict)
+}
+
+
+def _checked(answer: bytes, user: User) -> dict[str, Any]:
     try:
-        return json.loads(answer)["problem"]
-    except (ValueError, KeyError, TypeError) as error:
+        document: dict[str, Any] = json.loads(answer)
+        problem = document.get("problem")
+        kind = PROBLEMS[document.get("code", InvalidRequest.code)]
+    except (ValueError, KeyError, AttributeError) as error:
         raise Unavailable(
             f"could not look at the files of {user.name} as {user.name}; "
             "the journal of kcms-gateway says why"
         ) from error
+    if problem is not None:
+        raise kind(problem)
+    return document

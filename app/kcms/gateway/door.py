@@ -15,8 +15,11 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from kcms.http import error_response
+
 CONNECTIONS = 32  # of one uid
 QUIET_SECONDS = 10.0  # without a request under way
+BODY_SECONDS = 10.0  # for the whole body of a request
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -59,6 +62,7 @@ class Guard(asyncio.Protocol):
         self._uid = -1
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
+        self._unsent = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -112,7 +116,8 @@ class Guard(asyncio.Protocol):
 
     def _too_quiet(self) -> None:
         assert self._transport is not None
-        if self._transport.get_write_buffer_size():  # it still takes its answer
+        before, self._unsent = self._unsent, self._transport.get_write_buffer_size()
+        if self._unsent and self._unsent != before:  # it still takes its answer
             self.rest()
         else:
             self._transport.abort()
@@ -129,6 +134,20 @@ async def tell_guard(request: web.Request, handler: Handler) -> web.StreamRespon
         return await handler(request)
     finally:
         guard.rest()
+
+
+@web.middleware
+async def whole_body(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Have the whole body before anything is done about a request, or give the request up."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            await request.read()
+    except TimeoutError:
+        message = f"the request did not arrive whole within {BODY_SECONDS:g} s"
+        answer = error_response(408, "timeout", message)
+        answer.force_close()
+        return answer
+    return await handler(request)
 
 
 def _too_many(uid: int, limit: int) -> bytes:

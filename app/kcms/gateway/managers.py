@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import json
+import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +16,7 @@ import aiohttp
 from yarl import URL
 
 from kcms.config import ClusterAddress, GatewayConfig
-from kcms.errors import ConfigError, Forbidden, NotFound, ProtocolError, Unavailable
+from kcms.errors import ConfigError, Forbidden, KcmsError, NotFound, ProtocolError, Unavailable
 from kcms.tls import Identity, client_context, require_identity
 
 CONNECT_SECONDS = 5.0
@@ -22,12 +25,36 @@ CONNECTIONS = 16  # to one manager
 TRIES = 2  # a connection that was kept alive may be gone when it is used again
 
 
+class Refused(KcmsError):
+    """What a manager refused, to be handed on as it said it."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
 @dataclass(frozen=True)
 class Answer:
     """A manager's answer as it came: status and JSON bytes."""
 
     status: int
     body: bytes
+
+    def document(self) -> dict[str, Any]:
+        """What it answered.
+
+        :raises Refused: the manager's own error  :raises ProtocolError: no such document
+        """
+        try:
+            document = json.loads(self.body)
+            if self.status < 400:
+                return dict(document)
+            error = document["error"]
+            refused = Refused(self.status, str(error["code"]), str(error["message"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ProtocolError("the manager gave an answer that is none") from error
+        raise refused
 
 
 class ManagerObject(ssl.SSLObject):
@@ -151,9 +178,19 @@ def _checked(answer: Answer, response: aiohttp.ClientResponse, cluster: ClusterA
 
 def _unavailable(cluster: ClusterAddress, error: Exception, seconds: float) -> Unavailable:
     where = f"the manager of {cluster.name} at {cluster.address} port {cluster.port}"
+    look = f"systemctl status kcms-manager@{cluster.name} on that host says more"
     if isinstance(error, TimeoutError):
-        return Unavailable(f"{where} did not answer within {seconds:g} s")
-    return Unavailable(f"{where} cannot be reached: {_reason(error)}")
+        return Unavailable(f"{where} did not answer within {seconds:g} s; {look}")
+    return Unavailable(f"{where} cannot be reached: {_reason(error)}; {look}")
+
+
+PLAINLY = {
+    errno.ECONNREFUSED: "nothing listens there",
+    errno.EHOSTUNREACH: "that host cannot be reached from here",
+    errno.ENETUNREACH: "there is no way to that network from here",
+    errno.ETIMEDOUT: "that host does not answer",
+    errno.ECONNRESET: "it broke the connection off",
+}
 
 
 def _reason(error: BaseException) -> str:
@@ -163,8 +200,10 @@ def _reason(error: BaseException) -> str:
         return error.verify_message if getattr(error, "verify_message", "") else str(error.args[-1])
     if isinstance(error, aiohttp.ClientConnectorError) and error.os_error is not None:
         return _reason(error.os_error)
+    if isinstance(error, aiohttp.ServerTimeoutError | TimeoutError):
+        return PLAINLY[errno.ETIMEDOUT]
     if isinstance(error, ssl.SSLError):
         return f"TLS: {(error.reason or str(error)).lower().replace('_', ' ')}"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+    if isinstance(error, OSError) and error.errno:
+        return PLAINLY.get(error.errno) or os.strerror(error.errno)
     return " ".join(str(error).split()) or "the connection was closed"

@@ -7,10 +7,13 @@ import pwd
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from kcms.errors import Forbidden, InvalidRequest, Unavailable
 
 LOOKUP_SECONDS = 10.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -91,22 +94,52 @@ def submitter(who: Caller) -> User:
     return who.user
 
 
-def lister(who: Caller, wanted: str | None, users: UserDatabase) -> User:
-    """In whose name to list the jobs of ``wanted`` (None: whatever the caller may see).
+@dataclass(frozen=True)
+class Lister:
+    """In whose name to list; ``unknown`` is a name wanted that nobody has on this host."""
 
-    Root of a node sees the jobs of a local user by being that user, as it could anyway; the root
+    user: User
+    unknown: str | None = None
+
+
+def lister(who: Caller, wanted: str | None, users: UserDatabase) -> Lister:
+    """In whose name to list what is ``wanted``'s (None: whatever the caller may see).
+
+    Root of a node sees what is a local user's by being that user, as it could anyway; the root
     of the grid gets the same list either way.
 
-    :raises Forbidden: another's jobs are wanted, and the caller is not root
+    :raises Forbidden: another's is wanted, and the caller is not root
     """
-    if wanted in (None, who.user.name):
-        return who.user
+    if wanted in (None, "", who.user.name):
+        return Lister(who.user)
     if not who.is_root:
         raise Forbidden(f"only root may list the jobs of others, and {who.user.name} is not root")
-    return users.by_name(str(wanted)) or who.user
+    user = users.by_name(str(wanted))
+    return Lister(who.user, unknown=wanted) if user is None else Lister(user)
 
 
-async def in_time(look: Callable[[], Caller]) -> Caller:
+def local_user(users: UserDatabase, name: str, uid: int, gid: int | None = None) -> User:
+    """The user of this host who is that one of the grid; any group will do for None.
+
+    :raises Forbidden: there is none, or this host has other ids for the name
+    """
+    user = users.by_name(name)
+    if user is None:
+        raise Forbidden(f"{name} has no account on this host")
+    if user.uid != uid:
+        raise Forbidden(
+            f"{name} has uid {user.uid} on this host, and {uid} where the manager heard of "
+            f"{name}: make them the same"
+        )
+    if gid not in (None, user.gid):
+        raise Forbidden(
+            f"{name} has group {user.gid} on this host, and {gid} where the password was set: "
+            "run kcms web-password again"
+        )
+    return user
+
+
+async def in_time(look: Callable[[], T]) -> T:
     """Run a look-up beside the loop: a directory server that hangs must not stop the others."""
     try:
         return await asyncio.wait_for(asyncio.to_thread(look), LOOKUP_SECONDS)

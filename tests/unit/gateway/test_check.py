@@ -80,7 +80,7 @@ def test_a_neighbour_with_a_longer_name_is_not_shared(shared: Path) -> None:
 def test_a_shared_directory_that_is_a_link_counts(shared: Path) -> None:
     link = shared.with_name("link")
     link.symlink_to(shared)
-    check.check_executable(f"{link}/run.sh", [str(link)])
+    check.check_shared("executable", f"{link}/run.sh", [str(link)])
 
 
 def test_directories_and_files_that_cannot_be_used(shared: Path) -> None:
@@ -106,6 +106,57 @@ def test_a_link_to_nowhere_is_no_output(shared: Path) -> None:
     assert problem(shared, output=f"{shared}/dangling") == (
         f"output {shared}/dangling does not exist"
     )
+
+
+@pytest.mark.parametrize("field", ["base_directory", "input", "output", "error"])
+def test_what_is_not_shared_would_be_lost_or_another_file(shared: Path, field: str) -> None:
+    """Also where it does not exist: the gateway has a /tmp of its own."""
+    outside = {"base_directory": "/", "input": "/etc/passwd"}.get(field, "/tmp/o.%j")
+    said = problem(shared, **{field: outside}) or ""
+    assert said.startswith(f"{field} {outside} is not on a shared directory, and ")
+    assert said.endswith(f": name one below {shared}")
+    link = shared / "away"
+    link.symlink_to("/etc")
+    behind = f"{link}/x" if field != "base_directory" else str(link)
+    assert f"{field} {behind} (it is /etc" in (problem(shared, **{field: behind}) or "")
+
+
+def test_devices_that_are_the_same_on_every_node_need_not_be_shared(shared: Path) -> None:
+    assert problem(shared, input="/dev/zero", output="/dev/null", error="/dev/full") is None
+    assert "not on a shared directory" in (problem(shared, output="/dev/tty") or "")
+
+
+def test_the_end_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "out"
+    file.write_bytes(b"one\ntwo\n")
+    assert check.tail("output", str(file), 100) == {"size": 8, "offset": 0, "text": "one\ntwo\n"}
+    assert check.tail("output", str(file), 4) == {"size": 8, "offset": 4, "text": "two\n"}
+    file.write_bytes(b"")
+    assert check.tail("output", str(file), 4) == {"size": 0, "offset": 0, "text": ""}
+
+
+def test_the_end_begins_with_a_whole_character_and_hides_no_bytes(tmp_path: Path) -> None:
+    file = tmp_path / "out"
+    file.write_bytes("ab\U0001f600c".encode())
+    for count in (2, 3, 4):
+        assert check.tail("output", str(file), count) == {"size": 7, "offset": 6, "text": "c"}
+    assert check.tail("output", str(file), 5)["text"] == "\U0001f600c"
+    file.write_bytes(b"x\x80\x80\x80\x80\xff")
+    assert check.tail("output", str(file), 5) == {"size": 6, "offset": 1, "text": "\ufffd" * 5}
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to("/dev/zero")
+    for path in (tmp_path / "fifo", tmp_path, tmp_path / "link"):
+        with pytest.raises(CheckError, match="is no regular file") as caught:
+            check.tail("output", str(path), 4)
+        assert caught.value.code == "conflict"
+    (tmp_path / "plain").write_text("x")
+    for path in (tmp_path / "none", tmp_path / "plain" / "x"):
+        with pytest.raises(CheckError, match="does not exist") as caught:
+            check.tail("error", str(path), 4)
+        assert caught.value.code == "not_found"
 
 
 def test_permissions() -> None:
@@ -139,12 +190,15 @@ def problem_of_a_user(shared: Path, **files: str) -> str:
 def test_as_a_program_it_answers_in_json(shared: Path) -> None:
     done = subprocess.run(
         ["/usr/bin/python3", "-I", "-S", "-E", check.__file__],
-        input='{"shared": ["/"], "files": {"executable": "/nonexistent/x"}}',
+        input='{"shared": ["/nonexistent"], "files": {"executable": "/nonexistent/x"}}',
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout == '{"problem": "executable /nonexistent/x does not exist"}'
+    assert json.loads(done.stdout) == {
+        "problem": "executable /nonexistent/x does not exist",
+        "code": "invalid_request",
+    }
 
 
 def test_no_capability_is_left(shared: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kcms.errors import InvalidRequest, Unavailable
+from kcms.errors import Forbidden, InvalidRequest, NotFound, Unavailable
 from kcms.gateway.checker import AT_ONCE, Checker, command
 from kcms.gateway.users import User
 
@@ -53,6 +53,29 @@ async def test_no_problem_passes_and_the_request_arrives() -> None:
         """print('{"problem": null}')"""
     )
     await scripted(code).check(ALICE, {"executable": "/x"})
+
+
+async def test_the_end_of_a_file_is_the_childs_answer() -> None:
+    code = (
+        "import json, sys; got = json.load(sys.stdin);"
+        "assert got == {'tail': {'name': 'output', 'path': '/x', 'bytes': 5}};"
+        """print('{"size": 9, "offset": 4, "text": "abcde"}')"""
+    )
+    found = await scripted(code).tail(ALICE, "output", "/x", 5)
+    assert found == {"size": 9, "offset": 4, "text": "abcde"}
+
+
+@pytest.mark.parametrize(("code", "kind"), [("not_found", NotFound), ("forbidden", Forbidden)])
+async def test_problems_keep_their_code(code: str, kind: type[Exception]) -> None:
+    answer = f"""print('{{"problem": "output /shared/x is so", "code": "{code}"}}')"""
+    with pytest.raises(kind, match=r"output /shared/x is so$"):
+        await scripted(answer).tail(ALICE, "output", "/shared/x", 5)
+
+
+async def test_of_a_missing_file_elsewhere_it_is_said_who_may_have_it() -> None:
+    answer = """print('{"problem": "output /tmp/x does not exist", "code": "not_found"}')"""
+    with pytest.raises(NotFound, match=r"/tmp/x does not exist on this host; it is not on a sha"):
+        await scripted(answer).tail(ALICE, "output", "/tmp/x", 5)
 
 
 async def test_a_child_that_fails_is_not_the_callers_fault() -> None:

@@ -53,13 +53,18 @@ def test_settings_that_cannot_be_used(bad: GatewayConfig, said: str) -> None:
 
 def test_reasons_are_single_sentences() -> None:
     assert str(_unavailable(BETA, TimeoutError(), 3.0)) == (
-        "the manager of beta at 10.0.1.1 port 8661 did not answer within 3 s"
+        "the manager of beta at 10.0.1.1 port 8661 did not answer within 3 s; "
+        "systemctl status kcms-manager@beta on that host says more"
     )
-    assert str(_unavailable(ALPHA, ConnectionRefusedError(111, "Connection refused"), 3.0)) == (
-        "the manager of alpha at 10.0.0.1 port 8660 cannot be reached: Connection refused"
+    refused = ConnectionRefusedError(111, "Connect call failed ('10.0.0.1', 8660)")
+    assert str(_unavailable(ALPHA, refused, 3.0)) == (
+        "the manager of alpha at 10.0.0.1 port 8660 cannot be reached: nothing listens there; "
+        "systemctl status kcms-manager@alpha on that host says more"
     )
     assert _reason(aiohttp.ServerDisconnectedError()) == "Server disconnected"
     assert _reason(ssl.SSLCertVerificationError("not that of manager alpha")) == (
         "not that of manager alpha"
     )
+    assert _reason(OSError(5, "whatever")) == "Input/output error"
+    assert _reason(aiohttp.ServerTimeoutError()) == "that host does not answer"
     assert "\n" not in _reason(aiohttp.ClientPayloadError("a\nb"))

@@ -8,7 +8,15 @@ import pwd
 import pytest
 
 from kcms.errors import Forbidden, InvalidRequest
-from kcms.gateway.users import User, UserDatabase, caller, lister, submitter
+from kcms.gateway.users import (
+    Lister,
+    User,
+    UserDatabase,
+    caller,
+    lister,
+    local_user,
+    submitter,
+)
 
 ROOT = User("root", 0, 0, "/root")
 ALICE = User("alice", 2001, 2001, "/shared/home/alice")
@@ -66,14 +74,25 @@ def test_root_must_say_whose_job_it_is() -> None:
 
 def test_lists_of_others_are_roots_alone() -> None:
     root, alice = caller(0, None, USERS), caller(2001, None, USERS)
-    assert lister(root, None, USERS) == ROOT
-    assert lister(root, "alice", USERS) == ALICE
-    assert lister(root, "unknown here", USERS) == ROOT
-    assert lister(alice, "alice", USERS) == ALICE
+    assert lister(root, None, USERS) == Lister(ROOT)
+    assert lister(root, "alice", USERS) == Lister(ALICE)
+    assert lister(root, "unknown here", USERS) == Lister(ROOT, unknown="unknown here")
+    assert lister(alice, "alice", USERS) == Lister(ALICE)
     with pytest.raises(Forbidden, match="only root may list"):
         lister(alice, "bob", USERS)
     with pytest.raises(Forbidden, match="only root may list"):
         lister(caller(0, "alice", USERS), "bob", USERS)
+
+
+def test_a_user_of_the_grid_is_one_of_this_host_only_with_the_same_ids() -> None:
+    assert local_user(USERS, "alice", 2001, 2001) == ALICE
+    assert local_user(USERS, "alice", 2001) == ALICE
+    with pytest.raises(Forbidden, match="carol has no account on this host"):
+        local_user(USERS, "carol", 2003)
+    with pytest.raises(Forbidden, match="alice has uid 2001 on this host, and 2002 where"):
+        local_user(USERS, "alice", 2002, 2001)
+    with pytest.raises(Forbidden, match=r"alice has group 2001 .*, and 50 .*kcms web-password"):
+        local_user(USERS, "alice", 2001, 50)
 
 
 def test_the_real_database_knows_this_process_and_not_the_overflow_uid() -> None:
