@@ -132,7 +132,12 @@ class Component:
 def _paths(params: dict[str, Any]) -> list[Wanted]:
     paths = [
         Wanted(
-            each["path"], "directory", mode=_mode(each), owner=each["owner"], group=each["group"]
+            each["path"],
+            "directory",
+            mode=_mode(each),
+            owner=each["owner"],
+            group=each["group"],
+            contents=each["contents"],
         )
         for each in params["directories"]
     ]

@@ -19,8 +19,10 @@ from ansible_collections.kcms.cluster.plugins.module_utils.host_accounts import 
     gid_of,
     uid_of,
 )
+from ansible_collections.kcms.cluster.plugins.module_utils.host_owners import give, has_strangers
 
 KINDS = {"directory": stat.S_ISDIR, "file": stat.S_ISREG, "link": stat.S_ISLNK}
+STRANGE = "contents of other owners\n"
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Wanted:
     """What one path should be.  ``kind`` is directory, file, link or absent.
 
     ``content`` is the bytes of a file, ``target`` the text of a link, ``mode`` permission bits.
-    ``private`` files are never shown in a diff.
+    ``private`` files are never shown in a diff.  ``contents`` of a directory belong to its owner.
     """
 
     path: str
@@ -39,6 +41,7 @@ class Wanted:
     group: str = "root"
     mode: int = 0o644
     private: bool = False
+    contents: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,9 +94,18 @@ def _describe(wanted: Wanted, there: os.stat_result) -> str:
     owner = wanted.owner if there.st_uid == known[0] else str(there.st_uid)
     group = wanted.group if there.st_gid == known[1] else str(there.st_gid)
     head = _head(owner, group, stat.S_IMODE(there.st_mode))
-    if wanted.kind == "directory" or wanted.private:
+    if wanted.kind == "directory":
+        return head + (STRANGE if _has_strange_contents(wanted) else "")
+    if wanted.private:
         return head
     return head + Path(wanted.path).read_bytes().decode(errors="replace")
+
+
+def _has_strange_contents(wanted: Wanted) -> bool:
+    uid, gid = uid_of(wanted.owner), gid_of(wanted.group)
+    if not wanted.contents:
+        return False
+    return uid is None or gid is None or has_strangers(wanted.path, (uid, gid))
 
 
 def _describe_wanted(wanted: Wanted) -> str:
@@ -141,6 +153,8 @@ def _put_directory(wanted: Wanted) -> None:
         os.mkdir(wanted.path, 0o700)  # noqa: PTH102 - opened to others only once owned
     handle = os.open(wanted.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
+        if wanted.contents:
+            give(wanted.path, (uid, gid))
         os.fchown(handle, uid, gid)
         os.fchmod(handle, wanted.mode)
     finally:

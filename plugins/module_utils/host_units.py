@@ -52,6 +52,11 @@ class UnitState:
         return self.active in RUNNING and self.sub != "auto-restart"
 
     @property
+    def lives(self) -> bool:
+        """Whether a process of it is there, or about to be: not of one that is remembered."""
+        return self.runs and self.sub != "exited"
+
+    @property
     def up(self) -> bool:
         """Whether it has said that it is ready.  One that fails again and again never has."""
         return self.active in ("active", "reloading")
@@ -137,6 +142,26 @@ class Systemd:
             return {}
         properties = [f"--property={','.join(PROPERTIES)}"]
         return parse_show(self._run("show", *properties, "--", *names))
+
+    def loaded(self, pattern: str) -> list[str]:
+        """Units by a pattern of names that are up, failed, or remembered by systemd."""
+        columns = (
+            line.split()
+            for line in self._run(
+                "list-units", "--all", "--plain", "--no-legend", "--full", "--", pattern
+            ).splitlines()
+        )
+        return [row[0] for row in columns if len(row) > 2 and row[2] != "inactive"]
+
+    def stop(self, names: Sequence[str]) -> None:
+        """Stop units, in this order where that matters to systemd.  :raises HostError: one stays"""
+        for name in names:
+            self._run("stop", "--", name)
+
+    def forget(self, pattern: str) -> None:
+        """Let systemd see that unit files have gone, and forget failures of their units."""
+        self._run("daemon-reload")
+        self._run("reset-failed", "--", pattern)
 
     def carry_out(self, plan: UnitPlan) -> None:
         """:raises HostError: a step failed; a unit that did not start is named with its log"""

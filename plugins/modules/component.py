@@ -70,6 +70,12 @@ options:
         description: Permissions, as an octal string.
         type: str
         default: '0755'
+      contents:
+        description:
+          - Whether all that lies below belongs to the same owner and group. Links and files with
+            a second name elsewhere are left as they are.
+        type: bool
+        default: false
   files:
     description: Files to write, each with O(files[].content), or with its text in O(secrets).
     type: list
@@ -213,7 +219,13 @@ def argument_spec() -> dict[str, Any]:
                 "groups": _strings(),
             }
         ),
-        "directories": _dicts({**OWNED, "mode": {"type": "str", "default": "0755"}}),
+        "directories": _dicts(
+            {
+                **OWNED,
+                "mode": {"type": "str", "default": "0755"},
+                "contents": {"type": "bool", "default": False},
+            }
+        ),
         "files": _dicts(files),
         "secrets": {"type": "dict", "default": {}, "no_log": True},
         "links": _dicts({**PATH, "target": {"type": "str", "required": True}}),
