@@ -42,12 +42,12 @@ class Scripted:
         self.running = [process(ALICES, "sh", "alice", 7), process(BOBS, "a|b", "bob", 8)]
 
     async def processes(
-        self, caller: Caller, user: str | None = None, node: str | None = None
-    ) -> list[dict[str, Any]]:
-        assert (caller.grid_root, node) == (True, None)
-        return [each for each in self.running if user in (None, each["user"])]
+        self, user: str | None, node: str | None
+    ) -> tuple[list[dict[str, Any]], int]:
+        assert node is None
+        return [each for each in self.running if user in (None, each["user"])], 0
 
-    async def job_of_pid(self, node: str, pid: int) -> int | None:
+    def job_of_pid(self, node: str, pid: int) -> int | None:
         found = [each["job"] for each in self.running if (each["node"], each["pid"]) == (node, pid)]
         return found[0] if found else None
 

@@ -30,13 +30,13 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Jobs(Protocol):
-    """What the port needs of the manager."""
+    """What the port needs of the manager: of :class:`kcms.manager.engine.Engine`."""
 
     async def processes(
-        self, caller: Caller, user: str | None = None, node: str | None = None
-    ) -> list[dict[str, Any]]: ...
+        self, user: str | None, node: str | None
+    ) -> tuple[list[dict[str, Any]], int]: ...
 
-    async def job_of_pid(self, node: str, pid: int) -> int | None: ...
+    def job_of_pid(self, node: str, pid: int) -> int | None: ...
 
     async def kill(self, caller: Caller, number: int) -> Job: ...
 
@@ -104,13 +104,15 @@ class TextPort:
         try:
             if isinstance(request, text.Req):
                 user = None if request.user == "root" else request.user
-                found = await self._jobs.processes(root, user=user)
+                found, left_out = await self._jobs.processes(user, None)
+                if left_out:
+                    log.warning("%s is not told of %d processes: too many", peer, left_out)
                 return text.answer(self._hosts.listing().nodes, found)
             log.info("%s asks for %s", peer, request)
             if isinstance(request, text.Kil):
-                await self._jobs.kill(root, await self._job(request.node, request.pid))
+                await self._jobs.kill(root, self._job(request.node, request.pid))
             else:
-                number = await self._job(request.source, request.pid)
+                number = self._job(request.source, request.pid)
                 await self._jobs.migrate(root, number, self._node(request.target), False)
         except KcmsError as error:
             log.warning("what %s asked for is not done: %s", peer, error.message)
@@ -123,10 +125,10 @@ class TextPort:
             raise ProtocolError(f"no node has the name or address {name}")
         return node
 
-    async def _job(self, name: str, pid: int) -> int:
+    def _job(self, name: str, pid: int) -> int:
         """:raises ProtocolError: no job has such a process there"""
         node = self._node(name)
-        number = await self._jobs.job_of_pid(node, pid)
+        number = self._jobs.job_of_pid(node, pid)
         if number is None:
             raise ProtocolError(f"no job has a process {pid} on {node}")
         return number
