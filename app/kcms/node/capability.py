@@ -25,7 +25,8 @@ log = logging.getLogger("kcms.node")
 
 STILL = "whether criu works here is still being tried; ask again in a moment"
 AGAIN = 900.0
-"""Seconds until a bad result is tried again."""
+AGAIN_SOON = 30.0
+"""Seconds until a bad result is tried again; the shorter, when criu could not even be tried."""
 
 SECONDS = 90.0
 TEST_USER = 65534
@@ -34,10 +35,14 @@ DIRECTORY = "kcms-mover-test"
 
 @dataclass(frozen=True)
 class Found:
-    """What a try found; ``criu`` is its version, empty when there is none."""
+    """What a try found; ``criu`` is its version, empty when there is none.
+
+    ``firm``: criu itself was tried, and did or did not work.
+    """
 
     criu: str
     trouble: str
+    firm: bool = False
 
 
 class Capability:
@@ -82,7 +87,8 @@ class Capability:
         with self._lock:
             if self._tried != there:
                 self._found = Found("", STILL)
-            old = self._found.trouble and self._clock() - self._at >= AGAIN
+            again = AGAIN if self._found.firm else AGAIN_SOON
+            old = self._found.trouble and self._clock() - self._at >= again
             if (self._tried != there or old) and not self._under_way:
                 self._under_way, self._tried = True, there
                 self._start(self._try)
@@ -130,7 +136,7 @@ def attempt_in_unit(criu: str) -> Found:
     done = subprocess.run(
         command(criu), capture_output=True, check=False, timeout=SECONDS, stdin=subprocess.DEVNULL
     )
-    return Found(version, parse_answer(done.stdout, done.stderr))
+    return Found(version, parse_answer(done.stdout, done.stderr), firm=True)
 
 
 def command(criu: str) -> list[str]:

@@ -34,7 +34,7 @@ from kcms.node import cgroup, manifest, procfs, refusals, sockets
 from kcms.node.mounts import Where, parse_mountinfo
 from kcms.node.owner import Ids, OwnerError, ask
 from kcms.node.procfs import Budget, Proc, Stat, TooMuchError
-from kcms.node.refusals import Snapshot
+from kcms.node.seen import Snapshot, root, terminals
 
 SECONDS = 60.0
 """In which the processes must have been looked at."""
@@ -275,15 +275,15 @@ def _data(
     snapshot: Snapshot, memory_kib: int, place: str, digests: manifest.Digests
 ) -> dict[str, Any]:
     processes, where = snapshot.processes, snapshot.where
-    root = refusals.root(snapshot)
+    first = root(snapshot)
     return {
-        "root": next((each.inside for each in processes if each.pid == root), 0),
+        "root": next((each.inside for each in processes if each.pid == first), 0),
         "processes": len(processes),
         "memory_kib": memory_kib,
         "files": manifest.make(refusals.local_files(snapshot), digests),
         "directories": refusals.local_directories(snapshot),
         "groups": sorted({group for each in processes for group in each.groups}),
-        "terminals": sorted(refusals.terminals(snapshot)),
+        "terminals": sorted(terminals(snapshot)),
         "place": place,
         "cwd": sorted({each.cwd for each in processes if where.is_shared(each.cwd)}),
     }
