@@ -18,6 +18,7 @@ from kcms.jobs.spec import check_spec
 from kcms.manager import core
 from kcms.manager.core import Caller
 from kcms.manager.memory import Draft, Memory, Rules
+from kcms.manager.nodes import follow_hosts
 
 ROUNDS = 50
 CALLER = Caller("alice", 2001, 2001, "alpha1")
@@ -27,7 +28,7 @@ class Cluster:
     def __init__(self, nodes: int, waiting: int) -> None:
         self.memory = Memory("bench", Rules())
         names = [f"node{number}" for number in range(nodes)]
-        core.follow_hosts(self.memory, set(names), 0.0)
+        follow_hosts(self.memory, set(names), 0.0)
         for name in names:
             self.report(name, self.said(()))
         spec = check_spec({"executable": "/shared/x"})

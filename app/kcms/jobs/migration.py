@@ -10,6 +10,8 @@ twice is done once, and one that is no longer wanted is undone.
     dumping     source     dump      frozen, image on the shared directory, its size and digest
     restoring   target     restore   restored from the verified image, and still frozen
 
+While the target restores, the source is still wanted to dump: it holds the job.
+
 Then the manager commits the task's new place: the one point of no return.  Before it, everything
 is undone (the source thaws, the target drops what it made); after it, only forward (the target
 thaws what it is now wanted to run, the source kills what nobody wants there any more).  A frozen
@@ -37,7 +39,8 @@ class Migration:
     """One attempt to move a job, as its record has it; times are seconds since the epoch.
 
     ``number`` counts the attempts of the job from 1.  ``epoch`` is the one that the task gets on
-    the target, never used before.  ``told`` is what the step before answered, handed to the next.
+    the target, never used before.  ``told`` has what each step so far answered, by its name; a step
+    is handed the answer of the one before it.
     """
 
     number: int

@@ -10,10 +10,16 @@ from dataclasses import dataclass
 
 from kcms.jobs.model import Job
 
+SHOWN_NAMES = 3
+"""Names of nodes in a reason, at the most."""
+
 
 @dataclass(frozen=True)
 class Candidate:
-    """A node as placement sees it.  ``load`` is load_one, ``cpus`` its number of CPUs."""
+    """A node as placement sees it.  ``load`` is load_one, ``cpus`` its number of CPUs.
+
+    A ``drained`` node is out of use: it gets nothing new.
+    """
 
     name: str
     up: bool
@@ -21,6 +27,7 @@ class Candidate:
     used: int
     load: float
     cpus: int
+    drained: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,14 +54,16 @@ def pressure(node: Candidate, used: int) -> float:
 
 def place(waiting: Sequence[Job], nodes: Iterable[Candidate]) -> Plan:
     """Give each job in turn the least busy node with a free slot."""
-    alive = [node for node in nodes if node.up and node.slots > 0]
+    up = [node for node in nodes if node.up and node.slots > 0]
+    alive = [node for node in up if not node.drained]
+    why = _why_none(alive, [node for node in up if node.drained])
     used = {node.name: node.used for node in alive}
     free = [node for node in alive if node.used < node.slots]
     placements: list[Placement] = []
     reasons: dict[int, str] = {}
     for job in waiting:
         if not free:
-            reasons[job.id] = "every slot is taken" if alive else "no node is up"
+            reasons[job.id] = why
             continue
         best = min(free, key=lambda node: (pressure(node, used[node.name]), node.name))
         used[best.name] += 1
@@ -62,3 +71,19 @@ def place(waiting: Sequence[Job], nodes: Iterable[Candidate]) -> Plan:
             free.remove(best)
         placements.append(Placement(job.id, best.name))
     return Plan(tuple(placements), reasons)
+
+
+def _why_none(alive: Sequence[Candidate], drained: Sequence[Candidate]) -> str:
+    """Why nothing can be placed when every slot of the nodes in use is taken."""
+    if not alive:
+        return (
+            f"every node that is up is drained: {_names(drained)}" if drained else "no node is up"
+        )
+    free = [node for node in drained if node.used < node.slots]
+    return "every slot is taken" + (f"; drained: {_names(free)}" if free else "")
+
+
+def _names(nodes: Sequence[Candidate]) -> str:
+    names = sorted(node.name for node in nodes)
+    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+    return ", ".join(names[:SHOWN_NAMES]) + more

@@ -49,7 +49,10 @@ class Api:
         app.router.add_get("/v1/jobs", self.jobs)
         app.router.add_get("/v1/jobs/{id}", self.job)
         app.router.add_post("/v1/jobs/{id}/kill", self.kill)
+        app.router.add_post("/v1/jobs/{id}/migrate", self.migrate)
         app.router.add_get("/v1/nodes", self.nodes)
+        app.router.add_post("/v1/nodes/{name}/state", self.node_state)
+        app.router.add_get("/v1/processes", self.processes)
         app.router.add_post("/v1/nodes/{name}/report", self.report)
         app.router.add_get("/v1/nodes/{name}/desired", self.desired)
         SessionApi(self._logins, self._caller, self._speaker).add_routes(app)
@@ -67,10 +70,7 @@ class Api:
 
     async def submit(self, request: web.Request) -> web.Response:
         caller = self._caller(request)
-        body = await json_body(request)
-        unknown = body.keys() - {"spec", "key"}
-        if unknown:
-            raise InvalidRequest(f"unknown member {min(unknown)!r}; known are spec, key")
+        body = await _members(request, "spec", "key")
         try:
             key = check_key(body.get("key"))
             spec = check_spec(body.get("spec"))
@@ -81,12 +81,12 @@ class Api:
 
     async def jobs(self, request: web.Request) -> web.Response:
         caller = self._caller(request)
-        user = request.query.get("user") or None
-        if not caller.grid_root:
-            if user not in (None, caller.user):
-                raise Forbidden(f"{caller.user} may list only their own jobs")
-            user = caller.user
-        query = Query(user, _states(request), limit=_number(request, "limit", 1000, LISTING_LIMIT))
+        query = Query(
+            _whose(request, caller, "jobs"),
+            _states(request),
+            limit=_number(request, "limit", 1000, LISTING_LIMIT),
+            before=_number(request, "before", 0, 1 << 62) or None,
+        )
         jobs = await self._engine.jobs(query)
         return web.json_response({"jobs": [_in_listing(job) for job in jobs]})
 
@@ -97,6 +97,32 @@ class Api:
     async def kill(self, request: web.Request) -> web.Response:
         job = await self._engine.kill(self._caller(request), _job_id(request))
         return web.json_response(job.document(), status=202)
+
+    async def migrate(self, request: web.Request) -> web.Response:
+        caller, number = self._caller(request), _job_id(request)
+        body = await _members(request, "node", "check")
+        node, check = body.get("node"), body.get("check", False)
+        if not isinstance(node, str) or not node:
+            raise InvalidRequest("node must be the name of the node that the job is to move to")
+        if not isinstance(check, bool):
+            raise InvalidRequest(f"check must be true or false, not {check!r:.100}")
+        job = await self._engine.migrate(caller, number, node, check)
+        return web.json_response(job.document(), status=202)
+
+    async def node_state(self, request: web.Request) -> web.Response:
+        caller = self._caller(request)
+        body = await _members(request, "state", "reason")
+        state, reason = body.get("state"), body.get("reason", "")
+        if not isinstance(state, str) or not isinstance(reason, str):
+            raise InvalidRequest("state must be drain or resume, and reason a text")
+        name = request.match_info["name"]
+        return web.json_response(await self._engine.set_node_state(caller, name, state, reason))
+
+    async def processes(self, request: web.Request) -> web.Response:
+        user = _whose(request, self._caller(request), "processes")
+        node = request.query.get("node") or None
+        rows, left_out = await self._engine.processes(user, node)
+        return web.json_response({"processes": rows, "left_out": left_out})
 
     async def nodes(self, request: web.Request) -> web.Response:
         self._speaker(request)
@@ -116,12 +142,13 @@ class Api:
         name = self._node(request)
         seen = _number(request, "seen", -1, 1 << 62, least=-1)
         wait = _number(request, "wait", 0, int(WAIT_LIMIT))
-        version, tasks = await self._engine.desired(name, seen, wait)
+        version, (tasks, moves) = await self._engine.desired(name, seen, wait)
         return web.json_response(
             {
                 "version": version,
                 "store": self._engine.store_id,
                 "tasks": [task.document() for task in tasks],
+                "moves": [move.document() for move in moves],
             }
         )
 
@@ -181,6 +208,28 @@ def _in_listing(job: Job) -> dict[str, Any]:
     document = job.document()
     del document["spec"]["environment"]
     return document
+
+
+def _whose(request: web.Request, caller: Caller, what: str) -> str | None:
+    """The user whose things are asked for; None is everybody's.
+
+    :raises Forbidden: others than the caller's own, and this is not the grid's root
+    """
+    user = request.query.get("user") or None
+    if caller.grid_root:
+        return user
+    if user not in (None, caller.user):
+        raise Forbidden(f"{caller.user} may list only their own {what}")
+    return caller.user
+
+
+async def _members(request: web.Request, *known: str) -> dict[str, Any]:
+    """The body, which has no other members than these.  :raises InvalidRequest: it has"""
+    body = await json_body(request)
+    unknown = body.keys() - set(known)
+    if unknown:
+        raise InvalidRequest(f"unknown member {min(unknown)!r}; known are {', '.join(known)}")
+    return body
 
 
 def _is_id(text: str) -> bool:

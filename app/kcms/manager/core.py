@@ -5,24 +5,26 @@ commits a draft to the store and only then merges it, so that memory never runs 
 
 A node and the manager agree by level.  The manager publishes what it wants (:func:`wanted_tasks`);
 the node reports what is (:func:`report`), and drops its own record of an end only when told so.
+How jobs move is :mod:`kcms.manager.migrations`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
 from kcms.errors import Conflict, Forbidden, NotFound
 from kcms.jobs import placement, queue
 from kcms.jobs.model import Job, NodeReport, Task, TaskReport, WantedTask
+from kcms.jobs.processes import Process
 from kcms.jobs.states import State
-from kcms.manager.memory import Draft, Memory, Node, TaskKey
+from kcms.manager import migrations, nodes
+from kcms.manager.memory import Draft, Memory, TaskKey, open_tasks, under_way
+from kcms.manager.nodes import OVER_ON_NODE
 
 MOST_LACKED = 1_000_000
 """Jobs that a copy of the store may lack; a number further off is not believed."""
-
-OVER_ON_NODE = ("ended", "refused", "lost")
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,12 @@ def check_sees(caller: Caller, job: Job | None, number: int) -> Job:
     return job
 
 
+def check_root(caller: Caller, what: str) -> None:
+    """:raises Forbidden: not the grid's root"""
+    if not caller.grid_root:
+        raise Forbidden(f"only root of the head may {what}, not {caller.user} of {caller.host}")
+
+
 def kill(draft: Draft, caller: Caller, job: Job, now: float) -> Job:
     """Ask for the end of a job the caller sees.  :raises Conflict: it is over"""
     if job.state.final:
@@ -88,12 +96,18 @@ def kill(draft: Draft, caller: Caller, job: Job, now: float) -> Job:
             State.CANCELLED, reason="killed while it waited", killed_by=caller.user, end_time=now
         )
         return draft.put(ended, now, "kill", by=caller.user)
+    job = migrations.stop(draft, job, f"the job was killed for {caller.user}", now)
     asked = replace(job, killed_by=caller.user, reason=f"being killed for {caller.user}")
     return draft.put(asked, now, "kill", by=caller.user)
 
 
 def report(
-    draft: Draft, name: str, said: NodeReport, now: float, missing: Set[int] = frozenset()
+    draft: Draft,
+    name: str,
+    said: NodeReport,
+    now: float,
+    missing: Set[int] = frozenset(),
+    over: Callable[[int], Job | None] = lambda number: None,
 ) -> list[TaskKey]:
     """Take a node's report; the tasks whose record the node may drop once this is durable.
 
@@ -101,35 +115,71 @@ def report(
     those of ``missing`` jobs, which the store never had: it is an older copy of the one that they
     were placed from.  Their numbers are not given again.
 
+    :param over: looks up a job that is over
     :raises Forbidden: the node is none of this cluster's
     """
     node = draft.base.nodes.get(name)
     if node is None:
         raise Forbidden(f"{name} is no node of cluster {draft.base.cluster}")
-    forget: list[TaskKey] = []
-    orphans: list[TaskKey] = []
     ours, foreign = _ours_and_others(draft, said, missing)
     for each in ours:
-        key = (each.job, each.task, each.epoch)
         known = _known(draft, name, each)
         if known is not None:
             _follow(draft, *known, each, now)
-        if each.phase in OVER_ON_NODE:
-            forget.append(key)
-        elif known is None and each.job <= draft.base.last_job:
-            orphans.append(key)
+        else:
+            migrations.follow_copy(draft, name, each, now)
+    migrations.follow(draft, name, said, now)
     _miss(draft, name, {(each.job, each.task, each.epoch) for each in ours}, now)
+    orphans = _orphans(draft, name, ours, over, now)
     before, slots = draft.base.is_up(node), node.report.slots if node.report else 0
-    if node.orphans != tuple(orphans):
+    if node.orphans != orphans:
         draft.concerned.add(name)
         draft.capacity = True
-    if not before or slots != said.slots:
-        draft.capacity = True
-    if node.foreign != foreign:
+    if not before or slots != said.slots or node.foreign != foreign:
         draft.capacity = True
     node.heard, node.silence, node.report = now, 0.0, said
-    node.orphans, node.foreign = tuple(orphans), foreign
-    return forget
+    node.orphans, node.foreign = orphans, foreign
+    draft.base.processes.follow(name, _owned(draft, name, said), now)
+    return [(each.job, each.task, each.epoch) for each in ours if each.phase in OVER_ON_NODE]
+
+
+def _orphans(
+    draft: Draft,
+    name: str,
+    ours: list[TaskReport],
+    over: Callable[[int], Job | None],
+    now: float,
+) -> dict[TaskKey, float]:
+    """Tasks that run on a node and that nobody wants there, each with the grace of its kill.
+
+    Where the job's last place is another, this is what a migration left: frozen, and not to be let
+    go for a SIGTERM.
+    """
+    found: dict[TaskKey, float] = {}
+    earlier = draft.base.nodes[name].orphans
+    for each in ours:
+        key = (each.job, each.task, each.epoch)
+        if each.phase in OVER_ON_NODE or each.job > draft.base.last_job:
+            continue
+        if _known(draft, name, each) or migrations.follow_copy(draft, name, each, now):
+            continue
+        grace = earlier.get(key)
+        if grace is None:
+            job = draft.job(each.job) or over(each.job)
+            placed = job is not None and _place(job, name, key) is not None
+            grace = draft.base.rules.kill_grace if placed else 0.0
+        found[key] = grace
+    return found
+
+
+def _owned(draft: Draft, name: str, said: NodeReport) -> list[tuple[Process, str]]:
+    """The processes that a node may speak of: those of open tasks on it, with their users."""
+    users = {(job.id, task.index, task.epoch): job.user for job, task in draft.tasks_on(name)}
+    return [
+        (each, users[each.job, each.task, each.epoch])
+        for each in said.processes
+        if each.store == draft.base.store and (each.job, each.task, each.epoch) in users
+    ]
 
 
 def _ours_and_others(
@@ -153,9 +203,15 @@ def _known(draft: Draft, name: str, said: TaskReport) -> tuple[Job, Task] | None
     job = draft.job(said.job)
     if job is None or job.state.final:
         return None
+    task = _place(job, name, (said.job, said.task, said.epoch))
+    return None if task is None else (job, task)
+
+
+def _place(job: Job, name: str, key: TaskKey) -> Task | None:
+    """The job's task of that name, when it was placed on that node last."""
     for task in job.tasks:
-        if (task.index, task.epoch, task.node) == (said.task, said.epoch, name):
-            return job, task
+        if (job.id, task.index, task.epoch, task.node) == (*key, name):
+            return task
     return None
 
 
@@ -219,6 +275,7 @@ def _end(
     now: float,
     said: TaskReport | None = None,
 ) -> None:
+    job = migrations.stop(draft, job, f"the job ended: {reason or state.value}", now)
     record = said.exit if said else None
     over = replace(task, state=state, exit=record, message=said.message if said else reason)
     ended = job.moved(
@@ -253,17 +310,6 @@ def _miss(draft: Draft, name: str, told: set[TaskKey], now: float) -> None:
     node.missing = frozenset(missing)
 
 
-def follow_hosts(memory: Memory, listed: Set[str], now: float) -> None:
-    """Know the nodes of the list of hosts, and those that tasks are on; new ones count as heard."""
-    busy = memory.placed.keys()
-    for name in (listed | busy) - memory.nodes.keys():
-        memory.nodes[name] = Node(name, heard=now)
-    for name in memory.nodes.keys() - listed - busy:
-        del memory.nodes[name]
-    for node in memory.nodes.values():
-        node.listed = node.name in listed
-
-
 def tick(draft: Draft, now: float, listened: float) -> None:
     """Let time pass: say of jobs on silent nodes why nothing moves, and in the end give them up.
 
@@ -273,6 +319,7 @@ def tick(draft: Draft, now: float, listened: float) -> None:
     draft.capacity = True
     for node in draft.base.nodes.values():
         node.silence += listened
+    migrations.tick(draft, now, listened)
     for name, node in sorted(draft.base.nodes.items()):
         silent = node.silence
         if silent <= rules.node_timeout:
@@ -284,6 +331,8 @@ def tick(draft: Draft, now: float, listened: float) -> None:
             elif not job.reason.startswith(f"{name} is not heard"):
                 waiting = replace(job, reason=f"{name} is not heard; it may still run there")
                 draft.put(waiting, now, "silence", node=name)
+        there = {(job.id, task.index, task.epoch) for job, task in draft.tasks_on(name)}
+        draft.base.processes.settle(name, there, now)
 
 
 def settle(draft: Draft, now: float) -> None:
@@ -297,40 +346,16 @@ def schedule(draft: Draft, now: float) -> None:
     waiting = queue.waiting(draft.active())
     if not waiting:
         return
-    plan = placement.place(waiting, candidates(draft))
+    plan = placement.place(waiting, nodes.candidates(draft))
     by_id = {job.id: job for job in waiting}
     for each in plan.placements:
         job = by_id[each.job]
-        epoch = 1 + max((task.epoch for task in job.tasks), default=0)
-        task = Task(index=0, epoch=epoch, node=each.node, state=State.RUNNING)
+        task = Task(index=0, epoch=migrations.next_epoch(job), node=each.node, state=State.RUNNING)
         placed = job.moved(State.RUNNING, reason="being started", tasks=(task,))
         draft.put(placed, now, "place", node=each.node)
     for number, reason in plan.reasons.items():
         if by_id[number].reason != reason:
             draft.put(replace(by_id[number], reason=reason), now, "wait")
-
-
-def candidates(draft: Draft) -> list[placement.Candidate]:
-    """The nodes as placement sees them."""
-    memory = draft.base
-    found = []
-    for node in memory.nodes.values():
-        said = node.report
-        found.append(
-            placement.Candidate(
-                name=node.name,
-                up=memory.is_up(node),
-                slots=said.slots if said else 0,
-                used=len(draft.tasks_on(node.name)) + len(node.orphans) + _open_foreign(node),
-                load=float(said.load.get("load_one", 0.0)) if said else 0.0,
-                cpus=int(said.load.get("cpu_num", 1)) if said else 1,
-            )
-        )
-    return found
-
-
-def _open_foreign(node: Node) -> int:
-    return sum(each.phase not in OVER_ON_NODE for each in node.foreign)
 
 
 def wanted_tasks(memory: Memory, name: str) -> list[WantedTask]:
@@ -352,26 +377,18 @@ def wanted_tasks(memory: Memory, name: str) -> list[WantedTask]:
             )
         )
     node = memory.nodes.get(name)
-    for number, index, epoch in node.orphans if node else ():
-        grace = memory.rules.kill_grace
-        wanted.append(WantedTask(number, index, epoch, "kill", "", -1, -1, {}, grace, memory.store))
+    for key, grace in node.orphans.items() if node else ():
+        if not _may_be_wanted(memory, name, key):
+            wanted.append(WantedTask(*key, "kill", "", -1, -1, {}, grace, memory.store))
     return wanted
 
 
-def node_documents(memory: Memory) -> list[dict[str, Any]]:
-    """The nodes as API version 1 shows them."""
-    documents = []
-    for each in sorted(candidates(Draft(memory)), key=lambda node: node.name):
-        node = memory.nodes[each.name]
-        documents.append(
-            {
-                "name": each.name,
-                "state": "UP" if each.up else "DOWN",
-                "slots": each.slots,
-                "used": each.used,
-                "load": dict(node.report.load) if node.report else {},
-                "heard": node.heard if node.report else None,
-                "release": node.report.release if node.report else None,
-            }
-        )
-    return documents
+def _may_be_wanted(memory: Memory, name: str, key: TaskKey) -> bool:
+    """Whether what is durable knows a task that a draft took for an orphan: it was not kept."""
+    job = memory.jobs.get(key[0])
+    if job is None:
+        return False
+    if any((job.id, t.index, t.epoch, t.node) == (*key, name) for t in open_tasks(job)):
+        return True
+    moving = under_way(job)
+    return moving is not None and (moving.target, moving.epoch) == (name, key[2])

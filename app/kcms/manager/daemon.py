@@ -42,8 +42,7 @@ async def _run(config: ManagerConfig, stop: asyncio.Event, ready: Callable[[], N
     store = Store(config.state_directory, config.cluster)
     hosts = Hosts(config.hosts_file)
     hosts.require()
-    rules = Rules(config.node_timeout, config.node_lost, config.kill_grace, config.max_open_jobs)
-    engine = Engine(store, hosts, rules)
+    engine = Engine(store, hosts, _rules(config))
     logins = _logins(config)
     runner = web.AppRunner(Api(config.cluster, engine, hosts, logins).application())
     await runner.setup()
@@ -72,6 +71,17 @@ async def _run(config: ManagerConfig, stop: asyncio.Event, ready: Callable[[], N
             await worker
         logins.close()
         store.close()
+
+
+def _rules(config: ManagerConfig) -> Rules:
+    return Rules(
+        node_timeout=config.node_timeout,
+        node_lost=config.node_lost,
+        kill_grace=config.kill_grace,
+        max_open_jobs=config.max_open_jobs,
+        migration_timeout=config.migration_timeout,
+        ended_shown=config.ended_shown,
+    )
 
 
 def _logins(config: ManagerConfig) -> Logins:

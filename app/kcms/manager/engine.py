@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from kcms.errors import KcmsError, Unavailable
+from kcms.jobs.migration import WantedMove
 from kcms.jobs.model import Job, NodeReport, WantedTask
-from kcms.manager import core
+from kcms.manager import core, migrations, nodes
 from kcms.manager.core import Caller
 from kcms.manager.hosts import Hosts
 from kcms.manager.memory import Draft, Memory, Rules, TaskKey
@@ -33,7 +34,11 @@ TICK = 1.0
 LONGEST_TICK = 5.0
 """Seconds counted for one tick at the most: longer than that, this process was not listening."""
 
+PROCESSES_LIMIT = 10_000
+"""Processes in one answer, at the most."""
+
 Decision = Callable[[Draft, float], Any]
+Wanted = tuple[list[WantedTask], list[WantedMove]]
 
 
 @dataclass
@@ -53,12 +58,13 @@ class Engine:
         self._memory = Memory(store.cluster, rules, last_job=store.last_job(), store=store.id)
         for job in store.active():
             self._memory.adopt(job)
+        self._memory.drained = store.drained()
         self._requests: asyncio.Queue[Request] = asyncio.Queue()
         self._writer = ThreadPoolExecutor(1, "store")
         self._lister = Reader(store.path, store.cluster)
         self._reading = ThreadPoolExecutor(1, "listing")
         self._versions: dict[str, int] = {}
-        self._wanted: dict[str, list[WantedTask]] = {}
+        self._wanted: dict[str, Wanted] = {}
         self._moved = asyncio.Condition()
         self._first_version = time.time_ns() // 1_000_000
         self._refused = False
@@ -117,6 +123,19 @@ class Engine:
         answer: Job = await self._ask(decide)
         return answer
 
+    async def migrate(self, caller: Caller, number: int, node: str, check: bool) -> Job:
+        """The job as it begins to move to ``node``; with ``check`` only to see whether it could.
+
+        :raises NotFound: none the caller may see  :raises Conflict: it cannot be moved
+        """
+
+        def decide(draft: Draft, now: float) -> Job:
+            job = core.check_sees(caller, draft.job(number) or self._store.job(number), number)
+            return migrations.ask(draft, job, node, caller.user, check, now)
+
+        answer: Job = await self._ask(decide)
+        return answer
+
     async def job(self, caller: Caller, number: int) -> Job:
         """:raises NotFound: none the caller may see"""
         job = self._memory.jobs.get(number) or self._store.job(number)
@@ -127,7 +146,32 @@ class Engine:
         return await loop.run_in_executor(self._reading, self._lister.listing, query)
 
     async def nodes(self) -> list[dict[str, Any]]:
-        return core.node_documents(self._memory)
+        return nodes.documents(self._memory)
+
+    async def set_node_state(
+        self, caller: Caller, name: str, state: str, reason: str
+    ) -> dict[str, Any]:
+        """The node, out of use (``drain``) or in use again (``resume``).
+
+        :raises Forbidden: not the grid's root  :raises NotFound: no such node
+        """
+        core.check_root(caller, "drain and resume nodes")
+
+        def decide(draft: Draft, now: float) -> None:
+            nodes.set_state(draft, name, state, reason, caller.user, now)
+
+        await self._ask(decide)
+        return nodes.document(self._memory, name)
+
+    async def processes(
+        self, user: str | None, node: str | None
+    ) -> tuple[list[dict[str, Any]], int]:
+        """The processes of jobs of ``user`` on ``node`` (None: any), and how many were left out."""
+        return self._memory.processes.documents(user, node, PROCESSES_LIMIT, time.time())
+
+    def job_of_pid(self, node: str, pid: int) -> int | None:
+        """The job of a process that is alive on a node, as the node said last."""
+        return self._memory.processes.job_of(node, pid)
 
     async def report(self, name: str, said: NodeReport) -> list[TaskKey]:
         """What a node says; the tasks it may drop.  :raises Forbidden: no node of ours"""
@@ -137,7 +181,7 @@ class Engine:
 
         def decide(draft: Draft, now: float) -> list[TaskKey]:
             missing = self._store.missing(ours - self._memory.jobs.keys())
-            return core.report(draft, name, said, now, missing)
+            return core.report(draft, name, said, now, missing, self._store.job)
 
         answer: list[TaskKey] = await self._ask(decide)
         self._name_foreign(name)
@@ -159,7 +203,7 @@ class Engine:
             )
         self._foreign[name] = found
 
-    async def desired(self, name: str, seen: int, wait: float) -> tuple[int, list[WantedTask]]:
+    async def desired(self, name: str, seen: int, wait: float) -> tuple[int, Wanted]:
         """What is wanted of a node, once its version is not ``seen`` or ``wait`` seconds passed."""
         async with self._moved:
             try:
@@ -169,7 +213,11 @@ class Engine:
                     )
             except TimeoutError:
                 pass
-        return self._version(name), core.wanted_tasks(self._memory, name)
+        return self._version(name), self._wanted_of(name)
+
+    def _wanted_of(self, name: str) -> Wanted:
+        tasks = core.wanted_tasks(self._memory, name)
+        return tasks, migrations.wanted_moves(self._memory, name)
 
     async def release(self) -> None:
         """Answer every held question now, as the manager is to end."""
@@ -196,7 +244,7 @@ class Engine:
         refusal = await self._commit(draft)
         await self._publish(draft.concerned if refusal else draft.merge())
         for request, answer in answers:
-            _resolve(request.answer, refusal if refusal and draft.changed else answer)
+            _resolve(request.answer, refusal if refusal and draft.dirty else answer)
 
     def _decide(self, request: Request, draft: Draft, now: float) -> Any:
         try:
@@ -209,12 +257,14 @@ class Engine:
 
     async def _commit(self, draft: Draft) -> Unavailable | None:
         """Make a draft durable; the error when the store refuses."""
-        if not draft.changed:
+        if not draft.dirty:
             return None
         loop = asyncio.get_running_loop()
         jobs = list(draft.changed.values())
         try:
-            await loop.run_in_executor(self._writer, self._store.commit, jobs, draft.events)
+            await loop.run_in_executor(
+                self._writer, self._store.commit, jobs, draft.events, draft.drains
+            )
         except Unavailable as error:
             if not self._refused:
                 log.error("%s", error)
@@ -229,7 +279,7 @@ class Engine:
         """Wake the nodes of which something else is wanted than before."""
         moved = False
         for name in list(names):
-            wanted = core.wanted_tasks(self._memory, name)
+            wanted = self._wanted_of(name)
             if wanted != self._wanted.get(name):
                 self._wanted[name] = wanted
                 self._versions[name] = self._version(name) + 1
@@ -249,7 +299,7 @@ class Engine:
                 await self._ask(functools.partial(_passed, listened))
 
     def _follow_hosts(self) -> None:
-        core.follow_hosts(self._memory, self._hosts.nodes(), time.time())
+        nodes.follow_hosts(self._memory, self._hosts.nodes(), time.time())
 
 
 def _passed(listened: float, draft: Draft, now: float) -> None:

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from kcms.jobs.migration import Migration
 from kcms.jobs.model import Job, NodeReport, Task, TaskReport
 from kcms.jobs.states import State
-from kcms.manager.store import Event
+from kcms.manager.processes import Processes
+from kcms.manager.rows import Drain, Event
 
 TaskKey = tuple[int, int, int]
 """Job, task, epoch."""
@@ -22,13 +24,14 @@ class Node:
     the seconds since then in which the manager was listening: neither a clock that is set nor a
     machine that slept makes a node silent.  ``listed`` is false for one that was taken out of the
     list of hosts while tasks of it are not over.  ``missing`` are tasks its last report lacked;
-    ``foreign`` are tasks in it that are of another job store than ours.
+    ``foreign`` are tasks in it that are of another job store than ours.  ``orphans`` are tasks that
+    are to be killed, as nobody wants them, each with the seconds that it has after SIGTERM.
     """
 
     name: str
     heard: float
     report: NodeReport | None = None
-    orphans: tuple[TaskKey, ...] = ()
+    orphans: dict[TaskKey, float] = field(default_factory=dict)
     silence: float = 0.0
     listed: bool = True
     missing: frozenset[TaskKey] = frozenset()
@@ -43,14 +46,18 @@ class Rules:
     node_lost: float = 300.0
     kill_grace: float = 5.0
     max_open_jobs: int = 10_000
+    migration_timeout: float = 300.0
+    ended_shown: float = 600.0
 
 
 @dataclass
 class Memory:
     """What the manager remembers: the jobs that are not over, and the nodes.
 
-    ``placed`` has the numbers of the jobs that have open tasks on a node; ``store`` is the id of
-    the job store that the numbers are of.
+    ``placed`` has the numbers of the jobs that have open tasks on a node or are on their way to it;
+    ``store`` is the id of the job store that the numbers are of.  ``moving`` has the jobs that are
+    being moved, each with the seconds in which the manager listened since then.  ``drained`` has
+    the nodes that are out of use, be they on the list of hosts or not.
     """
 
     cluster: str
@@ -60,6 +67,11 @@ class Memory:
     nodes: dict[str, Node] = field(default_factory=dict)
     placed: dict[str, set[int]] = field(default_factory=dict)
     store: str = ""
+    moving: dict[int, float] = field(default_factory=dict)
+    drained: dict[str, Drain] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.processes = Processes(self.rules.ended_shown)
 
     def adopt(self, job: Job) -> None:
         """Remember the job as it now is, or forget it as it is over."""
@@ -72,11 +84,16 @@ class Memory:
             self.jobs[job.id] = job
             for name in nodes_of(job):
                 self.placed.setdefault(name, set()).add(job.id)
+        earlier, moving = under_way(before), under_way(job)
+        if moving is None:
+            self.moving.pop(job.id, None)
+        elif earlier is None or earlier.number != moving.number:
+            self.moving[job.id] = 0.0
 
     def tasks_on(self, name: str) -> list[tuple[Job, Task]]:
         """The tasks of a node that are not over, by the jobs' age."""
         jobs = (self.jobs[number] for number in sorted(self.placed.get(name, ())))
-        return [(job, task) for job in jobs for task in _open_tasks(job) if task.node == name]
+        return [(job, task) for job in jobs for task in open_tasks(job) if task.node == name]
 
     def is_up(self, node: Node) -> bool:
         heard = node.report is not None and node.silence <= self.rules.node_timeout
@@ -97,6 +114,12 @@ class Draft:
         self.last_job = base.last_job
         self.concerned: set[str] = set()
         self.capacity = False
+        self.drains: dict[str, Drain | None] = {}
+
+    @property
+    def dirty(self) -> bool:
+        """Whether there is anything in it that has to be made durable."""
+        return bool(self.changed or self.drains)
 
     def job(self, number: int) -> Job | None:
         """The job, when it is not over or was changed in this draft."""
@@ -110,8 +133,23 @@ class Draft:
         """As :meth:`Memory.tasks_on`, with the changes of this draft."""
         found = [each for each in self.base.tasks_on(name) if each[0].id not in self.changed]
         for job in self.changed.values():
-            found += [(job, task) for task in _open_tasks(job) if task.node == name]
+            found += [(job, task) for task in open_tasks(job) if task.node == name]
         return found
+
+    def moving(self) -> list[Job]:
+        """The jobs of which a migration is under way."""
+        jobs = {number: self.base.jobs[number] for number in self.base.moving} | self.changed
+        return [job for job in jobs.values() if under_way(job)]
+
+    def drain_of(self, name: str) -> Drain | None:
+        """Why a node is out of use, None when it is in use."""
+        return self.drains[name] if name in self.drains else self.base.drained.get(name)
+
+    def set_drain(self, name: str, drain: Drain | None, by: str, now: float) -> None:
+        self.drains[name] = drain
+        self.capacity = True
+        said = {"node": name, "by": by, "reason": drain.reason if drain else ""}
+        self.events.append(Event(now, 0, "drain" if drain else "resume", said))
 
     def put(self, job: Job, now: float, kind: str, **document: Any) -> Job:
         self.changed[job.id] = job
@@ -125,15 +163,30 @@ class Draft:
             concerned |= nodes_of(self.base.jobs.get(job.id)) | nodes_of(job)
             self.base.adopt(job)
         self.base.last_job = self.last_job
+        for name, drain in self.drains.items():
+            self.base.drained.pop(name, None)
+            if drain is not None:
+                self.base.drained[name] = drain
         return frozenset(concerned)
 
 
+def under_way(job: Job | None) -> Migration | None:
+    """The migration of a job that is not over."""
+    if job is None or job.state.final or job.migration is None or job.migration.over:
+        return None
+    return job.migration
+
+
 def nodes_of(job: Job | None) -> frozenset[str]:
-    """The nodes with open tasks of a job."""
-    return frozenset(task.node for task in _open_tasks(job)) if job else frozenset()
+    """The nodes with open tasks of a job, and the one that it is on its way to."""
+    if job is None:
+        return frozenset()
+    nodes = frozenset(task.node for task in open_tasks(job))
+    moving = under_way(job)
+    return nodes | {moving.target} if moving else nodes
 
 
-def _open_tasks(job: Job) -> tuple[Task, ...]:
+def open_tasks(job: Job) -> tuple[Task, ...]:
     """What may be running; a job that waits or is over has nothing that does."""
     if job.state is State.PENDING or job.state.final:
         return ()

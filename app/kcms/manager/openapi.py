@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import kcms
+from kcms.jobs.migration import OVER, STEPS
 from kcms.jobs.spec import CLASSES, FIELDS, Field
 from kcms.jobs.states import State
+from kcms.manager.nodes import AVAILABILITY
 
 _KINDS: dict[str, dict[str, Any]] = {
     "text": {"type": "string"},
@@ -37,6 +39,20 @@ def _paths() -> dict[str, Any]:
         "properties": {"spec": _ref("Spec"), "key": {"type": ["string", "null"]}},
     }
     listing = [_query("state", "string"), _query("user", "string"), _query("limit", "integer")]
+    listing.append(_query("before", "integer"))
+    move = {
+        "type": "object",
+        "required": ["node"],
+        "properties": {"node": {"type": "string"}, "check": {"type": "boolean"}},
+    }
+    use = {
+        "type": "object",
+        "required": ["state"],
+        "properties": {"state": {"enum": ["drain", "resume"]}, "reason": {"type": "string"}},
+    }
+    whose = [_query("user", "string"), _query("node", "string")]
+    processes = _list("processes", "Process")
+    processes["properties"]["left_out"] = {"type": "integer"}
     waiting = [name, _query("seen", "integer"), _query("wait", "number")]
     anything: dict[str, Any] = {"type": "object"}
     return {
@@ -50,7 +66,14 @@ def _paths() -> dict[str, Any]:
         },
         "/v1/jobs/{id}": {"get": _call("One job", {200: job}, [number])},
         "/v1/jobs/{id}/kill": {"post": _call("End a job", {202: job}, [number])},
+        "/v1/jobs/{id}/migrate": {
+            "post": _call("Move a running job, or see if it could be", {202: job}, [number], move)
+        },
         "/v1/nodes": {"get": _call("List nodes", {200: nodes})},
+        "/v1/nodes/{name}/state": {
+            "post": _call("Take a node out of use or into it", {200: _ref("Node")}, [name], use)
+        },
+        "/v1/processes": {"get": _call("List processes of jobs", {200: processes}, whose)},
         "/v1/nodes/{name}/report": {
             "post": _call("A node says how things stand", {200: anything}, [name], anything)
         },
@@ -120,6 +143,22 @@ def _schemas() -> dict[str, Any]:
                 "end_time": number,
                 "spec": _ref("Spec"),
                 "tasks": {"type": "array", "items": _ref("Task")},
+                "migration": {"anyOf": [_ref("Migration"), {"type": "null"}]},
+            },
+        },
+        "Migration": {
+            "type": "object",
+            "properties": {
+                "number": {"type": "integer"},
+                "source": text,
+                "target": text,
+                "epoch": {"type": "integer"},
+                "phase": {"enum": [*STEPS, *OVER]},
+                "by": text,
+                "start_time": number,
+                "check_only": {"type": "boolean"},
+                "end_time": number,
+                "message": text,
             },
         },
         "Task": {
@@ -150,11 +189,28 @@ def _schemas() -> dict[str, Any]:
             "properties": {
                 "name": text,
                 "state": {"enum": ["UP", "DOWN"]},
+                "availability": {"enum": list(AVAILABILITY)},
+                "drained": {"type": "boolean"},
+                "drain_reason": text,
                 "slots": {"type": "integer"},
                 "used": {"type": "integer"},
                 "load": {"type": "object"},
                 "heard": number,
                 "release": {"type": ["string", "null"]},
+                "mover": {"type": "object", "additionalProperties": text},
+            },
+        },
+        "Process": {
+            "type": "object",
+            "properties": {
+                "node": text,
+                "pid": {"type": "integer"},
+                "name": text,
+                "state": {"enum": ["R", "T"]},
+                "ended": number,
+                "job": {"type": "integer"},
+                "user": text,
+                "root": {"type": "boolean"},
             },
         },
     }

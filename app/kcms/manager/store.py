@@ -12,57 +12,33 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kcms.errors import ConfigError, Unavailable
-from kcms.jobs.model import Exit, Job, Task
+from kcms.jobs.model import Job, Task
 from kcms.jobs.states import State
+from kcms.manager import rows, schema
+from kcms.manager.rows import Drain, Event
 
-SCHEMA_VERSION = 1
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE jobs (
-  id INTEGER PRIMARY KEY, user TEXT NOT NULL, uid INTEGER NOT NULL, gid INTEGER NOT NULL,
-  state TEXT NOT NULL, reason TEXT NOT NULL, priority INTEGER NOT NULL,
-  submit_host TEXT NOT NULL, submit_time REAL NOT NULL, start_time REAL, end_time REAL,
-  key TEXT, killed_by TEXT, spec TEXT NOT NULL, UNIQUE (user, key)
-);
-CREATE INDEX jobs_state ON jobs (state);
-CREATE TABLE tasks (
-  job INTEGER NOT NULL REFERENCES jobs (id), task INTEGER NOT NULL, epoch INTEGER NOT NULL,
-  node TEXT NOT NULL, state TEXT NOT NULL, start_time REAL, message TEXT NOT NULL, exit TEXT,
-  PRIMARY KEY (job, task)
-) WITHOUT ROWID;
-CREATE TABLE events (
-  seq INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, job INTEGER NOT NULL,
-  kind TEXT NOT NULL, document TEXT NOT NULL
-);
-"""
 _ACTIVE = tuple(state.value for state in State if not state.final)
 
 
 @dataclass(frozen=True)
-class Event:
-    """What happened to a job, for the log that a standby follows.  ``kind`` is a short word."""
-
-    time: float
-    job: int
-    kind: str
-    document: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class Query:
-    """Which jobs a listing asks for; None is any.  The newest ``limit`` are returned."""
+    """Which jobs a listing asks for; None is any.  The newest ``limit`` are returned.
+
+    ``before`` asks for jobs with lower numbers only: the first of one page gives the next page.
+    """
 
     user: str | None = None
     states: tuple[str, ...] | None = None
     key: str | None = None
     limit: int = 1000
+    before: int | None = None
 
 
 class Reader:
@@ -117,7 +93,8 @@ class Reader:
 
     def listing(self, query: Query) -> list[Job]:
         """The newest jobs that ``query`` asks for, newest last."""
-        terms, values = ["1"], []
+        terms: list[str] = ["1"]
+        values: list[Any] = []
         if query.user is not None:
             terms.append("user = ?")
             values.append(query.user)
@@ -127,23 +104,26 @@ class Reader:
         if query.states is not None:
             terms.append(f"state IN ({','.join('?' * len(query.states))})")
             values.extend(query.states)
+        if query.before is not None:
+            terms.append("id < ?")
+            values.append(query.before)
         where = f"WHERE {' AND '.join(terms)} ORDER BY id DESC LIMIT ?"
         return self._jobs(where, (*values, query.limit))[::-1]
 
     def _jobs(self, where: str, values: tuple[Any, ...]) -> list[Job]:
         """``where`` holds words of this module only; what callers sent is in ``values``."""
         chosen = f"FROM jobs {where}"
-        rows: dict[int, list[Task]] = {}
+        parts: dict[int, list[Task]] = {}
         with self._errors(), self._snapshot():
-            found = self._reader.execute(f"SELECT {_JOB_COLUMNS} {chosen}", values).fetchall()
+            found = self._reader.execute(f"SELECT {rows.JOB_COLUMNS} {chosen}", values).fetchall()
             tasks = self._reader.execute(
-                f"SELECT {_TASK_COLUMNS} FROM tasks WHERE job IN (SELECT id {chosen})"  # noqa: S608
+                f"SELECT {rows.TASK_COLUMNS} FROM tasks WHERE job IN (SELECT id {chosen})"  # noqa: S608
                 " ORDER BY job, task",
                 values,
             )
             for row in tasks:
-                rows.setdefault(row[0], []).append(_task(row[1:]))
-        return [self._job(row, tuple(rows.get(row[0], ()))) for row in found]
+                parts.setdefault(row[0], []).append(rows.task(row[1:]))
+        return [rows.job(row, self.cluster, tuple(parts.get(row[0], ()))) for row in found]
 
     @contextmanager
     def _snapshot(self) -> Iterator[None]:
@@ -154,24 +134,11 @@ class Reader:
         finally:
             self._reader.execute("COMMIT")
 
-    def _job(self, row: tuple[Any, ...], tasks: tuple[Task, ...]) -> Job:
-        return Job(
-            id=row[0],
-            cluster=self.cluster,
-            user=row[1],
-            uid=row[2],
-            gid=row[3],
-            state=State(row[4]),
-            reason=row[5],
-            submit_host=row[6],
-            submit_time=row[7],
-            start_time=row[8],
-            end_time=row[9],
-            key=row[10],
-            killed_by=row[11],
-            spec=json.loads(row[12]),
-            tasks=tasks,
-        )
+    def drained(self) -> dict[str, Drain]:
+        """The nodes that are out of use."""
+        with self._errors():
+            found = self._reader.execute("SELECT node, reason, by, time FROM drained").fetchall()
+        return {name: Drain(*rest) for name, *rest in found}
 
     def close(self) -> None:
         self._reader.close()
@@ -200,16 +167,7 @@ class Store(Reader):
         super().__init__(self.path, cluster)
 
     def _migrate(self) -> None:
-        version = self._database.execute("PRAGMA user_version").fetchone()[0]
-        if version > SCHEMA_VERSION:
-            raise ConfigError(
-                f"the job store {self.path} has schema {version}, newer than this release's "
-                f"{SCHEMA_VERSION}: use the newer release"
-            )
-        if version == 0:
-            self._database.executescript(
-                f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-            )
+        schema.bring_up_to_date(self._database, self.path)
         row = self._database.execute("SELECT value FROM meta WHERE key = 'cluster'").fetchone()
         if row is None:
             self._database.execute("INSERT INTO meta VALUES ('cluster', ?)", (self.cluster,))
@@ -223,8 +181,14 @@ class Store(Reader):
         row = self._database.execute("SELECT value FROM meta WHERE key = 'store'").fetchone()
         self.id = str(row[0])
 
-    def commit(self, jobs: Iterable[Job], events: Iterable[Event]) -> int:
-        """Make jobs and events durable, all or nothing; the sequence number reached.
+    def commit(
+        self,
+        jobs: Iterable[Job],
+        events: Iterable[Event],
+        drains: Mapping[str, Drain | None] | None = None,
+    ) -> int:
+        """Make jobs, events and changes of nodes' use (None: in use again) durable, all or nothing;
+        the sequence number reached.
 
         :raises Unavailable: a full disk or another error of the store
         """
@@ -233,6 +197,8 @@ class Store(Reader):
             try:
                 for job in jobs:
                     self._write(job)
+                for name, drain in (drains or {}).items():
+                    self._write_drain(name, drain)
                 self._database.executemany(
                     "INSERT INTO events (time, job, kind, document) VALUES (?, ?, ?, ?)",
                     [(e.time, e.job, e.kind, json.dumps(e.document)) for e in events],
@@ -246,44 +212,21 @@ class Store(Reader):
             return int(reached or 0)
 
     def _write(self, job: Job) -> None:
-        row = (
-            job.id,
-            job.user,
-            job.uid,
-            job.gid,
-            job.state.value,
-            job.reason,
-            job.priority,
-            job.submit_host,
-            job.submit_time,
-            job.start_time,
-            job.end_time,
-            job.key,
-            job.killed_by,
-            json.dumps(job.spec),
-        )
-        if self._database.execute(_PUT_JOB, row).rowcount != 1:
+        if self._database.execute(rows.PUT_JOB, rows.of_job(job)).rowcount != 1:
             raise sqlite3.IntegrityError(f"the number {job.id} is that of another job")
-        self._database.executemany(_PUT_TASK, [_task_row(job.id, task) for task in job.tasks])
+        tasks = [rows.of_task(job.id, task) for task in job.tasks]
+        self._database.executemany(rows.PUT_TASK, tasks)
+
+    def _write_drain(self, name: str, drain: Drain | None) -> None:
+        self._database.execute("DELETE FROM drained WHERE node = ?", (name,))
+        if drain is not None:
+            row = (name, drain.reason, drain.by, drain.time)
+            self._database.execute("INSERT INTO drained VALUES (?, ?, ?, ?)", row)
 
     def close(self) -> None:
         super().close()
         self._database.close()
         os.close(self._lock)
-
-
-_JOB_COLUMNS = (
-    "id, user, uid, gid, state, reason, submit_host, submit_time, start_time, end_time, key,"
-    " killed_by, spec"
-)
-_TASK_COLUMNS = "job, task, epoch, node, state, start_time, message, exit"
-_PUT_JOB = """
-INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET state = excluded.state, reason = excluded.reason,
-  start_time = excluded.start_time, end_time = excluded.end_time, killed_by = excluded.killed_by
-  WHERE user = excluded.user AND submit_time = excluded.submit_time
-"""
-_PUT_TASK = "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def _only_one(directory: Path) -> int:
@@ -296,29 +239,3 @@ def _only_one(directory: Path) -> int:
     except OSError as error:
         raise ConfigError(f"cannot use {directory}: {error.strerror}") from error
     return descriptor
-
-
-def _task_row(job: int, task: Task) -> tuple[Any, ...]:
-    record = None if task.exit is None else json.dumps(asdict(task.exit))
-    return (
-        job,
-        task.index,
-        task.epoch,
-        task.node,
-        task.state.value,
-        task.start_time,
-        task.message,
-        record,
-    )
-
-
-def _task(row: tuple[Any, ...]) -> Task:
-    return Task(
-        index=row[0],
-        epoch=row[1],
-        node=row[2],
-        state=State(row[3]),
-        start_time=row[4],
-        message=row[5],
-        exit=None if row[6] is None else Exit(**json.loads(row[6])),
-    )

@@ -1,90 +1,18 @@
-"""The manager's rules, one event after the other, on a clock of our own."""
+"""The manager's rules for jobs, one event after the other, on a clock of our own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from kcms.errors import Conflict, Forbidden, NotFound
-from kcms.jobs.model import Exit, Job, NodeReport, Task, TaskReport
+from kcms.jobs.model import Exit, Task, TaskReport
 from kcms.jobs.spec import check_spec
 from kcms.jobs.states import State
-from kcms.manager import core
-from kcms.manager.core import Caller
-from kcms.manager.memory import Draft, Memory, Rules, TaskKey
-
-ALICE = Caller("alice", 2001, 2001, "alpha1")
-BOB = Caller("bob", 2002, 2002, "alpha2")
-ROOT = Caller("root", 0, 0, "head", grid_root=True)
-
-
-class World:
-    """A manager's memory whose drafts are durable at once, and what its nodes say."""
-
-    def __init__(self, *nodes: str, slots: int = 2) -> None:
-        self.now = 1000.0
-        self.slots = slots
-        self.memory = Memory("alpha", Rules(node_timeout=30, node_lost=300, kill_grace=5))
-        self.over: dict[int, Job] = {}
-        self.kinds: list[str] = []
-        core.follow_hosts(self.memory, set(nodes), self.now)
-        for name in nodes:
-            self.report(name)
-
-    def do(self, decide: Callable[[Draft], Any]) -> Any:
-        draft = Draft(self.memory)
-        answer = decide(draft)
-        core.settle(draft, self.now)
-        self.over.update({job.id: job for job in draft.changed.values() if job.state.final})
-        self.kinds += [event.kind for event in draft.events]
-        draft.merge()
-        return answer
-
-    def submit(self, caller: Caller = ALICE, **fields: Any) -> int:
-        spec = check_spec({"executable": "/shared/x", **fields})
-        return int(self.do(lambda draft: core.submit(draft, caller, spec, None, self.now)).id)
-
-    def report(self, name: str, *tasks: TaskReport, **changes: Any) -> list[TaskKey]:
-        said = NodeReport("boot", "1", self.slots, {"load_one": 0.0, "cpu_num": 2}, tasks)
-        said = replace(said, **changes)
-        answer: list[TaskKey] = self.do(lambda draft: core.report(draft, name, said, self.now))
-        return answer
-
-    def kill(self, number: int, caller: Caller = ALICE) -> Job:
-        def decide(draft: Draft) -> Job:
-            job = core.check_sees(caller, draft.job(number) or self.over.get(number), number)
-            return core.kill(draft, caller, job, self.now)
-
-        job: Job = self.do(decide)
-        return job
-
-    def silent(self, seconds: float) -> None:
-        """Nobody reports for a while in which the manager listens."""
-        for _ in range(int(seconds)):
-            self.now += 1
-            self.do(lambda draft: core.tick(draft, self.now, 1.0))
-
-    def job(self, number: int) -> Job:
-        return self.memory.jobs.get(number) or self.over[number]
-
-    def wanted(self, name: str) -> list[tuple[int, int, int, str]]:
-        tasks = core.wanted_tasks(self.memory, name)
-        return [(each.job, each.task, each.epoch, each.want) for each in tasks]
-
-    def up(self) -> dict[str, str]:
-        return {each["name"]: each["state"] for each in core.node_documents(self.memory)}
-
-
-def said(phase: str, job: int = 1, epoch: int = 1, **fields: Any) -> TaskReport:
-    return TaskReport(job, 0, epoch, phase, **fields)
-
-
-def ended(code: int | None = 0, signal: int | None = None, **counts: Any) -> TaskReport:
-    return said("ended", start_time=1001.0, exit=Exit(code, signal, 1002.0, **counts))
-
+from kcms.manager import core, nodes
+from kcms.manager.memory import Draft
+from tests.unit.manager.world import ALICE, BOB, ROOT, World, ended, said
 
 # from submission to the end ----------------------------------------------------------------------
 
@@ -116,7 +44,7 @@ def test_a_job_without_a_free_slot_waits_with_a_reason_and_goes_when_one_is_free
 
 def test_nothing_is_placed_where_nobody_reported() -> None:
     world = World()
-    core.follow_hosts(world.memory, {"a"}, world.now)
+    nodes.follow_hosts(world.memory, {"a"}, world.now)
     number = world.submit()
     assert (world.job(number).state, world.job(number).reason) == (State.PENDING, "no node is up")
     world.report("a")
@@ -307,131 +235,6 @@ def test_others_do_not_see_it_and_root_does() -> None:
     assert world.kill(number, ROOT).killed_by == "root"
 
 
-# nodes that fall silent --------------------------------------------------------------------------
-
-
-def test_a_silent_node_is_down_and_takes_nothing_and_its_jobs_wait_for_it() -> None:
-    world = World("a")
-    number = world.submit()
-    world.report("a", said("running", start_time=1001.0))
-    world.silent(30)
-    assert world.up() == {"a": "UP"}
-    world.silent(1)
-    assert world.up() == {"a": "DOWN"}
-    assert (world.job(number).state, world.job(number).reason) == (
-        State.RUNNING,
-        "a is not heard; it may still run there",
-    )
-    assert world.job(world.submit()).reason == "no node is up"
-    world.report("a", said("running", start_time=1001.0))
-    assert (world.up(), world.job(number).reason) == ({"a": "UP"}, "")
-    assert world.kinds.count("silence") == 1
-
-
-def test_a_lost_node_ends_its_jobs_and_never_starts_them_again() -> None:
-    world = World("a")
-    number = world.submit()
-    world.silent(300)
-    assert world.job(number).state is State.RUNNING
-    world.silent(1)
-    assert world.job(number).state is State.NODE_FAIL
-    assert world.job(number).reason == "a was not heard for 300 s"
-    assert world.wanted("a") == []
-
-
-def test_silence_is_counted_only_while_the_manager_listens() -> None:
-    world = World("a")
-    number = world.submit()
-    world.now += 86400.0  # the machine slept, or its clock was set
-    world.do(lambda draft: core.tick(draft, world.now, 1.0))
-    assert (world.up(), world.job(number).state) == ({"a": "UP"}, State.RUNNING)
-
-
-def test_after_a_restart_nodes_have_their_time_to_report() -> None:
-    before = World("a")
-    number = before.submit()
-    world = World()
-    world.memory.adopt(before.job(number))
-    core.follow_hosts(world.memory, {"a"}, world.now)
-    world.silent(300)
-    assert world.job(number).state is State.RUNNING
-    world.report("a", said("running", start_time=1001.0))
-    assert world.job(number).reason == ""
-
-
-def test_a_node_taken_off_the_list_keeps_its_jobs_until_it_is_lost() -> None:
-    world = World("a", "b", slots=1)
-    number = world.submit()
-    gone = world.job(number).tasks[0].node
-    core.follow_hosts(world.memory, {"a", "b"} - {gone}, world.now)
-    assert world.up()[gone] == "DOWN"
-    world.silent(1)
-    assert world.job(number).state is State.RUNNING
-    world.silent(300)
-    assert world.job(number).state is State.NODE_FAIL
-    core.follow_hosts(world.memory, {"a", "b"} - {gone}, world.now)
-    assert set(world.up()) == {"a", "b"} - {gone}
-
-
-def test_a_list_without_anybody_ends_no_job_before_its_time() -> None:
-    before = World("a")
-    number = before.submit()
-    world = World()
-    world.memory.adopt(before.job(number))
-    core.follow_hosts(world.memory, set(), world.now)
-    world.silent(300)
-    assert world.job(number).state is State.RUNNING
-    world.silent(1)
-    assert world.job(number).state is State.NODE_FAIL
-
-
-# what is shown -----------------------------------------------------------------------------------
-
-
-def test_a_round_in_which_nothing_moved_places_nothing_and_concerns_nobody() -> None:
-    world = World("a", slots=1)
-    world.submit()
-    world.submit()
-    draft = Draft(world.memory)
-    said = NodeReport("boot", "1", 1, {"load_one": 9.0}, (said_running(),))
-    core.report(draft, "a", said, world.now)
-    assert draft.merge() == {"a"}
-    draft = Draft(world.memory)
-    core.report(draft, "a", said, world.now)
-    core.settle(draft, world.now)
-    assert (draft.changed, draft.capacity, draft.merge()) == ({}, False, frozenset())
-
-
-def test_more_slots_are_used_at_once() -> None:
-    world = World("a", slots=1)
-    world.submit()
-    waiting = world.submit()
-    world.slots = 2
-    world.report("a", said_running())
-    assert world.job(waiting).state is State.RUNNING
-
-
-def said_running() -> TaskReport:
-    return said("running", start_time=1001.0)
-
-
-def test_the_nodes_as_they_are_shown() -> None:
-    world = World("b", "a")
-    world.submit()
-    world.silent(3)
-    rows = core.node_documents(world.memory)
-    assert [row["name"] for row in rows] == ["a", "b"]
-    assert rows[0] == {
-        "name": "a",
-        "state": "UP",
-        "slots": 2,
-        "used": 1,
-        "heard": 1000.0,
-        "release": "1",
-        "load": {"load_one": 0.0, "cpu_num": 2},
-    }
-
-
 def test_a_wanted_task_has_what_its_node_needs() -> None:
     world = World("a")
     world.submit(arguments=["x y"], environment={"A": "b"})
@@ -446,69 +249,6 @@ def test_a_draft_that_is_dropped_leaves_no_trace() -> None:
     core.submit(draft, ALICE, check_spec({"executable": "/x"}), None, world.now)
     core.schedule(draft, world.now)
     assert (world.memory.jobs, world.memory.last_job, world.wanted("a")) == ({}, 0, [])
-    assert world.submit() == 1
-
-
-# other job stores --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("phase", ["launching", "running", "ended", "lost", "refused"])
-def test_a_task_of_another_store_is_not_followed_forgotten_or_killed(phase: str) -> None:
-    world = World("a")
-    world.memory.store = "bbbbbbbb"
-    mine, over = world.submit(BOB), world.submit(BOB)
-    world.report("a", said("ended", over, exit=Exit(0, None, 2.0), store="bbbbbbbb"))
-    before = world.job(mine)
-    exits = {"exit": Exit(9, None, 1002.0)} if phase == "ended" else {}
-    foreign = [said(phase, n, store="aaaaaaaa", **exits) for n in (mine, over)]
-    assert world.report("a", *foreign) == []
-    assert world.job(mine) == before
-    assert world.wanted("a") == [(mine, 0, 1, "run")]
-    (row,) = core.node_documents(world.memory)
-    assert row["used"] == (3 if phase in ("launching", "running") else 1)
-    assert [each.name for each in world.memory.nodes["a"].foreign] == [
-        f"{n}.0.1-aaaaaaaa" for n in (mine, over)
-    ]
-
-
-def test_a_task_of_another_store_is_no_sign_of_life_of_ours() -> None:
-    world = World("a")
-    world.memory.store = "bbbbbbbb"
-    number = world.submit()
-    world.report("a", said("running", store="bbbbbbbb"))
-    for _ in range(2):
-        world.report("a", said("running", store="aaaaaaaa"))
-    assert world.job(number).state is State.NODE_FAIL
-
-
-def test_slots_of_tasks_of_another_store_are_taken_until_they_end() -> None:
-    world = World("a", slots=1)
-    world.memory.store = "bbbbbbbb"
-    world.report("a", said("running", 77, store="aaaaaaaa"))
-    number = world.submit()
-    assert world.job(number).state is State.PENDING
-    world.report("a", said("ended", 77, store="aaaaaaaa"))
-    assert world.job(number).state is State.RUNNING
-    assert [each.store for each in core.wanted_tasks(world.memory, "a")] == ["bbbbbbbb"]
-
-
-@pytest.mark.parametrize("phase", ["launching", "running", "ended", "lost", "refused"])
-def test_a_task_of_a_job_that_an_older_copy_of_the_store_never_had_is_left_alone(
-    phase: str,
-) -> None:
-    world = World("a")
-    there = NodeReport("boot", "1", 2, {"load_one": 0.0, "cpu_num": 2}, (said(phase, 7),))
-    for _ in range(2):
-        found = world.do(lambda draft: core.report(draft, "a", there, world.now, {7}))
-        assert found == []
-        assert world.wanted("a") == []
-    assert world.submit() == 8
-
-
-def test_one_node_cannot_use_up_the_numbers() -> None:
-    world = World("a")
-    there = NodeReport("boot", "1", 2, {"load_one": 0.0}, (said("running", 1 << 53),))
-    world.do(lambda draft: core.report(draft, "a", there, world.now, {1 << 53}))
     assert world.submit() == 1
 
 

@@ -1,0 +1,376 @@
+"""Moving running jobs: what begins a migration, what each word of a node does to it, what ends it.
+
+Pure, on a draft like everything in :mod:`kcms.manager.core`.  The steps are those of
+:mod:`kcms.jobs.migration`.  The one thing to be kept, whoever dies when: at no time may two copies
+of a job run.  A node lets a copy run only while the manager wants that copy to run and wants no
+move of it; so the source is asked to hold the job (its step ``dump``) for as long as the target may
+still come to have it, and one commit both ends that and makes the target's copy the job.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from kcms.errors import Conflict
+from kcms.jobs.migration import Migration, MoveReport, WantedMove
+from kcms.jobs.model import Job, NodeReport, Task, TaskReport
+from kcms.jobs.states import State
+from kcms.manager.memory import Draft, Memory, Node, open_tasks, under_way
+from kcms.manager.nodes import candidates
+
+NEXT = {"checking": "preparing", "preparing": "dumping", "dumping": "restoring"}
+BEFORE = {"admit": "check", "dump": "admit", "restore": "dump"}
+"""The step whose answer is handed to a step."""
+
+UNTOUCHED = ("checking", "preparing")
+TOLD_LIMIT = 128 * 1024
+"""Bytes of JSON that a step may answer, for the next one."""
+
+MESSAGE_LIMIT = 500
+SHOWN_NAMES = 8
+
+
+# what begins it ----------------------------------------------------------------------------------
+
+
+def ask(draft: Draft, job: Job, target: str, by: str, check_only: bool, now: float) -> Job:
+    """Begin to move a job, or only to see whether it could be.
+
+    :raises Conflict: it cannot be; nothing was touched
+    """
+    task = _movable(job)
+    trouble = next(_between(draft, job, task.node, target), None)
+    if trouble is None and not check_only:
+        trouble = _no_room(draft, target)
+    if trouble is not None:
+        raise Conflict(f"job {job.id} cannot be moved: {trouble}")
+    migration = Migration(
+        number=1 + (job.migration.number if job.migration else 0),
+        source=task.node,
+        target=target,
+        epoch=next_epoch(job),
+        phase="checking",
+        by=by,
+        start_time=now,
+        check_only=check_only,
+    )
+    return _put(draft, job, migration, now)
+
+
+def next_epoch(job: Job) -> int:
+    """An epoch that no copy of the job ever had."""
+    epochs = [task.epoch for task in job.tasks]
+    return 1 + max([*epochs, job.migration.epoch if job.migration else 0])
+
+
+def _movable(job: Job) -> Task:
+    """The task of a job that runs.  :raises Conflict: it does not, or is not alone"""
+    if job.state.final:
+        raise Conflict(f"job {job.id} is over already ({job.state.value})")
+    if job.killed_by is not None:
+        raise Conflict(f"job {job.id} is being killed for {job.killed_by}")
+    moving = under_way(job)
+    if moving is not None:
+        doing = "checked for a move" if moving.check_only else "being moved"
+        raise Conflict(f"job {job.id} is {doing} from {moving.source} to {moving.target} already")
+    if job.state is not State.RUNNING:
+        raise Conflict(f"job {job.id} is {job.state.value}: only a job that runs can be moved")
+    tasks = open_tasks(job)
+    if len(tasks) != 1:
+        raise Conflict(f"job {job.id} has {len(tasks)} tasks: only a job of one can be moved")
+    if tasks[0].start_time is None:
+        raise Conflict(f"job {job.id} is still being started on {tasks[0].node}: try again then")
+    return tasks[0]
+
+
+def _between(draft: Draft, job: Job, source: str, target: str) -> Iterator[str]:
+    """What stands against moving the job between two nodes, as far as the manager knows."""
+    nodes, memory = draft.base.nodes, draft.base
+    there = nodes.get(target)
+    if there is None:
+        yield f"there is no node {target!r:.100} in cluster {memory.cluster}, {_known(memory)}"
+        return
+    if source == target:
+        yield f"it runs on {target} already"
+    for name in (source, target):
+        node = nodes.get(name)
+        if node is None or node.report is None or not memory.is_up(node):
+            yield f"{name} is {_why_down(node)}"
+            return
+    drain = draft.drain_of(target)
+    if drain is not None:
+        yield f"{target} is drained" + (f" ({drain.reason})" if drain.reason else "")
+    yield from _movers(nodes[source], there)
+    if any(key[0] == job.id for key in there.orphans):
+        yield f"{target} still clears an earlier copy of it away: try again in a moment"
+
+
+def _known(memory: Memory) -> str:
+    names = sorted(name for name, node in memory.nodes.items() if node.listed)
+    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+    return f"which has {', '.join(names[:SHOWN_NAMES])}{more}" if names else "which has none"
+
+
+def _why_down(node: Node | None) -> str:
+    taken_out = node is not None and not node.listed
+    return "no longer in the inventory" if taken_out else "DOWN: it is not heard"
+
+
+def _movers(source: Node, target: Node) -> Iterator[str]:
+    """What stands against it in what two nodes say of themselves."""
+    for node, way in ((source, "from"), (target, "to")):
+        mover = node.report.mover if node.report else {}
+        if not mover:
+            yield f"the release on {node.name} cannot move jobs: run the site playbook for it"
+            return
+        if mover.get("trouble"):
+            yield f"no job can be moved {way} {node.name}: {_line(mover['trouble'])}"
+            return
+    here = source.report.mover if source.report else {}
+    there = target.report.mover if target.report else {}
+    if here.get("machine") != there.get("machine"):
+        kinds = [_line(each.get("machine", "unknown")) for each in (here, there)]
+        yield f"{source.name} is of kind {kinds[0]}, {target.name} of kind {kinds[1]}"
+    old, new = here.get("criu", ""), there.get("criu", "")
+    if version(new) < version(old):
+        yield (
+            f"criu on {target.name} ({_line(new) or 'unknown'}) is older than on {source.name} "
+            f"({_line(old)})"
+        )
+
+
+def version(text: str) -> tuple[int, ...]:
+    """The numbers at the beginning of a version, as far as they go: 4.1.1 -> (4, 1, 1)."""
+    found = re.match(r"\d{1,9}(?:\.\d{1,9}){0,9}", text)
+    return tuple(int(each) for each in found[0].split(".")) if found else ()
+
+
+def _no_room(draft: Draft, target: str) -> str | None:
+    for each in candidates(draft):
+        if each.name == target and each.used >= each.slots:
+            return f"every slot of {target} is taken ({each.used} of {each.slots})"
+    return None
+
+
+# what nodes say ----------------------------------------------------------------------------------
+
+
+def follow(draft: Draft, name: str, said: NodeReport, now: float) -> None:
+    """Take what a node says came of the moves that are wanted of it."""
+    for each in said.moves:
+        job = draft.job(each.job)
+        moving = under_way(job)
+        if job is None or moving is None or each.ok is None or each.store != draft.base.store:
+            continue
+        if (each.number, each.step) != (moving.number, step_of(moving, name)):
+            continue
+        task = open_tasks(job)[0]
+        if (each.task, each.epoch) != (task.index, _epoch(moving, task, name)):
+            continue
+        if not each.ok:
+            _refused(draft, job, moving, name, each, now)
+        elif moving.actor == name:
+            _done(draft, job, moving, name, each, said, now)
+
+
+def step_of(moving: Migration, name: str) -> str | None:
+    """The step that is wanted of a node.  The source holds the job while the target restores it."""
+    if moving.actor == name:
+        return moving.step
+    return "dump" if moving.phase == "restoring" and moving.source == name else None
+
+
+def _epoch(moving: Migration, task: Task, name: str) -> int:
+    return task.epoch if name == moving.source else moving.epoch
+
+
+def _refused(
+    draft: Draft, job: Job, moving: Migration, name: str, said: MoveReport, now: float
+) -> None:
+    """A step did not come about: nothing happened yet, or what happened is undone."""
+    untouched = moving.phase in UNTOUCHED and not said.touched
+    phase = "refused" if untouched or moving.check_only else "failed"
+    message = f"{name}: {_line(said.message) or 'it does not say why'}"
+    _put(draft, job, moving.ended(phase, message, now), now)
+
+
+def _done(
+    draft: Draft,
+    job: Job,
+    moving: Migration,
+    name: str,
+    said: MoveReport,
+    report: NodeReport,
+    now: float,
+) -> None:
+    """A step came about: on to the next."""
+    if moving.phase == "restoring":
+        if any(is_copy(draft, job, each) and is_alive(each) for each in report.tasks):
+            _commit(draft, job, moving, now)
+        return
+    answer = _bounded(said.data)
+    if answer is None:
+        stop(draft, job, f"{name}: its answer to {said.step} is over {TOLD_LIMIT} bytes", now)
+    elif moving.phase == "preparing":
+        _admitted(draft, job, moving, answer, now)
+    else:
+        _put(draft, job, _next(moving, answer), now)
+
+
+def _admitted(
+    draft: Draft, job: Job, moving: Migration, answer: dict[str, Any], now: float
+) -> None:
+    """Both said yes.  What changed since it was asked for is looked at while nothing is touched."""
+    trouble = next(_between(draft, job, moving.source, moving.target), None)
+    if trouble is not None:
+        _put(draft, job, moving.ended("refused", trouble, now), now)
+    elif moving.check_only:
+        _put(draft, job, moving.ended("possible", "", now), now)
+    else:
+        _put(draft, job, _next(moving, answer), now)
+
+
+def _next(moving: Migration, answer: dict[str, Any]) -> Migration:
+    told = {**moving.told, moving.step: answer}
+    return replace(moving, phase=NEXT[moving.phase], told=told)
+
+
+def _commit(draft: Draft, job: Job, moving: Migration, now: float) -> None:
+    """The point of no return: from here on the copy on the target is the job."""
+    task = open_tasks(job)[0]
+    there = replace(task, epoch=moving.epoch, node=moving.target)
+    tasks = tuple(there if each.index == task.index else each for each in job.tasks)
+    _put(draft, replace(job, tasks=tasks, reason=""), moving.ended("done", "", now), now)
+    source = draft.base.nodes.get(moving.source)
+    if source is not None:
+        # Its next report would say so, too; what is on record already would keep it from a kill.
+        source.orphans[(job.id, task.index, task.epoch)] = 0.0
+
+
+def _bounded(answer: dict[str, Any]) -> dict[str, Any] | None:
+    try:
+        return answer if len(json.dumps(answer)) <= TOLD_LIMIT else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _line(text: str) -> str:
+    """What a node says, as part of one line."""
+    shown = "".join(each if each.isprintable() else " " for each in text)
+    return " ".join(shown.split())[:MESSAGE_LIMIT]
+
+
+# the copy on the target --------------------------------------------------------------------------
+
+
+def is_copy(draft: Draft, job: Job | None, said: TaskReport) -> bool:
+    """Whether a report is about the copy that a migration under way makes of the job."""
+    moving = under_way(job)
+    if job is None or moving is None or said.store != draft.base.store:
+        return False
+    task = open_tasks(job)[0]
+    return (said.job, said.task, said.epoch) == (job.id, task.index, moving.epoch)
+
+
+def is_alive(said: TaskReport) -> bool:
+    return said.phase in ("launching", "running")
+
+
+def follow_copy(draft: Draft, name: str, said: TaskReport, now: float) -> bool:
+    """Whether a task is such a copy on its target.  The end of it is that of the migration."""
+    job = draft.job(said.job)
+    moving = under_way(job)
+    if job is None or moving is None or moving.target != name or not is_copy(draft, job, said):
+        return False
+    if not is_alive(said):
+        stop(
+            draft, job, f"{name}: {_line(said.message) or f'the copy of it was {said.phase}'}", now
+        )
+    return True
+
+
+# what ends it ------------------------------------------------------------------------------------
+
+
+def stop(draft: Draft, job: Job, why: str, now: float) -> Job:
+    """The job with no migration under way: it stays, or ends, where it is."""
+    moving = under_way(job)
+    if moving is None:
+        return job
+    return _put(
+        draft, job, moving.ended("refused" if moving.check_only else "failed", why, now), now
+    )
+
+
+def tick(draft: Draft, now: float, listened: float) -> None:
+    """Let time pass: a migration does not wait for the silent, nor for ever.
+
+    The time a migration takes is that in which the manager listened, as for silence.
+    """
+    memory = draft.base
+    for number in memory.moving:
+        memory.moving[number] += listened
+    for job in draft.moving():
+        moving = under_way(job)
+        if moving is None:
+            continue
+        for name in (moving.source, moving.target):
+            node = memory.nodes.get(name)
+            if node is None or node.silence > memory.rules.node_timeout:
+                stop(draft, job, f"{name} is not heard", now)
+                break
+        else:
+            if memory.moving.get(job.id, 0.0) > memory.rules.migration_timeout:
+                limit = memory.rules.migration_timeout
+                stop(draft, job, f"it was not over after {limit:g} s", now)
+
+
+def _put(draft: Draft, job: Job, moving: Migration, now: float) -> Job:
+    said = {
+        "number": moving.number,
+        "phase": moving.phase,
+        "source": moving.source,
+        "target": moving.target,
+        "epoch": moving.epoch,
+        "by": moving.by,
+        "message": moving.message,
+    }
+    return draft.put(replace(job, migration=moving), now, "migrate", **said)
+
+
+# what is wanted ----------------------------------------------------------------------------------
+
+
+def wanted_moves(memory: Memory, name: str) -> list[WantedMove]:
+    """The steps that are wanted of a node now."""
+    wanted = []
+    for number in sorted(memory.placed.get(name, ())):
+        job = memory.jobs[number]
+        moving = under_way(job)
+        step = step_of(moving, name) if moving else None
+        if moving is not None and step is not None:
+            wanted.append(_wanted(memory, job, moving, step, name))
+    return wanted
+
+
+def _wanted(memory: Memory, job: Job, moving: Migration, step: str, name: str) -> WantedMove:
+    task = open_tasks(job)[0]
+    return WantedMove(
+        job=job.id,
+        task=task.index,
+        epoch=_epoch(moving, task, name),
+        store=memory.store,
+        number=moving.number,
+        step=step,
+        source=moving.source,
+        target=moving.target,
+        user=job.user,
+        uid=job.uid,
+        gid=job.gid,
+        spec=job.spec,
+        data=moving.told.get(BEFORE.get(step, ""), {}),
+    )

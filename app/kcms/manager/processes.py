@@ -1,0 +1,122 @@
+"""What the process monitor shows: the processes of jobs, as nodes said last, and those that ended.
+
+Pure, and in memory only: a manager that was restarted fills it again from the next reports.  What a
+silent node said last stays as it is, like its jobs, until these are given up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+from typing import Any
+
+from kcms.jobs.processes import MOST, Process
+
+Key = tuple[int, int, int, int, int]
+"""Pid, birth, job, task, epoch: a pid that is used again is another process."""
+
+
+@dataclass
+class Shown:
+    """A process; ``ended`` is when it was found gone (seconds since the epoch)."""
+
+    process: Process
+    user: str
+    ended: float | None = None
+
+
+class Processes:
+    """The processes of every node, at most :data:`MOST` alive and as many ended on each.
+
+    :param kept: seconds that one which ended is still shown
+    """
+
+    def __init__(self, kept: float = 600.0) -> None:
+        self._kept = kept
+        self._nodes: dict[str, dict[Key, Shown]] = {}
+
+    def follow(self, node: str, said: Iterable[tuple[Process, str]], now: float) -> None:
+        """Take what a node said is alive, each with the user whose job it is of."""
+        rows = self._nodes.get(node, {})
+        alive = {_key(process): (process, user) for process, user in list(said)[:MOST]}
+        for key, row in rows.items():
+            if row.ended is None and key not in alive:
+                row.ended = now
+        rows.update({key: Shown(_clean(process), user) for key, (process, user) in alive.items()})
+        self._keep(node, rows, now)
+
+    def settle(self, node: str, tasks: Set[tuple[int, int, int]], now: float) -> None:
+        """End the processes of a node that are of none of its open ``tasks`` (job, task, epoch)."""
+        rows = self._nodes.get(node, {})
+        for key, row in rows.items():
+            if row.ended is None and key[2:] not in tasks:
+                row.ended = now
+        self._keep(node, rows, now)
+
+    def _keep(self, node: str, rows: dict[Key, Shown], now: float) -> None:
+        over = [row for row in rows.values() if row.ended is not None]
+        gone = {id(row) for row in over if not self._is_shown(row, now)}
+        if len(over) - len(gone) > MOST:
+            over.sort(key=lambda row: row.ended or 0.0)
+            gone = {id(row) for row in over[:-MOST]}
+        if gone:
+            rows = {key: row for key, row in rows.items() if id(row) not in gone}
+        if rows:
+            self._nodes[node] = rows
+        else:
+            self._nodes.pop(node, None)
+
+    def _is_shown(self, row: Shown, now: float) -> bool:
+        return row.ended is None or now - row.ended <= self._kept
+
+    def forget_node(self, node: str) -> None:
+        self._nodes.pop(node, None)
+
+    def job_of(self, node: str, pid: int) -> int | None:
+        """The job of a process that was alive when its node said so last."""
+        for key, row in self._nodes.get(node, {}).items():
+            if key[0] == pid and row.ended is None:
+                return row.process.job
+        return None
+
+    def documents(
+        self, user: str | None, node: str | None, most: int, now: float
+    ) -> tuple[list[dict[str, Any]], int]:
+        """As API version 1 shows them, of ``user`` and on ``node`` (None is any), by node and pid;
+        and how many were left out because there are more than ``most``: first those that ended.
+        """
+        chosen = [
+            (name, row)
+            for name in ([node] if node is not None else self._nodes)
+            for row in self._nodes.get(name, {}).values()
+            if (user is None or row.user == user) and self._is_shown(row, now)
+        ]
+        chosen.sort(key=lambda each: (each[1].ended is not None, each[0], each[1].process.pid))
+        shown = sorted(chosen[:most], key=lambda each: (each[0], each[1].process.pid))
+        return [_document(*each) for each in shown], len(chosen) - len(shown)
+
+
+def _key(process: Process) -> Key:
+    return process.pid, process.birth, process.job, process.task, process.epoch
+
+
+def _clean(process: Process) -> Process:
+    """A process names itself: what could break a line or a terminal is replaced."""
+    if process.name.isprintable():
+        return process
+    name = "".join(each if each.isprintable() else "?" for each in process.name)
+    return Process(**{**process.document(), "name": name})
+
+
+def _document(node: str, row: Shown) -> dict[str, Any]:
+    process = row.process
+    return {
+        "node": node,
+        "pid": process.pid,
+        "name": process.name,
+        "state": "R" if row.ended is None else "T",
+        "ended": row.ended,
+        "job": process.job,
+        "user": row.user,
+        "root": process.root,
+    }

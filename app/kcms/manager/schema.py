@@ -1,0 +1,61 @@
+"""The tables of the job store, and how an older store becomes one of this release."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from kcms.errors import ConfigError
+
+VERSION = 2
+
+_FIRST = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE jobs (
+  id INTEGER PRIMARY KEY, user TEXT NOT NULL, uid INTEGER NOT NULL, gid INTEGER NOT NULL,
+  state TEXT NOT NULL, reason TEXT NOT NULL, priority INTEGER NOT NULL,
+  submit_host TEXT NOT NULL, submit_time REAL NOT NULL, start_time REAL, end_time REAL,
+  key TEXT, killed_by TEXT, spec TEXT NOT NULL, UNIQUE (user, key)
+);
+CREATE INDEX jobs_state ON jobs (state);
+CREATE TABLE tasks (
+  job INTEGER NOT NULL REFERENCES jobs (id), task INTEGER NOT NULL, epoch INTEGER NOT NULL,
+  node TEXT NOT NULL, state TEXT NOT NULL, start_time REAL, message TEXT NOT NULL, exit TEXT,
+  PRIMARY KEY (job, task)
+) WITHOUT ROWID;
+CREATE TABLE events (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, time REAL NOT NULL, job INTEGER NOT NULL,
+  kind TEXT NOT NULL, document TEXT NOT NULL
+);
+"""
+_SECOND = """
+ALTER TABLE jobs ADD COLUMN migration TEXT;
+CREATE TABLE drained (
+  node TEXT PRIMARY KEY, reason TEXT NOT NULL, by TEXT NOT NULL, time REAL NOT NULL
+) WITHOUT ROWID;
+"""
+
+STEPS = (_FIRST, _SECOND)
+"""What makes each version of the one before it; the first of an empty file."""
+
+
+def bring_up_to_date(database: sqlite3.Connection, path: str) -> None:
+    """Give a store, new or of an older release, the tables of this one, all or nothing.
+
+    :raises ConfigError: it is that of a newer release
+    """
+    version = int(database.execute("PRAGMA user_version").fetchone()[0])
+    if version > VERSION:
+        raise ConfigError(
+            f"the job store {path} has schema {version}, newer than this release's "
+            f"{VERSION}: use the newer release"
+        )
+    if version == VERSION:
+        return
+    try:
+        database.executescript(
+            f"BEGIN IMMEDIATE; {''.join(STEPS[version:])} PRAGMA user_version = {VERSION}; COMMIT;"
+        )
+    except BaseException:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise
