@@ -297,3 +297,109 @@ def test_root_of_a_node_acts_for_a_user_it_names_and_root_of_the_head_for_all(gr
     assert int(number) in [job["id"] for job in grid.json("jobs", host="head")["jobs"]]
     (killed,) = grid.json("kill", number, host="head")["jobs"]
     assert (killed["state"], killed["killed_by"]) == ("CANCELLED", "root")
+
+
+PAGE = "www-data"  # as whom a page might run: it owns nothing here
+PASSWORD = "correct horse"
+
+
+def as_user(grid: Grid, user: str, code: str, host: str = "alpha1", **client: Any) -> Any:
+    """What ``code`` says of ``client``, in a process of ``user``; an error is its code."""
+    program = (
+        "import json\n"
+        "from kcms.client import Client, ClientError\n"
+        f"client = Client({str(grid.directory / f'{host}.sock')!r}, **{client!r})\n"
+        f"try: print(json.dumps({code}))\n"
+        "except ClientError as error: print(json.dumps([error.code, error.message]))\n"
+    )
+    become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
+    done = subprocess.run(
+        [*become, sys.executable, "-c", program],
+        env=ENVIRONMENT,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def logged_in(grid: Grid, user: str) -> str:
+    """The token of a new login of ``user``, which the page asked for."""
+    assert as_user(grid, user, f"client.set_password({PASSWORD!r})") is None
+    login = as_user(grid, PAGE, f"client.login({user!r}, {PASSWORD!r})")
+    assert (login["user"], login["root"]) == (user, False)
+    return str(login["token"])
+
+
+def spec_of(grid: Grid, user: str) -> dict[str, Any]:
+    home = str(grid.directory / user)
+    return {"executable": f"{home}/own.sh", "base_directory": home}
+
+
+@needs_root
+def test_the_page_acts_for_those_who_logged_in_and_for_nobody_else(grid: Grid) -> None:
+    alice, bob = logged_in(grid, ALICE), logged_in(grid, BOB)
+    submit = f"client.submit({spec_of(grid, ALICE)!r})"
+    job, new = as_user(grid, PAGE, submit, token=alice)
+    assert (job["user"], job["uid"], job["submit_host"], new) == (ALICE, 5, "alpha1", True)
+    number = job["id"]
+    code, message = as_user(grid, PAGE, submit, token=bob)
+    assert (code, message.endswith("is below a directory closed to this user")) == (
+        "invalid_request",
+        True,
+    )
+    for call in ("job", "kill", "output"):
+        code, message = as_user(grid, PAGE, f"client.{call}({number})", token=bob)
+        assert (code, message) == ("not_found", f"there is no job {number} that {BOB} may see")
+        code, _ = as_user(grid, PAGE, f"client.{call}({number})")
+        assert code == "not_found"
+    assert as_user(grid, PAGE, f"client.jobs(user={ALICE!r})")[0] == "forbidden"
+    assert as_user(grid, PAGE, f"client.jobs(user={ALICE!r})", token=bob)[0] == "forbidden"
+    assert number in [each["id"] for each in as_user(grid, PAGE, "client.jobs()", token=alice)]
+    assert as_user(grid, PAGE, f"client.kill({number})", token=alice)["killed_by"] == ALICE
+    assert as_user(grid, PAGE, "client.logout()", token=alice) is None
+    assert as_user(grid, PAGE, "client.session()", token=alice)[0] == "unauthorized"
+    assert as_user(grid, PAGE, submit, token=alice)[0] == "unauthorized"
+
+
+@needs_root
+def test_the_end_of_a_closed_file_is_read_for_its_owner_alone(grid: Grid) -> None:
+    job = grid.submit(ALICE, str(grid.directory / ALICE / "own.sh"))
+    number = job["id"]
+    as_user(grid, ALICE, f"client.kill({number})")
+    path = grid.directory / ALICE / f"kcms-{number}.out"
+    assert as_user(grid, ALICE, f"client.output({number})") == [
+        "not_found",
+        f"output {path} does not exist",
+    ]
+    path.write_text("a result\n")
+    path.chmod(0o600)
+    os.chown(path, 5, 60)
+    expected = {"path": str(path), "size": 9, "offset": 2, "text": "result\n"}
+    call = f"client.output({number}, limit=7)"
+    assert as_user(grid, ALICE, call) == expected
+    assert as_user(grid, PAGE, call, token=logged_in(grid, ALICE)) == expected
+    assert as_user(grid, "root", call, host="head") == expected
+    assert as_user(grid, BOB, call)[0] == "not_found"
+    assert as_user(grid, PAGE, call, token=logged_in(grid, BOB))[0] == "not_found"
+    path.unlink()
+    path.symlink_to("/etc/shadow")
+    for user, host in ((ALICE, "alpha1"), ("root", "head")):
+        code, message = as_user(grid, user, call, host=host)
+        assert (code, message) == ("forbidden", f"output {path} may not be read by this user")
+
+
+@needs_root
+def test_no_daemon_writes_a_secret_down(grid: Grid) -> None:
+    token = logged_in(grid, ALICE)
+    assert as_user(grid, PAGE, "client.login('games', 'another secret')")[0] == "unauthorized"
+    as_user(grid, PAGE, "client.jobs()", token=token)
+    for name in ("manager", "alpha1", "head"):
+        written = (grid.directory / f"{name}.log").read_text()
+        assert not any(each in written for each in (token, PASSWORD, "another secret"))
+    assert f"{ALICE} logs in by {PAGE} of alpha1" in (grid.directory / "manager.log").read_text()
+    file = grid.directory / "state" / "passwords.json"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert PASSWORD not in file.read_text()
