@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from kcms.manager.memory import Rules
 from kcms.manager.passwords import Passwords
 from kcms.manager.sessions import Sessions, Throttle
 from kcms.manager.store import Store
+from kcms.manager.text_port import serving
 from kcms.tls import server_context
 
 log = logging.getLogger("kcms.manager")
@@ -48,17 +50,12 @@ async def _run(config: ManagerConfig, stop: asyncio.Event, ready: Callable[[], N
     await runner.setup()
     worker = asyncio.create_task(engine.run())
     try:
-        try:
-            await web.TCPSite(runner, config.address, config.port, ssl_context=context).start()
-        except OSError as error:
-            raise ConfigError(
-                f"cannot listen on {config.address} port {config.port}: {error.strerror}"
-            ) from error
-        ready()
-        log.info("manager of %s listens on %s port %d", config.cluster, config.address, config.port)
-        await asyncio.wait(
-            {worker, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED
-        )
+        await _listen(config, runner, context)
+        async with serving(config, engine, hosts):
+            ready()
+            await asyncio.wait(
+                {worker, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED
+            )
         if worker.done():
             worker.result()
     finally:
@@ -71,6 +68,17 @@ async def _run(config: ManagerConfig, stop: asyncio.Event, ready: Callable[[], N
             await worker
         logins.close()
         store.close()
+
+
+async def _listen(config: ManagerConfig, runner: web.AppRunner, context: ssl.SSLContext) -> None:
+    """:raises ConfigError: the address or port cannot be had"""
+    try:
+        await web.TCPSite(runner, config.address, config.port, ssl_context=context).start()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {config.address} port {config.port}: {error.strerror}"
+        ) from error
+    log.info("manager of %s listens on %s port %d", config.cluster, config.address, config.port)
 
 
 def _rules(config: ManagerConfig) -> Rules:
