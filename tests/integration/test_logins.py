@@ -81,7 +81,16 @@ async def test_with_a_token_bob_does_not_reach_alices_work(grid: Grid) -> None:
         assert await page.call("GET", "/v1/jobs", headers=bob) == (200, {"jobs": []})
         answer = await page.call("GET", "/v1/jobs?user=alice", headers=bob)
         assert error(answer)[:2] == (403, "forbidden")
-        assert (await alice.job(number))["killed_by"] is None
+        move = {"node": "alpha2", "check": False}
+        answer = await page.call("POST", f"/v1/jobs/{number}/migrate", move, headers=bob)
+        assert error(answer)[:2] == (404, "not_found")
+        for path in ("/v1/processes?user=alice", "/v1/jobs?user=alice"):
+            assert error(await page.call("GET", path, headers=bob))[:2] == (403, "forbidden")
+        drain = {"state": "drain", "reason": "mine"}
+        answer = await page.call("POST", "/v1/nodes/alpha1/state", drain, headers=bob)
+        assert error(answer)[:2] == (403, "forbidden")
+        job = await alice.job(number)
+        assert (job["killed_by"], job["migration"]) == (None, None)
         mine = await token_of(grid, page, "alice")
         status, killed = await page.call("POST", f"/v1/jobs/{number}/kill", headers=mine)
         assert (status, killed["killed_by"]) == (202, "alice")

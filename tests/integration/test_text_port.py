@@ -1,4 +1,4 @@
-"""The text protocol of 2003 on a raw socket, before jobs that are scripted."""
+"""The text protocol of 2003 on a raw socket: before jobs that are scripted, and a real manager."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ import pytest
 
 from kcms.config import ManagerConfig
 from kcms.errors import ConfigError, Conflict
-from kcms.jobs.model import Job
+from kcms.jobs.model import Job, NodeReport, TaskReport
+from kcms.jobs.processes import Process
 from kcms.manager import text_port
 from kcms.manager.core import Caller
 from kcms.manager.hosts import Hosts
 from kcms.manager.text_port import serving
-from tests.integration.managed import free_port
+from tests.integration.managed import Grid, Peer, free_port
 
 HOSTS = {
     "beta2": {"roles": ["node", "submit"], "address": "10.0.0.2"},
@@ -69,9 +70,9 @@ def made(number: int) -> Job:
 class Port:
     """The port, what is behind it, and a client of raw sockets."""
 
-    def __init__(self, jobs: Scripted, number: int) -> None:
-        self.jobs = jobs
+    def __init__(self, number: int, jobs: Scripted | None = None) -> None:
         self.number = number
+        self.jobs = jobs or Scripted()
 
     def exchange(self, *parts: bytes, end: bool = False) -> bytes:
         """Send, then read until the connection closes; ``end`` says that nothing more comes."""
@@ -110,7 +111,7 @@ async def listening(directory: Path, **more: Any) -> AsyncIterator[Port]:
     settings = config(directory, **{"text_port": free_port(), **more})
     jobs = Scripted()
     async with serving(settings, jobs, Hosts(settings.hosts_file)):
-        yield Port(jobs, settings.text_port)
+        yield Port(settings.text_port, jobs)
 
 
 @pytest.fixture
@@ -267,3 +268,91 @@ async def test_settings_that_cannot_be_used(
             pass
     assert caught.value.message.startswith(said)
     assert "\n" not in caught.value.message
+
+
+MOVER = {"machine": "x86_64", "kernel": "6.12", "criu": "4.1.1", "trouble": ""}
+PIDS = {"alice": 100, "bob": 200}
+
+
+@dataclasses.dataclass
+class Real:
+    """A manager with its port; node alpha1 runs a job each of alice (pid 100) and bob (200)."""
+
+    port: Port
+    jobs: dict[str, dict[str, Any]]
+    root: Peer
+    nodes: list[Peer]
+
+    async def report(self, node: int, running: tuple[str, ...]) -> None:
+        """What a node says: these users' jobs run, each of one process."""
+        peer, tasks, processes = self.nodes[node], [], []
+        _, wanted = await peer.call("GET", f"/v1/nodes/{peer.name}/desired?seen=-1&wait=0")
+        for each in wanted["tasks"]:
+            name = {"job": each["job"], "task": 0, "epoch": each["epoch"], "store": each["store"]}
+            if each["user"] in running:
+                tasks.append(TaskReport(**name, phase="running", start_time=1.0))
+                pid = PIDS[each["user"]]
+                processes.append(Process(pid, 5, f"{each['user']}|x", root=True, **name))
+        said = NodeReport("boot", "1", 2, {"cpu_num": 2}, tuple(tasks), (), tuple(processes), MOVER)
+        status, answer = await peer.call("POST", f"/v1/nodes/{peer.name}/report", said.document())
+        assert status == 200, answer
+
+    async def job(self, user: str) -> dict[str, Any]:
+        return await self.root.job(self.jobs[user]["id"])
+
+
+@pytest.fixture
+async def real(tmp_path: Path) -> AsyncIterator[Real]:
+    grid = Grid(tmp_path, {"text_port": free_port()})
+    hosts = json.loads(grid.hosts_file.read_text())["hosts"]
+    hosts["alpha2"]["address"] = "10.0.0.2"
+    grid.hosts_file.write_text(json.dumps({"hosts": hosts}))
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(grid.running())
+        peers = [
+            await stack.enter_async_context(grid.peer(*each))
+            for each in (("head", "root"), ("alpha1",), ("alpha1", "alice"), ("alpha1", "bob"))
+        ]
+        target = await stack.enter_async_context(grid.peer("alpha2"))
+        made = Real(Port(int(grid.rules["text_port"])), {}, peers[0], [peers[1], target])
+        await made.report(0, ())
+        for user, peer in zip(PIDS, peers[2:], strict=True):
+            made.jobs[user] = (await peer.submit())[1]
+        await made.report(0, tuple(PIDS))
+        yield made
+
+
+async def test_bob_is_told_of_his_own_processes_alone(real: Real) -> None:
+    assert await real.port.said(b"REQ|root\n") == (b"alpha1|100|alice_x|0&200|bob_x|0&alpha2|pc|")
+    assert await real.port.said(b"REQ|bob\n") == b"alpha1|200|bob_x|0&alpha2|pc|"
+    assert await real.port.said(b"REQ|carol\n") == b"alpha1|alpha2|pc|"
+
+
+async def test_what_ended_is_told_with_a_one(real: Real) -> None:
+    await real.report(0, ("bob",))
+    assert await real.port.said(b"REQ|root\n") == (b"alpha1|100|alice_x|1&200|bob_x|0&alpha2|pc|")
+    assert await real.port.said(b"KIL|100|alpha1\n") == b""
+    assert (await real.job("alice"))["killed_by"] is None
+
+
+async def test_kil_ends_the_job_of_the_process_and_no_other(real: Real) -> None:
+    assert await real.port.said(b"KIL|100|alpha1\n") == b""
+    alice, bob = await real.job("alice"), await real.job("bob")
+    assert (alice["killed_by"], bob["killed_by"]) == ("root", None)
+
+
+async def test_mig_moves_the_job_of_the_process(real: Real) -> None:
+    await real.report(1, ())
+    assert await real.port.said(b"MIG|200|alpha1|10.0.0.2\n") == b""
+    moving = (await real.job("bob"))["migration"]
+    assert (moving["source"], moving["target"], moving["by"]) == ("alpha1", "alpha2", "root")
+    assert moving["check_only"] is False
+    assert (await real.job("alice"))["migration"] is None
+
+
+async def test_mig_that_cannot_be_done_changes_nothing(
+    real: Real, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await real.port.said(b"MIG|200|alpha1|alpha2\n") == b""
+    assert (await real.job("bob"))["migration"] is None
+    assert "what 127.0.0.1 asked for is not done: job 2 cannot be moved: " in caplog.text
