@@ -143,7 +143,7 @@ def test_ready_serving_and_clean_at_the_end(daemon: Daemon) -> None:
 def test_a_taken_port_is_one_line(daemon: Daemon) -> None:
     assert daemon.ready.recv(100) == b"READY=1"
     from kcms.errors import ConfigError
-    from kcms.web.daemon import listen
+    from kcms.web.servers import listen
 
     with pytest.raises(
         ConfigError, match=f"cannot serve the page on 127.0.0.1, port {daemon.port}"

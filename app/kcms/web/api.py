@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Blueprint, Response, jsonify
 
 import kcms
 from kcms.errors import Unavailable
+from kcms.web.nodestates import NodeWork
 from kcms.web.services import services
 from kcms.web.state import seen
 from kcms.web.view import ClusterView, NodeView, Totals
@@ -18,7 +20,7 @@ blueprint = Blueprint("api", __name__)
 
 @blueprint.get("/api/v1/grid")
 def grid() -> Response:
-    """Every cluster with its nodes and their metrics.
+    """Every cluster with its nodes and their metrics, and what their managers say of them.
 
     :raises Unavailable: the aggregator does not answer, so what is known is not current
     """
@@ -26,11 +28,14 @@ def grid() -> Response:
     if now.trouble:
         raise Unavailable(now.trouble)
     clusters = {each.name: each for each in now.grid.clusters}
+    works = services().nodes.of(clusters)
     document = {
         "name": now.view.name,
         "age": round(now.age, 1),
         **_totals(now.view.totals),
-        "clusters": [_cluster(each, clusters[each.name]) for each in now.view.clusters],
+        "clusters": [
+            _cluster(each, clusters[each.name], works[each.name]) for each in now.view.clusters
+        ],
     }
     return jsonify(document)
 
@@ -52,9 +57,9 @@ def _totals(totals: Totals) -> dict[str, Any]:
     }
 
 
-def _cluster(shown: ClusterView, told: Cluster) -> dict[str, Any]:
+def _cluster(shown: ClusterView, told: Cluster, works: Mapping[str, NodeWork]) -> dict[str, Any]:
     hosts = {host.name: host for host in told.hosts}
-    nodes = [_node(node, hosts[node.name]) for node in shown.nodes]
+    nodes = [_node(node, hosts[node.name], works.get(node.name)) for node in shown.nodes]
     return {
         "name": shown.name,
         "age": round(shown.age, 1),
@@ -63,8 +68,8 @@ def _cluster(shown: ClusterView, told: Cluster) -> dict[str, Any]:
     }
 
 
-def _node(node: NodeView, host: Host) -> dict[str, Any]:
-    return {
+def _node(node: NodeView, host: Host, work: NodeWork | None) -> dict[str, Any]:
+    document = {
         "name": node.name,
         "address": host.ip,
         "state": node.state.value,
@@ -80,3 +85,4 @@ def _node(node: NodeView, host: Host) -> dict[str, Any]:
             for metric in host.metrics
         },
     }
+    return document if work is None else {**document, "jobs": work.document()}

@@ -38,6 +38,8 @@ def page(cluster: str) -> Response:
         cluster=chosen,
         cluster_name=chosen.name,
         graphs=_figures(chosen, span),
+        works=services().nodes.of([chosen.name])[chosen.name],
+        jobs_trouble=services().nodes.trouble(chosen.name),
         trouble=now.trouble,
         refresh=settings().refresh,
         ranges=list(ranges.RANGES),

@@ -20,10 +20,14 @@ _SPECIAL = frozenset({"heartbeat", "location", "gexec"})
 _DRAWN = NUMERIC_TYPES - {"timestamp"}
 
 
-def node_facts(host: Host, node: NodeView, now: float) -> list[tuple[str, str]]:
-    """Label and text of each fact that is known of ``host``; ``now`` in epoch seconds."""
+def node_facts(host: Host, node: NodeView, now: float, jobs: str = "") -> list[tuple[str, str]]:
+    """Label and text of each fact that is known of ``host``; ``now`` in epoch seconds.
+
+    ``jobs`` is how its manager sees it.
+    """
     texts = {metric.name: metric.value for metric in host.metrics}
     found = [("Last heard", node.heard), ("Address", host.ip)]
+    found.append(("Jobs", jobs[:1].upper() + jobs[1:]))
     if node.load is not None and node.state is not State.DOWN:
         found.append(("Load", f"{words.number(node.load)} ({node.short})"))
     speed = reading(host, "cpu_speed")

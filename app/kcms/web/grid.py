@@ -30,6 +30,7 @@ def page() -> Response:
         "grid.html",
         view=now.view,
         graphs=figures,
+        works=services().nodes.of(each.name for each in now.view.clusters),
         trouble=now.trouble,
         here="monitor",
         refresh=settings().refresh,

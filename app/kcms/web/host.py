@@ -28,6 +28,7 @@ def page(cluster: str, host: str) -> Response:
     node = chosen.node(host)
     scope = Scope(cluster, host)
     stored = services().graphs.stored(scope)
+    work = services().nodes.of([cluster])[cluster].get(host)
     told = facts.report_values(found, node)
     reports = [
         figure(each, scope, span, stored, whose=host, now=told.get(each.key, ""))
@@ -39,7 +40,8 @@ def page(cluster: str, host: str) -> Response:
         cluster=chosen,
         cluster_name=chosen.name,
         node=node,
-        facts=facts.node_facts(found, node, services().now()),
+        work=work,
+        facts=facts.node_facts(found, node, services().now(), work.sentence if work else ""),
         reports=reports,
         groups=_groups(found, scope, span, stored),
         texts=facts.texts(found),

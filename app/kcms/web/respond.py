@@ -5,12 +5,21 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from flask import Flask, Response, jsonify, make_response, render_template, request
+from flask import (
+    Flask,
+    Response,
+    jsonify,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
 from werkzeug.exceptions import HTTPException
 
 import kcms
 from kcms.errors import KcmsError
-from kcms.web import bands
+from kcms.web import access, bands, login
 from kcms.web.services import settings
 from kcms.web.state import cluster_names
 
@@ -40,8 +49,11 @@ HEADERS = {
 }
 _TITLES = {
     400: "This request cannot be answered",
+    403: "Not allowed",
     404: "Not found",
     405: "Not done this way",
+    409: "Not possible now",
+    413: "Too large",
     503: "Not available now",
 }
 
@@ -49,6 +61,8 @@ _TITLES = {
 def install(app: Flask) -> None:
     """Hang the headers, the error handlers and what every template knows on ``app``."""
     app.after_request(_headers)
+    app.register_error_handler(access.Elsewhere, _elsewhere)
+    app.register_error_handler(access.NeedsLogin, _needs_login)
     app.register_error_handler(KcmsError, _known)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _unknown)
@@ -62,7 +76,26 @@ def _common() -> dict[str, Any]:
         "screens": [(band.key, band.bars) for band in (*bands.BANDS, bands.UNKNOWN)],
         "cluster_names": cluster_names(),
         "chosen_range": settings().default_range,
+        **_login_of_page(),
     }
+
+
+def _login_of_page() -> dict[str, Any]:
+    """Who is logged in, and where one logs in; nothing where there is no login."""
+    found = access.session()
+    if found is not None:
+        return {
+            "user": found.user,
+            "form": found.form,
+            "reached": found.tokens,
+            "notes": found.take_notes,
+            "login_url": url_for("login.form", next=access.here()),
+        }
+    url = ""
+    if access.login_possible():
+        there = url_for("login.form", next=access.here())
+        url = access.safe_url(url_for("login.form") if request.path == "/login" else there)
+    return {"user": "", "form": "", "reached": {}, "notes": list, "login_url": url}
 
 
 def _headers(response: Response) -> Response:
@@ -81,6 +114,14 @@ def failure(status: int, code: str, message: str) -> Response:
         response = make_response(render_template("error.html", title=title, message=message))
     response.status_code = status
     return response
+
+
+def _elsewhere(error: access.Elsewhere) -> Response:
+    return make_response(redirect(error.url, 303))
+
+
+def _needs_login(error: access.NeedsLogin) -> Response:
+    return login.page(access.here(), error.status, error.message)
 
 
 def _known(error: KcmsError) -> Response:

@@ -1,4 +1,4 @@
-"""What the pages are given: the tree, the graphs, the time."""
+"""What the pages are given: the tree, the graphs, the time, the way to the managers, the logins."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing import cast
 from flask import current_app
 
 from kcms.config import WebConfig
+from kcms.web.gateway import Gateway
 from kcms.web.graphs import Graphs
+from kcms.web.nodestates import NodeStates
+from kcms.web.sessions import Forms, Sessions
 from kcms.web.tree import TreeSource
 
 EXTENSION = "kcms"
@@ -22,6 +25,10 @@ class Services:
 
     tree: TreeSource
     graphs: Graphs
+    gateway: Gateway
+    nodes: NodeStates
+    sessions: Sessions = field(default_factory=lambda: Sessions(time.monotonic))
+    forms: Forms = field(default_factory=Forms)
     now: Callable[[], float] = field(default=time.time)
 
 

@@ -7,15 +7,19 @@ import html
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
 from kcms.config import WebConfig
+from kcms.errors import Unavailable
 from kcms.web.app import create_app
 from kcms.web.files import RrdFiles
+from kcms.web.gateway import Gateway
 from kcms.web.graphs import Graphs
+from kcms.web.nodestates import NodeStates
 from kcms.web.services import Services
 from kcms.web.tree import TreeSource
 from kcms.wire.ganglia_xml import Grid
@@ -35,6 +39,7 @@ class World:
         self.error: Exception | None = None
         self.now = NOW
         self.drawn: list[list[str]] = []
+        self.rows: dict[str, list[dict[str, Any]]] = {}
 
     def fetch(self) -> Grid:
         if self.error is not None:
@@ -55,7 +60,14 @@ class World:
         config = WebConfig(gridname="Laboratory", **settings)  # type: ignore[arg-type]
         graphs = Graphs(RrdFiles(self.root), self.draw, 1, lambda: self.now)
         tree = TreeSource(self.fetch, lambda: self.now)
-        return create_app(config, Services(tree, graphs, lambda: self.now))
+        gateway = Gateway("/nowhere")
+        nodes = NodeStates(self.nodes, lambda: self.now)
+        return create_app(config, Services(tree, graphs, gateway, nodes, now=lambda: self.now))
+
+    def nodes(self, cluster: str) -> list[dict[str, Any]]:
+        if cluster not in self.rows:
+            raise Unavailable(f"the manager of {cluster} cannot be reached")
+        return self.rows[cluster]
 
 
 @pytest.fixture

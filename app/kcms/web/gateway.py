@@ -1,0 +1,172 @@
+"""The page's way to the managers: this host's gateway, with the tokens of those who logged in.
+
+Every call has a time limit and a place: a cluster whose manager hangs holds a few threads of the
+page for a while, and never all of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from kcms.client import Client, ClientError
+from kcms.errors import (
+    Conflict,
+    Forbidden,
+    InvalidRequest,
+    KcmsError,
+    NotFound,
+    TooMany,
+    Unauthorized,
+    Unavailable,
+)
+from kcms.web.sessions import Token
+
+READ_SECONDS = 15.0
+ACT_SECONDS = 45.0
+LOGIN_SECONDS = 20.0
+LOGOUT_SECONDS = 5.0
+NODES_SECONDS = 4.0
+PLACES = 4  # calls to one cluster at once
+PLACE_SECONDS = 3.0
+LOGINS = 3
+WORKERS = 12
+
+T = TypeVar("T")
+
+_ERRORS: dict[int, type[KcmsError]] = {
+    400: InvalidRequest,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    413: InvalidRequest,
+    429: TooMany,
+}
+
+
+@dataclass(frozen=True)
+class Logins:
+    """What became of a login: ``tokens`` by cluster, and why the other clusters gave none."""
+
+    tokens: Mapping[str, Token]
+    refusals: Mapping[str, KcmsError]
+
+    def sentences(self) -> dict[str, str]:
+        return {name: error.message for name, error in self.refusals.items()}
+
+
+class Gateway:
+    """Calls through the gateway's socket at ``path``.  Safe to share between threads."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._places: dict[str, threading.BoundedSemaphore] = {}
+        self._logins = threading.BoundedSemaphore(LOGINS)
+        self._workers = ThreadPoolExecutor(WORKERS, "gateway")
+
+    def close(self) -> None:
+        self._workers.shutdown(wait=False, cancel_futures=True)
+
+    def ask(self, cluster: str, token: Token, call: Callable[[Client], T]) -> T:
+        """What ``call`` returns that reads something.  :raises KcmsError: its failure"""
+        return self._called(cluster, token.text, READ_SECONDS, call)
+
+    def act(self, cluster: str, token: Token, call: Callable[[Client], T]) -> T:
+        """What ``call`` returns that changes something.  :raises KcmsError: its failure"""
+        return self._called(cluster, token.text, ACT_SECONDS, call)
+
+    def together(
+        self, cluster: str, token: Token, *calls: Callable[[Client], Any]
+    ) -> list[Any | KcmsError]:
+        """Several calls that read, at once; a failure stands in its call's place."""
+        return self._all([lambda call=each: self.ask(cluster, token, call) for each in calls])  # type: ignore[misc]
+
+    def nodes(self, cluster: str) -> list[dict[str, Any]]:
+        """The nodes as the cluster's manager sees them; no login is needed for that.
+
+        :raises KcmsError: no answer
+        """
+        return self._called(cluster, None, NODES_SECONDS, lambda client: client.nodes())
+
+    def login(self, user: str, password: str) -> Logins:
+        """Ask every cluster's manager for a token.
+
+        :raises Unavailable: no gateway, no cluster, or too many log in at this moment
+        """
+        with self._place(self._logins, "many log in at this moment: try again in a few seconds"):
+            with translated():
+                names = [str(each["name"]) for each in self._client(None, None, 8.0).clusters()]
+            if not names:
+                raise Unavailable("the gateway of this host knows no clusters")
+            found = self._all([self._one_login(name, user, password) for name in names])
+        pairs = list(zip(names, found, strict=True))
+        return Logins(
+            {name: each for name, each in pairs if isinstance(each, Token)},
+            {name: each for name, each in pairs if isinstance(each, KcmsError)},
+        )
+
+    def logout(self, tokens: Mapping[str, Token]) -> None:
+        """End logins at their managers; what cannot be reached ends them by itself in time."""
+        self._all([self._one_logout(name, token) for name, token in tokens.items()])
+
+    def _one_login(self, cluster: str, user: str, password: str) -> Callable[[], Token]:
+        def login() -> Token:
+            with translated():
+                answer = self._client(cluster, None, LOGIN_SECONDS).login(user, password)
+            return Token(str(answer["token"]), answer.get("root") is True)
+
+        return login
+
+    def _one_logout(self, cluster: str, token: Token) -> Callable[[], None]:
+        def logout() -> None:
+            with translated():
+                self._client(cluster, token.text, LOGOUT_SECONDS).logout()
+
+        return logout
+
+    def _called(
+        self, cluster: str, token: str | None, seconds: float, call: Callable[[Client], T]
+    ) -> T:
+        with self._lock:
+            places = self._places.setdefault(cluster, threading.BoundedSemaphore(PLACES))
+        busy = f"the manager of {cluster} has not answered earlier calls yet: try again"
+        with self._place(places, busy), translated():
+            return call(self._client(cluster, token, seconds))
+
+    def _client(self, cluster: str | None, token: str | None, seconds: float) -> Client:
+        return Client(self._path, cluster=cluster, token=token, timeout=seconds)
+
+    def _all(self, calls: Iterable[Callable[[], Any]]) -> list[Any | KcmsError]:
+        futures = [self._workers.submit(each) for each in calls]
+        return [_outcome(each) for each in futures]
+
+    @contextlib.contextmanager
+    def _place(self, places: threading.BoundedSemaphore, busy: str) -> Iterator[None]:
+        if not places.acquire(timeout=PLACE_SECONDS):
+            raise Unavailable(busy)
+        try:
+            yield
+        finally:
+            places.release()
+
+
+def _outcome(future: Future[Any]) -> Any | KcmsError:
+    try:
+        return future.result()
+    except KcmsError as error:
+        return error
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Raise what the client says of a failure as an error of this package, with its sentence."""
+    try:
+        yield
+    except ClientError as error:
+        raise _ERRORS.get(error.status, Unavailable)(error.message) from error

@@ -1,0 +1,111 @@
+"""*Process Monitor*: the processes of a cluster's jobs, to be moved or killed."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from typing import Any
+
+from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
+
+from kcms.client import Client
+from kcms.errors import InvalidRequest, KcmsError
+from kcms.web import access, work
+from kcms.web.services import services, settings
+from kcms.web.sessions import Session, Token
+
+log = logging.getLogger("kcms.web")
+
+blueprint = Blueprint("processes", __name__)
+
+MOVING_REFRESH = 3
+_CHOICE = re.compile(r"([0-9]{1,18})/([0-9]{1,10})")
+
+
+@blueprint.get("/cluster/<cluster>/processes")
+def page(cluster: str) -> Response:
+    """Nodes as columns, processes as rows."""
+    session, token = access.acting(cluster)
+    asked = _number(request.args.get("moved", ""))
+    nodes, processes, jobs, moved = _answers(cluster, token, asked)
+    now = services().now()
+    moves = work.moves([*jobs, *moved], now)
+    columns = work.columns(nodes, processes, now, None if token.root else session.user)
+    moving = any(each.under_way for each in moves)
+    text = render_template(
+        "processes.html",
+        cluster_name=cluster,
+        here="processes",
+        columns=columns,
+        targets=work.targets(nodes),
+        moves=moves,
+        moving=moving,
+        everybody=token.root,
+        any_choice=any(row.choice for column in columns for row in column.rows),
+        refresh=MOVING_REFRESH if moving else settings().refresh,
+    )
+    return make_response(text)
+
+
+@blueprint.post("/cluster/<cluster>/processes")
+def control(cluster: str) -> Response:
+    """Move or kill the job of the chosen process."""
+    session, token = access.acting(cluster)
+    found = _CHOICE.fullmatch(request.form.get("process", ""))
+    target = url_for("processes.page", cluster=cluster)
+    if not found:
+        session.say("bad", "Choose a process first.")
+    elif ordered(cluster, session, token, int(found[1])):
+        target = url_for("processes.page", cluster=cluster, moved=int(found[1]))
+    return make_response(redirect(target, 303))
+
+
+def ordered(cluster: str, session: Session, token: Token, number: int) -> bool:
+    """Do to a job what the form says, and have the result told; True when the job moves.
+
+    :raises NeedsLogin: the login is over
+    """
+    do, node = request.form.get("do", ""), request.form.get("node", "")
+    try:
+        if do == "kill":
+            access.act(cluster, token, lambda client: client.kill(number))
+            session.say("good", f"Job {number} is being killed.")
+        elif do != "migrate":
+            raise InvalidRequest(f"a job can be moved or killed here, not {do!r:.40}")
+        elif not node:
+            raise InvalidRequest("choose the node to move it to")
+        else:
+            access.act(cluster, token, lambda client: client.migrate(number, node))
+    except access.NeedsLogin:
+        raise
+    except KcmsError as error:
+        verb = {"kill": "killed", "migrate": "moved"}.get(do, "touched")
+        session.say("bad", f"Job {number} was not {verb}: {error.message.rstrip('.')}.")
+        return False
+    log.info("%s: %s job %d of %s %s", session.user, do, number, cluster, node)
+    return do == "migrate"
+
+
+def _answers(cluster: str, token: Token, asked: int | None) -> tuple[Any, Any, Any, list[Any]]:
+    """Nodes, processes, running jobs, and the job asked for if there is one.
+
+    :raises KcmsError: no answer
+    """
+    calls: list[Callable[[Client], Any]] = [
+        lambda client: client.nodes(),
+        lambda client: client.processes(),
+        lambda client: client.jobs(states=["RUNNING", "SUSPENDED"], limit=500),
+    ]
+    if asked is not None:
+        calls.append(lambda client: client.job(asked))
+    answers = access.told(cluster, services().gateway.together(cluster, token, *calls))
+    for answer in answers[:3]:
+        if isinstance(answer, KcmsError):
+            raise answer
+    nodes, processes, jobs, *moved = answers
+    return nodes, processes, jobs, [each for each in moved if not isinstance(each, KcmsError)]
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
