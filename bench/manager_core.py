@@ -19,6 +19,7 @@ from kcms.manager import core
 from kcms.manager.core import Caller
 from kcms.manager.memory import Draft, Memory, Rules
 from kcms.manager.nodes import follow_hosts
+from kcms.manager.wanted import wanted_tasks
 
 ROUNDS = 50
 CALLER = Caller("alice", 2001, 2001, "alpha1")
@@ -50,7 +51,7 @@ class Cluster:
         return NodeReport("boot", "1", 2, {"load_one": 0.5, "cpu_num": 2.0}, tasks)
 
     def tasks(self, name: str) -> tuple[TaskReport, ...]:
-        wanted = core.wanted_tasks(self.memory, name)
+        wanted = wanted_tasks(self.memory, name)
         return tuple(TaskReport(w.job, w.task, w.epoch, "running", 1.0) for w in wanted)
 
     def do(self, decide: Callable[[Draft], Any]) -> None:
@@ -58,7 +59,7 @@ class Cluster:
         decide(draft)
         core.settle(draft, 2.0)
         for name in draft.merge():
-            core.wanted_tasks(self.memory, name)
+            wanted_tasks(self.memory, name)
 
 
 def cost(work: Callable[[int], None]) -> float:

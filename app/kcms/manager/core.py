@@ -3,9 +3,9 @@
 Pure.  Every function works on a :class:`Draft`, a layer over the manager's memory; the engine
 commits a draft to the store and only then merges it, so that memory never runs ahead of the disk.
 
-A node and the manager agree by level.  The manager publishes what it wants (:func:`wanted_tasks`);
-the node reports what is (:func:`report`), and drops its own record of an end only when told so.
-How jobs move is :mod:`kcms.manager.migrations`.
+A node and the manager agree by level.  The manager publishes what it wants
+(:mod:`kcms.manager.wanted`); the node reports what is (:func:`report`), and drops its own record of
+an end only when told so.  How jobs move is :mod:`kcms.manager.migrations`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 
 from kcms.errors import Conflict, Forbidden, NotFound
 from kcms.jobs import placement, queue
-from kcms.jobs.model import Job, NodeReport, Task, TaskReport, WantedTask
+from kcms.jobs.model import Job, NodeReport, Task, TaskReport
 from kcms.jobs.processes import Process
 from kcms.jobs.states import State
 from kcms.manager import migrations, nodes
-from kcms.manager.memory import Draft, Memory, TaskKey, open_tasks, under_way
+from kcms.manager.memory import Draft, TaskKey
 from kcms.manager.nodes import OVER_ON_NODE
 
 MOST_LACKED = 1_000_000
@@ -112,8 +112,8 @@ def report(
     """Take a node's report; the tasks whose record the node may drop once this is durable.
 
     Tasks of another job store have numbers that mean nothing here: they only take up slots.  So do
-    those of ``missing`` jobs, which the store never had: it is an older copy of the one that they
-    were placed from.  Their numbers are not given again.
+    those of ``missing`` jobs and of epochs, which the store never had: it is an older copy of the
+    one that they were placed from.  Their numbers are not given again.
 
     :param over: looks up a job that is over
     :raises Forbidden: the node is none of this cluster's
@@ -187,14 +187,16 @@ def _ours_and_others(
 ) -> tuple[list[TaskReport], tuple[TaskReport, ...]]:
     ours, others = [], []
     for each in said.tasks:
-        if each.store != draft.base.store:
-            others.append(each)
-        elif each.job in missing and draft.job(each.job) is None:
-            others.append(each)
-            if each.job - draft.base.last_job <= MOST_LACKED:
-                draft.last_job = max(draft.last_job, each.job)
-        else:
+        job = draft.job(each.job)
+        lacked = each.job in missing and job is None
+        newer = job is not None and each.epoch >= migrations.next_epoch(job)
+        if each.store == draft.base.store and not lacked and not newer:
             ours.append(each)
+            continue
+        others.append(each)
+        near = each.job - draft.base.last_job <= MOST_LACKED
+        if each.store == draft.base.store and near:
+            draft.last_job = max(draft.last_job, each.job)
     return ours, tuple(others)
 
 
@@ -356,39 +358,3 @@ def schedule(draft: Draft, now: float) -> None:
     for number, reason in plan.reasons.items():
         if by_id[number].reason != reason:
             draft.put(replace(by_id[number], reason=reason), now, "wait")
-
-
-def wanted_tasks(memory: Memory, name: str) -> list[WantedTask]:
-    """What the manager wants of a node now: its tasks, and the end of what it should not have."""
-    wanted = []
-    for job, task in memory.tasks_on(name):
-        wanted.append(
-            WantedTask(
-                job=job.id,
-                task=task.index,
-                epoch=task.epoch,
-                want="kill" if job.killed_by else "run",
-                user=job.user,
-                uid=job.uid,
-                gid=job.gid,
-                spec=job.spec,
-                grace=memory.rules.kill_grace,
-                store=memory.store,
-            )
-        )
-    node = memory.nodes.get(name)
-    for key, grace in node.orphans.items() if node else ():
-        if not _may_be_wanted(memory, name, key):
-            wanted.append(WantedTask(*key, "kill", "", -1, -1, {}, grace, memory.store))
-    return wanted
-
-
-def _may_be_wanted(memory: Memory, name: str, key: TaskKey) -> bool:
-    """Whether what is durable knows a task that a draft took for an orphan: it was not kept."""
-    job = memory.jobs.get(key[0])
-    if job is None:
-        return False
-    if any((job.id, t.index, t.epoch, t.node) == (*key, name) for t in open_tasks(job)):
-        return True
-    moving = under_way(job)
-    return moving is not None and (moving.target, moving.epoch) == (name, key[2])

@@ -20,10 +20,11 @@ from typing import Any
 from kcms.errors import KcmsError, Unavailable
 from kcms.jobs.migration import WantedMove
 from kcms.jobs.model import Job, NodeReport, WantedTask
-from kcms.manager import core, migrations, nodes
+from kcms.manager import core, migrations, nodes, wanted
 from kcms.manager.core import Caller
 from kcms.manager.hosts import Hosts
 from kcms.manager.memory import Draft, Memory, Rules, TaskKey
+from kcms.manager.rows import Event
 from kcms.manager.store import Query, Reader, Store
 
 log = logging.getLogger("kcms.manager")
@@ -216,8 +217,8 @@ class Engine:
         return self._version(name), self._wanted_of(name)
 
     def _wanted_of(self, name: str) -> Wanted:
-        tasks = core.wanted_tasks(self._memory, name)
-        return tasks, migrations.wanted_moves(self._memory, name)
+        tasks = wanted.wanted_tasks(self._memory, name)
+        return tasks, wanted.wanted_moves(self._memory, name)
 
     async def release(self) -> None:
         """Answer every held question now, as the manager is to end."""
@@ -273,15 +274,17 @@ class Engine:
         if self._refused:
             log.info("the job store takes changes again")
         self._refused = False
+        for event in draft.events:
+            _log(event)
         return None
 
     async def _publish(self, names: Iterable[str]) -> None:
         """Wake the nodes of which something else is wanted than before."""
         moved = False
         for name in list(names):
-            wanted = self._wanted_of(name)
-            if wanted != self._wanted.get(name):
-                self._wanted[name] = wanted
+            now = self._wanted_of(name)
+            if now != self._wanted.get(name):
+                self._wanted[name] = now
                 self._versions[name] = self._version(name) + 1
                 moved = True
         if moved:
@@ -304,6 +307,20 @@ class Engine:
 
 def _passed(listened: float, draft: Draft, now: float) -> None:
     core.tick(draft, now, listened)
+
+
+def _log(event: Event) -> None:
+    """What an operator looks for in the journal; the store has every event."""
+    told = event.document
+    if event.kind == "migrate":
+        words = (event.job, told["source"], told["target"], told["by"], told["phase"])
+        log.info("job %d from %s to %s for %s: %s%s", *words, _after(told["message"]))
+    elif event.kind in ("drain", "resume"):
+        log.info("%s for %s: %s%s", told["node"], told["by"], event.kind, _after(told["reason"]))
+
+
+def _after(text: str) -> str:
+    return f": {text}" if text else ""
 
 
 def _resolve(future: asyncio.Future[Any], answer: Any) -> None:

@@ -16,16 +16,13 @@ from dataclasses import replace
 from typing import Any
 
 from kcms.errors import Conflict
-from kcms.jobs.migration import Migration, MoveReport, WantedMove
+from kcms.jobs.migration import Migration, MoveReport
 from kcms.jobs.model import Job, NodeReport, Task, TaskReport
 from kcms.jobs.states import State
 from kcms.manager.memory import Draft, Memory, Node, open_tasks, under_way
 from kcms.manager.nodes import candidates
 
 NEXT = {"checking": "preparing", "preparing": "dumping", "dumping": "restoring"}
-BEFORE = {"admit": "check", "dump": "admit", "restore": "dump"}
-"""The step whose answer is handed to a step."""
-
 UNTOUCHED = ("checking", "preparing")
 TOLD_LIMIT = 128 * 1024
 """Bytes of JSON that a step may answer, for the next one."""
@@ -44,8 +41,7 @@ def ask(draft: Draft, job: Job, target: str, by: str, check_only: bool, now: flo
     """
     task = _movable(job)
     trouble = next(_between(draft, job, task.node, target), None)
-    if trouble is None and not check_only:
-        trouble = _no_room(draft, target)
+    trouble = trouble or _no_room(draft, target)
     if trouble is not None:
         raise Conflict(f"job {job.id} cannot be moved: {trouble}")
     migration = Migration(
@@ -169,7 +165,7 @@ def follow(draft: Draft, name: str, said: NodeReport, now: float) -> None:
         if (each.number, each.step) != (moving.number, step_of(moving, name)):
             continue
         task = open_tasks(job)[0]
-        if (each.task, each.epoch) != (task.index, _epoch(moving, task, name)):
+        if (each.task, each.epoch) != (task.index, epoch_on(moving, task, name)):
             continue
         if not each.ok:
             _refused(draft, job, moving, name, each, now)
@@ -184,7 +180,7 @@ def step_of(moving: Migration, name: str) -> str | None:
     return "dump" if moving.phase == "restoring" and moving.source == name else None
 
 
-def _epoch(moving: Migration, task: Task, name: str) -> int:
+def epoch_on(moving: Migration, task: Task, name: str) -> int:
     return task.epoch if name == moving.source else moving.epoch
 
 
@@ -340,37 +336,3 @@ def _put(draft: Draft, job: Job, moving: Migration, now: float) -> Job:
         "message": moving.message,
     }
     return draft.put(replace(job, migration=moving), now, "migrate", **said)
-
-
-# what is wanted ----------------------------------------------------------------------------------
-
-
-def wanted_moves(memory: Memory, name: str) -> list[WantedMove]:
-    """The steps that are wanted of a node now."""
-    wanted = []
-    for number in sorted(memory.placed.get(name, ())):
-        job = memory.jobs[number]
-        moving = under_way(job)
-        step = step_of(moving, name) if moving else None
-        if moving is not None and step is not None:
-            wanted.append(_wanted(memory, job, moving, step, name))
-    return wanted
-
-
-def _wanted(memory: Memory, job: Job, moving: Migration, step: str, name: str) -> WantedMove:
-    task = open_tasks(job)[0]
-    return WantedMove(
-        job=job.id,
-        task=task.index,
-        epoch=_epoch(moving, task, name),
-        store=memory.store,
-        number=moving.number,
-        step=step,
-        source=moving.source,
-        target=moving.target,
-        user=job.user,
-        uid=job.uid,
-        gid=job.gid,
-        spec=job.spec,
-        data=moving.told.get(BEFORE.get(step, ""), {}),
-    )

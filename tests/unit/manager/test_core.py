@@ -12,6 +12,7 @@ from kcms.jobs.spec import check_spec
 from kcms.jobs.states import State
 from kcms.manager import core, nodes
 from kcms.manager.memory import Draft
+from kcms.manager.wanted import wanted_tasks
 from tests.unit.manager.world import ALICE, BOB, ROOT, World, ended, said
 
 # from submission to the end ----------------------------------------------------------------------
@@ -238,7 +239,7 @@ def test_others_do_not_see_it_and_root_does() -> None:
 def test_a_wanted_task_has_what_its_node_needs() -> None:
     world = World("a")
     world.submit(arguments=["x y"], environment={"A": "b"})
-    wanted = core.wanted_tasks(world.memory, "a")[0]
+    wanted = wanted_tasks(world.memory, "a")[0]
     assert (wanted.user, wanted.uid, wanted.gid, wanted.grace) == ("alice", 2001, 2001, 5)
     assert (wanted.spec["arguments"], wanted.spec["environment"]) == (["x y"], {"A": "b"})
 

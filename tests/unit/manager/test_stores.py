@@ -7,6 +7,7 @@ import pytest
 from kcms.jobs.model import Exit, NodeReport
 from kcms.jobs.states import State
 from kcms.manager import core, nodes
+from kcms.manager.wanted import wanted_tasks
 from tests.unit.manager.world import BOB, World, said
 
 # other job stores --------------------------------------------------------------------------------
@@ -49,7 +50,7 @@ def test_slots_of_tasks_of_another_store_are_taken_until_they_end() -> None:
     assert world.job(number).state is State.PENDING
     world.report("a", said("ended", 77, store="aaaaaaaa"))
     assert world.job(number).state is State.RUNNING
-    assert [each.store for each in core.wanted_tasks(world.memory, "a")] == ["bbbbbbbb"]
+    assert [each.store for each in wanted_tasks(world.memory, "a")] == ["bbbbbbbb"]
 
 
 @pytest.mark.parametrize("phase", ["launching", "running", "ended", "lost", "refused"])

@@ -12,6 +12,7 @@ from kcms.jobs.spec import check_spec
 from kcms.manager import core, migrations, nodes
 from kcms.manager.core import Caller
 from kcms.manager.memory import Draft, Memory, Rules, TaskKey
+from kcms.manager.wanted import wanted_moves, wanted_tasks
 
 ALICE = Caller("alice", 2001, 2001, "alpha1")
 BOB = Caller("bob", 2002, 2002, "alpha2")
@@ -84,12 +85,12 @@ class World:
         return self.memory.jobs.get(number) or self.over[number]
 
     def wanted(self, name: str) -> list[tuple[int, int, int, str]]:
-        tasks = core.wanted_tasks(self.memory, name)
+        tasks = wanted_tasks(self.memory, name)
         return [(each.job, each.task, each.epoch, each.want) for each in tasks]
 
     def moves(self, name: str) -> list[tuple[str, int, dict[str, Any]]]:
         """Step, epoch and data of what is wanted of a node."""
-        wanted = migrations.wanted_moves(self.memory, name)
+        wanted = wanted_moves(self.memory, name)
         return [(each.step, each.epoch, each.data) for each in wanted]
 
     def row(self, name: str) -> dict[str, Any]:

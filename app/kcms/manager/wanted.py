@@ -1,0 +1,81 @@
+"""What the manager wants of a node now: tasks that run or end, and steps of moves.
+
+Pure, and of the memory alone: what a draft decided counts once it is durable.
+"""
+
+from __future__ import annotations
+
+from kcms.jobs.migration import Migration, WantedMove
+from kcms.jobs.model import Job, WantedTask
+from kcms.manager.memory import Memory, TaskKey, open_tasks, under_way
+from kcms.manager.migrations import epoch_on, step_of
+
+BEFORE = {"admit": "check", "dump": "admit", "restore": "dump"}
+"""The step whose answer is handed to a step."""
+
+
+def wanted_tasks(memory: Memory, name: str) -> list[WantedTask]:
+    """What the manager wants of a node now: its tasks, and the end of what it should not have."""
+    wanted = []
+    for job, task in memory.tasks_on(name):
+        wanted.append(
+            WantedTask(
+                job=job.id,
+                task=task.index,
+                epoch=task.epoch,
+                want="kill" if job.killed_by else "run",
+                user=job.user,
+                uid=job.uid,
+                gid=job.gid,
+                spec=job.spec,
+                grace=memory.rules.kill_grace,
+                store=memory.store,
+            )
+        )
+    node = memory.nodes.get(name)
+    for key, grace in node.orphans.items() if node else ():
+        if not _may_be_wanted(memory, name, key):
+            wanted.append(WantedTask(*key, "kill", "", -1, -1, {}, grace, memory.store))
+    return wanted
+
+
+def _may_be_wanted(memory: Memory, name: str, key: TaskKey) -> bool:
+    """Whether what is durable knows a task that a draft took for an orphan: it was not kept."""
+    job = memory.jobs.get(key[0])
+    if job is None:
+        return False
+    if any((job.id, t.index, t.epoch, t.node) == (*key, name) for t in open_tasks(job)):
+        return True
+    moving = under_way(job)
+    return moving is not None and (moving.target, moving.epoch) == (name, key[2])
+
+
+def wanted_moves(memory: Memory, name: str) -> list[WantedMove]:
+    """The steps that are wanted of a node now."""
+    wanted = []
+    for number in sorted(memory.placed.get(name, ())):
+        job = memory.jobs[number]
+        moving = under_way(job)
+        step = step_of(moving, name) if moving else None
+        if moving is not None and step is not None:
+            wanted.append(_move(memory, job, moving, step, name))
+    return wanted
+
+
+def _move(memory: Memory, job: Job, moving: Migration, step: str, name: str) -> WantedMove:
+    task = open_tasks(job)[0]
+    return WantedMove(
+        job=job.id,
+        task=task.index,
+        epoch=epoch_on(moving, task, name),
+        store=memory.store,
+        number=moving.number,
+        step=step,
+        source=moving.source,
+        target=moving.target,
+        user=job.user,
+        uid=job.uid,
+        gid=job.gid,
+        spec=job.spec,
+        data=moving.told.get(BEFORE.get(step, ""), {}),
+    )
