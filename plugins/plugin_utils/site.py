@@ -277,8 +277,8 @@ def _give_roles(inventory: Inventory, site: Site, host: Host) -> None:
         host.may.append("node")
     if is_head:
         host.may.append("admin")
-    elif host.cluster and lends_users:
-        host.may.append("submit")
+    elif lends_users and (host.cluster or host.name in site.webs):
+        host.may.append("submit")  # the page reaches the managers through its host's gateway
     has = {
         "monitor": host.cluster is not None,
         "node": host.cluster is not None,
@@ -291,11 +291,25 @@ def _give_roles(inventory: Inventory, site: Site, host: Host) -> None:
     host.roles = [role for role in ROLE_ORDER if has[role]]
     host.units = [UNITS[role] for role in host.roles if role in UNITS]
     host.units += [f"kcms-manager@{name}.service" for name in host.managers]
-    host.certificates = list(_certificates(host))
+    host.certificates = list(_certificates(host, _page_names(inventory, host)))
 
 
-def _certificates(host: Host) -> Iterable[dict[str, Any]]:
-    """The certificates of a host: each daemon that speaks TLS has one of its own."""
+def _page_names(inventory: Inventory, host: Host) -> list[str]:
+    """What people call the page's host.  :raises SiteError: no list of names"""
+    given = inventory.variable(host.name, "kcms_web_names") or []
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise SiteError(f"kcms_web_names of {host.name} must be a list of names, not {given!r}")
+    for each in given:
+        if not NAME.fullmatch(str(each)):
+            raise SiteError(f"kcms_web_names of {host.name}: {str(each)!r} is no host name")
+    return [str(each) for each in given if str(each) != host.name]
+
+
+def _certificates(host: Host, page_names: list[str]) -> Iterable[dict[str, Any]]:
+    """The certificates of a host: each daemon that speaks TLS has one of its own.
+
+    That of the page carries no role: browsers look at its names, and no manager listens to it.
+    """
     identities: dict[str, list[str]] = {}
     if "node" in host.may:
         identities["node"] = [f"kcms://node/{host.name}"]
@@ -304,11 +318,13 @@ def _certificates(host: Host) -> Iterable[dict[str, Any]]:
         identities["gateway"] = speaks
     for name in host.managers:
         identities[f"manager-{name}"] = [f"kcms://manager/{name}"]
+    if "web" in host.roles:
+        identities["web"] = []
     for service, uris in identities.items():
         yield {
             "host": host.name,
             "service": service,
-            "names": [host.name],
+            "names": [host.name, *(page_names if service == "web" else [])],
             "addresses": [host.address],
             "uris": uris,
         }

@@ -87,7 +87,11 @@ def test_certificates_of_each_daemon() -> None:
         for host in ("head", "a2", "b1")
     }
     assert wanted == {
-        "head": {"gateway": ["kcms://admin/head"], "manager-alpha": ["kcms://manager/alpha"]},
+        "head": {
+            "gateway": ["kcms://admin/head"],
+            "manager-alpha": ["kcms://manager/alpha"],
+            "web": [],
+        },
         "a2": {"node": ["kcms://node/a2"]},
         "b1": {
             "node": ["kcms://node/b1"],
@@ -96,6 +100,23 @@ def test_certificates_of_each_daemon() -> None:
         },
     }
     assert here["b1"].certificates[0]["addresses"] == ["fd00::b1"]
+
+
+def test_the_page_has_a_certificate_of_its_names_and_no_role() -> None:
+    found = {
+        each["service"]: each
+        for each in site(head={"kcms_web_names": ["grid.example"]}).hosts["head"].certificates
+    }
+    assert found["web"]["names"] == ["head", "grid.example"]
+    assert found["web"]["addresses"] == ["10.0.0.1"]
+    assert found["web"]["uris"] == []
+    assert found["gateway"]["names"] == ["head"]
+
+
+def test_the_page_elsewhere_than_on_the_head_has_a_gateway() -> None:
+    groups = {**GROUPS, "kcms_aggregator": ["stats"], "kcms_web": ["stats"]}
+    stats = site(groups, stats={"ansible_host": "10.0.0.2"}).hosts["stats"]
+    assert (stats.may, stats.roles) == (["submit"], ["gateway", "rrd", "aggregator", "web"])
 
 
 def test_a_node_may_also_be_a_head() -> None:
@@ -127,6 +148,8 @@ def test_a_node_may_also_be_a_head() -> None:
         (None, {"a1": {"ansible_host": "nowhere"}}, "a1: 'nowhere' is no address and no name"),
         (None, {"a1": {"ansible_host": "localhost"}}, "a1: localhost is this host's loopback"),
         (None, {"a1": {"kcms_cluster": "al pha"}}, "kcms_cluster of a1, 'al pha'"),
+        (None, {"head": {"kcms_web_names": "grid"}}, "kcms_web_names of head must be a list"),
+        (None, {"head": {"kcms_web_names": ["a b"]}}, "kcms_web_names of head: 'a b' is no host"),
         ({**GROUPS, "kcms_web": ["b1"]}, {}, "b1 is in kcms_web.*kcms_aggregator"),
     ],
 )
