@@ -38,6 +38,7 @@ COMMANDS = {
     "nodes": Command("nodes", "nodes", "list the nodes of a cluster"),
     "clusters": Command("nodes", "clusters", "list the clusters that can be reached from here"),
     "config": Command("settings", "config", "check a configuration file, or document them all"),
+    "store": Command("store", "store", "copy a job store, or make a copy ready (root)"),
     "daemon": Command("settings", "daemon", "run a daemon; systemd does this"),
 }
 
