@@ -69,9 +69,24 @@ class Reader:
         return int(row[0] or 0)
 
     def last_job(self) -> int:
-        """The highest job id ever given; 0 when there was none.  Jobs are never deleted."""
+        """The highest job id ever given or left out; 0 when there was none."""
         with self._errors():
-            return int(self._reader.execute("SELECT max(id) FROM jobs").fetchone()[0] or 0)
+            given = self._reader.execute("SELECT max(id) FROM jobs").fetchone()[0]
+        return max(int(given or 0), int(self._meta("last_job") or 0))
+
+    def unsure(self) -> frozenset[tuple[int, int, int]]:
+        """Job, task and epoch of what had begun when the copy was made that this store was.
+
+        Whether their nodes still have them is theirs to say: they are not started on our word.
+        """
+        return frozenset(
+            (row[0], row[1], row[2]) for row in json.loads(self._meta("unsure") or "[]")
+        )
+
+    def _meta(self, key: str) -> Any:
+        with self._errors():
+            row = self._reader.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return row[0] if row else None
 
     def missing(self, numbers: Iterable[int]) -> frozenset[int]:
         """Those of the numbers that no job has."""
@@ -210,6 +225,16 @@ class Store(Reader):
                     self._database.execute("ROLLBACK")
                 raise
             return int(reached or 0)
+
+    def note_restore(self, last_job: int, unsure: Iterable[tuple[int, int, int]]) -> None:
+        """Give no number up to ``last_job`` again; for the rest see :meth:`unsure`.
+
+        :raises Unavailable: a full disk or another error of the store
+        """
+        kept = [("last_job", last_job), ("unsure", json.dumps(sorted(unsure)))]
+        with self._errors(), self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            self._database.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", kept)
 
     def _write(self, job: Job) -> None:
         if self._database.execute(rows.PUT_JOB, rows.of_job(job)).rowcount != 1:
