@@ -10,7 +10,8 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import Select, WebDriverWait
+from selenium.webdriver.support.select import Select
+from selenium.webdriver.support.wait import WebDriverWait
 
 DRIVER = "/usr/bin/chromedriver"
 SECONDS = 60
@@ -92,6 +93,15 @@ class Browser:
 
     def choose(self, label: str, option: str) -> None:
         Select(self.field(label)).select_by_visible_text(option)
+
+    def rows(self) -> list[str]:
+        """What each row of the page's tables says, headings left out."""
+        return [each.text for each in self.driver.find_elements(By.CSS_SELECTOR, "tbody tr")]
+
+    def choose_process(self, job: int) -> None:
+        """Choose the first process of a job in the process monitor."""
+        row = f"//tr[td[last()][normalize-space(.)='{job}']]//input[@type='radio']"
+        self.driver.find_element(By.XPATH, row).click()
 
     def wait_text(self, text: str, again: bool = False) -> None:
         """Wait until the page says ``text``; with ``again``, by loading it anew."""
