@@ -144,3 +144,28 @@ async def test_a_request_under_way_may_take_longer(tmp_path: Path) -> None:
         writer.write(b"GET /slow HTTP/1.0\r\n\r\n")
         assert (await reader.read()).endswith(b"done")
         writer.close()
+
+
+async def test_who_does_not_take_an_answer_is_closed(tmp_path: Path) -> None:
+    doors: list[Door] = []
+
+    def made(server: web.Server) -> Door:
+        doors.append(Door(server, LIMIT, QUIET))
+        return doors[0]
+
+    async def large(_request: web.Request) -> web.Response:
+        return web.Response(body=b"x" * 50_000_000)
+
+    app = application()
+    app.middlewares.insert(0, door.tell_guard)
+    app.router.add_get("/large", large)
+    path = tmp_path / "api.sock"
+    async with listening(app, path, made), asyncio.timeout(30):
+        reader, writer = await asyncio.open_unix_connection(str(path), limit=1024)
+        writer.write(b"GET /large HTTP/1.0\r\n\r\n")
+        while not doors[0].held:
+            await asyncio.sleep(0.001)
+        while doors[0].held:
+            await asyncio.sleep(0.01)
+        assert len(await reader.read()) < 50_000_000
+        writer.close()

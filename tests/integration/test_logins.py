@@ -123,6 +123,18 @@ async def test_a_token_opens_nothing_to_a_host_that_may_not_speak_for_users(grid
         assert (await page.call("GET", "/v1/session", headers=token))[0] == 200
 
 
+async def test_a_host_that_left_the_inventory_is_told_so(grid: Grid) -> None:
+    async with grid.peer("alpha2", "alice") as gone:
+        assert (await gone.call("GET", "/v1/jobs"))[0] == 200
+        grid.set_hosts({"alpha1": ["node", "submit"], "head": ["admin"]})
+        assert error(await gone.call("GET", "/v1/jobs")) == (
+            403,
+            "forbidden",
+            "this host, alpha2, is not among the hosts of cluster alpha: "
+            "it was taken out of the inventory",
+        )
+
+
 async def test_failures_look_the_same(grid: Grid) -> None:
     async with grid.peer("head") as page:
         await set_password(grid, "alice", PASSWORD)

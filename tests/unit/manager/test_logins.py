@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -215,6 +216,19 @@ async def test_one_asker_has_few_places_and_others_still_have_theirs() -> None:
             await asyncio.sleep(0.001)
     finally:
         go_on.set()
+        line.close()
+
+
+async def test_hashing_gives_way_to_the_managers_work() -> None:
+    line = Line()
+    try:
+
+        def priority() -> int:
+            return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+        assert await line.run("alice", priority) == module.NICE
+        assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) < module.NICE
+    finally:
         line.close()
 
 
