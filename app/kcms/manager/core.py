@@ -132,6 +132,8 @@ def report(
     _miss(draft, name, {(each.job, each.task, each.epoch) for each in ours}, now)
     orphans = _orphans(draft, name, ours, over, now)
     before, slots = draft.base.is_up(node), node.report.slots if node.report else 0
+    if draft.base.unsure:
+        draft.concerned.add(name)
     if node.orphans != orphans:
         draft.concerned.add(name)
         draft.capacity = True

@@ -56,7 +56,13 @@ class Engine:
     def __init__(self, store: Store, hosts: Hosts, rules: Rules) -> None:
         self._store = store
         self._hosts = hosts
-        self._memory = Memory(store.cluster, rules, last_job=store.last_job(), store=store.id)
+        self._memory = Memory(
+            store.cluster,
+            rules,
+            last_job=store.last_job(),
+            store=store.id,
+            unsure=store.unsure(),
+        )
         for job in store.active():
             self._memory.adopt(job)
         self._memory.drained = store.drained()

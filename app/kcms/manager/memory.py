@@ -57,7 +57,8 @@ class Memory:
     ``placed`` has the numbers of the jobs that have open tasks on a node or are on their way to it;
     ``store`` is the id of the job store that the numbers are of.  ``moving`` has the jobs that are
     being moved, each with the seconds in which the manager listened since then.  ``drained`` has
-    the nodes that are out of use, be they on the list of hosts or not.
+    the nodes that are out of use, be they on the list of hosts or not.  ``unsure`` has the
+    tasks that had begun when the copy was made that the store was restored from.
     """
 
     cluster: str
@@ -69,6 +70,7 @@ class Memory:
     store: str = ""
     moving: dict[int, float] = field(default_factory=dict)
     drained: dict[str, Drain] = field(default_factory=dict)
+    unsure: frozenset[TaskKey] = frozenset()
 
     def __post_init__(self) -> None:
         self.processes = Processes(self.rules.ended_shown)

@@ -6,7 +6,7 @@ Pure, and of the memory alone: what a draft decided counts once it is durable.
 from __future__ import annotations
 
 from kcms.jobs.migration import Migration, WantedMove
-from kcms.jobs.model import Job, WantedTask
+from kcms.jobs.model import Job, Task, WantedTask
 from kcms.manager.memory import Memory, TaskKey, open_tasks, under_way
 from kcms.manager.migrations import epoch_on, step_of
 
@@ -18,6 +18,8 @@ def wanted_tasks(memory: Memory, name: str) -> list[WantedTask]:
     """What the manager wants of a node now: its tasks, and the end of what it should not have."""
     wanted = []
     for job, task in memory.tasks_on(name):
+        if _is_to_be_named(memory, name, job, task):
+            continue
         wanted.append(
             WantedTask(
                 job=job.id,
@@ -37,6 +39,19 @@ def wanted_tasks(memory: Memory, name: str) -> list[WantedTask]:
         if not _may_be_wanted(memory, name, key):
             wanted.append(WantedTask(*key, "kill", "", -1, -1, {}, grace, memory.store))
     return wanted
+
+
+def _is_to_be_named(memory: Memory, name: str, job: Job, task: Task) -> bool:
+    """Whether a restored store must hear of a task first: its node may have run and forgotten it,
+    and would begin it once more."""
+    key = (job.id, task.index, task.epoch)
+    if key not in memory.unsure or job.killed_by is not None:
+        return False
+    node = memory.nodes.get(name)
+    said = node.report.tasks if node and node.report else ()
+    return not any(
+        (each.job, each.task, each.epoch, each.store) == (*key, memory.store) for each in said
+    )
 
 
 def _may_be_wanted(memory: Memory, name: str, key: TaskKey) -> bool:

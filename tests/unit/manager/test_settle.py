@@ -12,6 +12,9 @@ from kcms.jobs.model import Job, Task
 from kcms.jobs.spec import check_spec
 from kcms.jobs.states import State
 from kcms.manager.backup import settled
+from kcms.manager.memory import TaskKey
+from kcms.manager.wanted import wanted_tasks
+from tests.unit.manager.world import World, said
 
 TAKEN, NOW = 1_700_000_000.0, 1_700_009_000.0
 REASON = "restored from a backup of 2023-11-14 22:13:20 UTC: may have run since"
@@ -57,3 +60,44 @@ def test_a_migration_under_way_is_over_and_the_job_is_left_to_its_node() -> None
     assert after.state is State.RUNNING
     assert after.migration is not None
     assert (after.migration.phase, after.migration.message) == ("failed", REASON)
+
+
+def restored(world: World, *keys: TaskKey) -> None:
+    """The manager begins anew on a copy of its store, and has heard nobody yet."""
+    world.memory.unsure = frozenset(keys)
+    for node in world.memory.nodes.values():
+        node.report = None
+
+
+def test_what_had_begun_is_not_started_on_the_word_of_a_copy() -> None:
+    """Its node may have run it to its end and forgotten it: it would run twice."""
+    world = World("a1")
+    number = world.submit()
+    world.report("a1", said("running", number, start_time=900.0))
+    restored(world, (number, 0, 1))
+    assert wanted_tasks(world.memory, "a1") == []
+    world.report("a1")
+    assert wanted_tasks(world.memory, "a1") == []
+    world.report("a1")
+    ended = world.over[number]
+    assert ended.state is State.NODE_FAIL
+    assert "no record of the task" in ended.reason
+
+
+def test_what_still_runs_goes_on_once_its_node_names_it() -> None:
+    world = World("a1")
+    number = world.submit()
+    world.report("a1", said("running", number, start_time=900.0))
+    restored(world, (number, 0, 1))
+    world.report("a1", said("running", number, start_time=900.0))
+    assert [each.want for each in wanted_tasks(world.memory, "a1")] == ["run"]
+    assert world.memory.jobs[number].state is State.RUNNING
+
+
+def test_a_kill_is_wanted_though_the_node_was_not_heard() -> None:
+    world = World("a1")
+    number = world.submit()
+    world.report("a1", said("running", number, start_time=900.0))
+    world.kill(number)
+    restored(world, (number, 0, 1))
+    assert [each.want for each in wanted_tasks(world.memory, "a1")] == ["kill"]
