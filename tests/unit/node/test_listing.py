@@ -1,0 +1,72 @@
+"""The processes of tasks, from cgroups and /proc as directories of files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kcms.jobs.processes import Process
+from kcms.node import listing
+from kcms.node.core import TaskId
+
+TASK = TaskId(7, 0, 2, "5e1f0a2b")
+OTHER = TaskId(8, 0, 1, "5e1f0a2b")
+
+
+class Machine:
+    def __init__(self, where: Path) -> None:
+        self.cgroups, self.proc = where / "cgroup", where / "proc"
+
+    def unit(self, name: str, init: list[int], task: list[int]) -> str:
+        for below, pids in (("init", init), ("task", task)):
+            path = self.cgroups / name / below
+            path.mkdir(parents=True)
+            (path / "cgroup.procs").write_text("".join(f"{pid}\n" for pid in pids))
+        return str(self.cgroups / name)
+
+    def process(self, pid: int, name: str, parent: int, birth: int, state: str = "S") -> None:
+        path = self.proc / str(pid)
+        path.mkdir(parents=True)
+        (path / "stat").write_text(
+            f"{pid} ({name}) {state} {parent} 1 1 0 -1 0 1 0 0 0 0 0 0 0 20 0 1 0 {birth} 0 0\n"
+        )
+
+
+def test_the_program_is_marked_and_our_init_is_not_listed(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    unit = machine.unit("a", [100, 101], [102, 103, 104, 105])
+    machine.process(101, "python3", 100, 500)
+    machine.process(103, "orphan", 101, 502)
+    machine.process(102, "my (odd)\nprog", 101, 501)
+    machine.process(104, "child", 102, 503)
+    found = listing.processes([(TASK, unit)], proc=str(machine.proc))
+    assert found == (
+        Process(102, 501, "my (odd)?prog", *TASK, root=True),
+        Process(103, 502, "orphan", *TASK),
+        Process(104, 503, "child", *TASK),
+    )
+
+
+def test_roots_come_first_when_there_are_too_many(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    first = machine.unit("a", [100], [102, 103, 104])
+    second = machine.unit("b", [200], [202])
+    for pid, parent in ((102, 100), (103, 102), (104, 102), (202, 200)):
+        machine.process(pid, "x", parent, pid)
+    found = listing.processes([(TASK, first), (OTHER, second)], most=3, proc=str(machine.proc))
+    assert [(each.pid, each.job, each.root) for each in found] == [
+        (102, 7, True), (202, 8, True), (103, 7, False),
+    ]  # fmt: skip
+
+
+def test_what_ended_is_left_out(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    unit = machine.unit("a", [100], [102, 103])
+    machine.process(103, "x", 100, 5, "Z")
+    assert listing.processes([(TASK, unit)], proc=str(machine.proc)) == ()
+    assert listing.processes([(TASK, str(tmp_path / "gone"))]) == ()
+
+
+def test_names_are_one_printable_line() -> None:
+    assert listing.name("a\x1b[1m\n\u202e") == "a?[1m??"
+    assert listing.name("") == "?"
+    assert len(listing.name("x" * 500)) == listing.NAME_LIMIT
