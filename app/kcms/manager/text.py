@@ -11,7 +11,8 @@ One line is one request, and one connection:
 The report that it comes from leaves these open; our choice:
 
 - *Where a node begins.*  Nothing separates nodes.  A field of digits alone where a node or a pid
-  can stand is a pid, any other begins a node; names of nodes are never all digits.
+  can stand is a pid, any other begins a node.  The name of a node that is all digits gets a ``_``
+  in front.
 - *Names.*  ``|`` and ``&`` inside the name of a process or node become ``_``, and so does whatever
   is not printable; an empty name is ``_``.  The text is UTF-8.
 - *Which nodes.*  Every node of the cluster in the order of the inventory, also those without a
@@ -102,7 +103,11 @@ def answer(nodes: Sequence[str], processes: Iterable[Mapping[str, Any]]) -> byte
         for name, group in groupby(ordered, key=lambda each: each["node"])
     }
     names = [*nodes, *(name for name in by_node if name not in set(nodes))]
-    return "".join(f"{_field(name)}|{by_node.get(name, '')}" for name in names).encode()
+    return "".join(f"{_node(name)}|{by_node.get(name, '')}" for name in names).encode()
+
+
+def _node(name: str) -> str:
+    return f"_{name}" if name.isdigit() else _field(name)
 
 
 def _process(each: Mapping[str, Any]) -> str:

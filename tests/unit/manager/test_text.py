@@ -69,6 +69,7 @@ def test_nodes_in_the_order_given_and_those_that_left_last() -> None:
     found = [process("gone", 5), process("b", 3), process("a", 4)]
     assert answer(["b", "a"], found) == b"b|3|x|0&a|4|x|0&gone|5|x|0&"
     assert answer([], []) == b""
+    assert answer(["12"], [process("12", 7)]) == b"_12|7|x|0&"
 
 
 def test_names_cannot_break_the_answer() -> None:
