@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.kcms.cluster.plugins.module_utils.preflight_control import (
+    managed_by,
     ports_of,
     targets_of,
 )
@@ -44,6 +45,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible publishes no ty
             result["clock"] = [result["time"] - after, result["time"] - before]
             result["asked"] = asked
             result["manager_hosts"] = managers
+            result["managed"] = managed_by(site, result["managed"]) if site else {}
             result["targets"] = [asdict(each) for each in targets]
             result["bundle_directory"] = bundles if args.get("source") == "bundle" else ""
         return result

@@ -14,6 +14,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.kcms.cluster.plugins.plugin_utils.ca_authority import (
     AuthorityError,
     Request,
+    end_of,
 )
 from ansible_collections.kcms.cluster.plugins.plugin_utils.ca_store import Outcome, Store
 
@@ -29,6 +30,7 @@ ARGUMENTS = {
     "directory": {"type": "path", "required": True},
     "grid": {"type": "str", "required": True},
     "certificates": {"type": "list", "elements": "dict", "options": WANTED, "required": True},
+    "renew": {"type": "bool", "default": False},
 }
 
 
@@ -47,7 +49,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         requests = [Request(**each) for each in params["certificates"]]
         store = Store(Path(params["directory"]).expanduser().absolute(), self._task.check_mode)
         try:
-            outcome = store.bring(params["grid"], requests, datetime.now(UTC))
+            outcome = store.bring(params["grid"], requests, datetime.now(UTC), params["renew"])
         except AuthorityError as error:
             return result | {"failed": True, "msg": str(error)}
         except OSError as error:
@@ -69,6 +71,12 @@ def answer(outcome: Outcome) -> dict[str, Any]:
     return {
         "changed": bool(outcome.reasons),
         "reasons": outcome.reasons,
+        "ends": min((_end(each.pair.certificate) for each in outcome.issued), default=""),
+        "ca_ends": _end(outcome.ca),
         "ca": outcome.ca.decode(),
         "certificates": certificates,
     }
+
+
+def _end(certificate: bytes) -> str:
+    return f"{end_of(certificate):%Y-%m-%d}"

@@ -183,6 +183,7 @@ def collect(
         "shared": {path: shared_kind(path, table) for path in shared},
         "ports": ports.taken(wanted_ports),
         "managers": managers_here(),
+        "managed": manager_of_node(_read("/etc/kcms/node.toml")),
         "reach": ports.reach(targets),
         "installed": there,
         "missing": lacking,
@@ -197,6 +198,12 @@ def managers_here(directory: str = "/etc/kcms") -> list[str]:
     """Clusters whose manager an earlier rollout set up on this host."""
     found = Path(directory).glob("manager-*.toml")
     return sorted(path.stem.removeprefix("manager-") for path in found)
+
+
+def manager_of_node(text: str) -> dict[str, str]:
+    """{cluster: address of its manager} of a node daemon's settings, as a rollout wrote them."""
+    found = dict(re.findall(r'^(cluster|manager_address) = "([^"\\]*)"$', text, re.MULTILINE))
+    return {found["cluster"]: found["manager_address"]} if len(found) == 2 else {}
 
 
 def _read(path: str) -> str:

@@ -168,6 +168,15 @@ def targets_of(site: Mapping[str, Any], host: str, play: Sequence[str]) -> list[
     return found
 
 
+def managed_by(site: Mapping[str, Any], managed: Mapping[str, str]) -> dict[str, str]:
+    """Cluster to the inventory host whose manager a node obeys; addresses of no host are left out.
+
+    ``managed`` is cluster to the manager's address, as the node's settings have it.
+    """
+    names = {row["address"]: name for name, row in site["hosts"].items()}
+    return {cluster: names[each] for cluster, each in managed.items() if each in names}
+
+
 def bundle_problems(facts: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
     """Hosts that need a bundle which is not there and cannot be built here."""
     found = []

@@ -151,6 +151,40 @@ def _moved_managers(seen: Seen) -> Iterator[Problem]:
             yield Problem(host, wrong, right)
 
 
+def _unseen_managers(seen: Seen) -> Iterator[Problem]:
+    """A manager would begin anew while the one that nodes obey is out of sight, with its jobs."""
+    for host, facts in seen.facts.items():
+        for cluster, there in facts.get("managed", {}).items():
+            wanted = facts["manager_hosts"].get(cluster, there)
+            new = wanted in seen.facts and cluster not in seen.facts[wanted]["managers"]
+            if wanted != there and there not in seen.facts and new:
+                wrong = f"it obeys the manager of {cluster} on {there}, which this run does not see"
+                right = (
+                    f"the inventory puts a new one on {wanted}: bring {there} up and run without "
+                    f"--limit, set kcms_manager back, or take {there} out of the inventory"
+                )
+                yield Problem(host, wrong, right)
+
+
+def unreached_problems(silent: Collection[str], managers: Collection[str]) -> list[Problem]:
+    """Of the hosts that were not reached, those without which nothing can be rolled out."""
+    right = "bring it up first: nodes can do nothing without it"
+    return [
+        Problem(host, "it has a manager and cannot be reached", right)
+        for host in silent
+        if host in managers
+    ]
+
+
+def unseen_problems(facts: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
+    """Hosts that answered, and could not be looked at."""
+    return [
+        Problem(host, f"it cannot be looked at ({row.get('msg') or 'no answer'})", "correct that")
+        for host, row in facts.items()
+        if "time" not in row
+    ]
+
+
 def _closed_ports(seen: Seen) -> Iterator[Problem]:
     for host, facts in seen.facts.items():
         for target in facts["targets"]:
@@ -211,6 +245,7 @@ CHECKS: tuple[Callable[[Seen], Iterator[Problem]], ...] = (
     _clocks,
     _taken_ports,
     _moved_managers,
+    _unseen_managers,
     _closed_ports,
     _ids,
     _space,

@@ -53,6 +53,10 @@ options:
         type: list
         elements: str
         default: []
+  renew:
+    description: Issue every certificate anew, with a new key, also where the old one would do.
+    type: bool
+    default: false
 author: KCMS maintainers
 attributes:
   check_mode:
@@ -84,6 +88,14 @@ certificates:
   description: C(certificate) and C(key) of each host and service, PEM.
   returned: success
   type: dict
+ends:
+  description: Day on which the first of the certificates ends.
+  returned: success
+  type: str
+ca_ends:
+  description: Day on which the CA's certificate ends.
+  returned: success
+  type: str
 reasons:
   description: One line for each thing issued, and why.
   returned: success

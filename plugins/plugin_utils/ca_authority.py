@@ -139,6 +139,11 @@ class Authority:
         return True
 
 
+def end_of(certificate: bytes) -> datetime:
+    """When a certificate ends (UTC)."""
+    return x509.load_pem_x509_certificate(certificate).not_valid_after_utc
+
+
 def _builder(
     subject: x509.Name,
     issuer: x509.Name,

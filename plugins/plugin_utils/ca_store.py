@@ -27,6 +27,8 @@ from ansible_collections.kcms.cluster.plugins.plugin_utils.ca_authority import (
     Request,
 )
 
+RENEWED = "a new one was asked for"
+
 
 @dataclass(frozen=True)
 class Issued:
@@ -63,14 +65,20 @@ class Store:
         self.directory = directory
         self.check = check
 
-    def bring(self, grid: str, requests: list[Request], now: datetime) -> Outcome:
-        """Have a CA and a good certificate for every request.
+    def bring(
+        self, grid: str, requests: list[Request], now: datetime, renew: bool = False
+    ) -> Outcome:
+        """Have a CA and a good certificate for every request; with ``renew`` a new one, too.
 
         :raises AuthorityError: the CA is damaged, or half of it is gone
         """
+        if renew and self._read(self.directory / "ca") is None:
+            raise AuthorityError(
+                f"there is no CA in {self.directory}: renew where the grid was rolled out from"
+            )
         with self._alone():
             authority, made = self._authority(grid, now)
-            issued = [self._leaf(authority, request, now) for request in requests]
+            issued = [self._leaf(authority, request, now, renew) for request in requests]
         return Outcome(authority.pair().certificate, made, issued)
 
     def _authority(self, grid: str, now: datetime) -> tuple[Authority, bool]:
@@ -88,10 +96,10 @@ class Store:
         self._write(where, authority.pair())
         return authority, True
 
-    def _leaf(self, authority: Authority, request: Request, now: datetime) -> Issued:
+    def _leaf(self, authority: Authority, request: Request, now: datetime, renew: bool) -> Issued:
         where = self.directory / "hosts" / request.host / request.service
         pair = self._read(where)
-        objection = authority.objection(pair, request, now)
+        objection = authority.objection(pair, request, now) or (RENEWED if renew else None)
         if pair and not objection:
             return Issued(request, pair, None)
         new = authority.issue(request, now)

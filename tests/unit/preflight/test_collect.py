@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 from ansible_collections.kcms.cluster.plugins.module_utils.preflight_collect import (
+    manager_of_node,
     mounts,
     os_release,
     shared_kind,
@@ -104,3 +105,9 @@ def test_open_and_refused_are_told_apart() -> None:
             f"127.0.0.1 {there}": "open",
             f"127.0.0.1 {closed}": "refused",
         }
+
+
+def test_the_manager_that_a_node_obeys_is_read_from_its_settings() -> None:
+    text = 'host = "a1"\ncluster = "alpha"\nmanager_address = "10.0.0.1"\nmanager_port = 8660\n'
+    assert manager_of_node(text) == {"alpha": "10.0.0.1"}
+    assert manager_of_node("") == {}

@@ -10,6 +10,8 @@ from ansible_collections.kcms.cluster.plugins.module_utils.preflight_hosts impor
     Seen,
     Target,
     host_problems,
+    unreached_problems,
+    unseen_problems,
     version,
 )
 
@@ -42,6 +44,29 @@ def sound(**changes: Any) -> dict[str, Any]:
 
 def found(**hosts: dict[str, Any]) -> list[str]:
     return lines(host_problems(Seen(hosts)))
+
+
+def test_a_second_manager_does_not_begin_while_the_first_is_out_of_sight() -> None:
+    node = sound(managed={"alpha": "old"}, manager_hosts={"alpha": "new"})
+    new = sound(manager_hosts={"alpha": "new"})
+    (line,) = found(alpha1=node, new=new)
+    assert line.startswith("alpha1: it obeys the manager of alpha on old, which this run does not")
+    assert found(alpha1=node, new={**new, "managers": ["alpha"]}) == []  # it has its jobs already
+    assert found(alpha1=node) == []  # a run of nodes alone makes no manager
+    assert found(alpha1=sound(managed={"alpha": "head"}), head=sound()) == []
+
+
+def test_who_is_not_reached_stops_the_rollout_only_with_a_manager_on_it() -> None:
+    assert lines(unreached_problems(["a1", "head"], ["head"])) == [
+        "head: it has a manager and cannot be reached; "
+        "bring it up first: nodes can do nothing without it"
+    ]
+    assert unreached_problems(["a1", "a2"], ["head"]) == []
+
+
+def test_a_host_that_answers_and_cannot_be_looked_at_is_a_problem() -> None:
+    rows = {"a1": {"msg": "no python3"}, "a2": sound(time=1.0)}
+    assert lines(unseen_problems(rows)) == ["a1: it cannot be looked at (no python3); correct that"]
 
 
 def test_sound_hosts_have_no_problem() -> None:

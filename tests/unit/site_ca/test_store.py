@@ -57,6 +57,27 @@ def test_renewal_is_written(tmp_path: Path) -> None:
     assert store.bring("lab", REQUESTS, later).reasons == []
 
 
+def test_renewal_on_demand_makes_new_keys_under_the_same_ca(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = store.bring("lab", REQUESTS, NOW)
+    again = store.bring("lab", REQUESTS, NOW, renew=True)
+    assert again.reasons == [
+        "alpha1/node: a new one was asked for",
+        "head/gateway: a new one was asked for",
+    ]
+    assert again.ca == first.ca
+    assert not {e.pair.key for e in again.issued} & {e.pair.key for e in first.issued}
+    assert [e.pair for e in store.bring("lab", REQUESTS, NOW).issued] == [
+        e.pair for e in again.issued
+    ]
+
+
+def test_renewal_on_demand_begins_no_ca(tmp_path: Path) -> None:
+    with pytest.raises(AuthorityError, match=r"there is no CA in .*rolled out from"):
+        Store(tmp_path / "pki").bring("lab", REQUESTS, NOW, renew=True)
+    assert not (tmp_path / "pki").exists()
+
+
 def test_check_writes_nothing_and_tells_the_same(tmp_path: Path) -> None:
     pki = tmp_path / "pki"
     told = Store(pki, check=True).bring("lab", REQUESTS, NOW)
