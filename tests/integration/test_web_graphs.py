@@ -111,9 +111,9 @@ def test_load_of_the_grid(root: Path) -> None:
     assert found == pytest.approx({"load": 4.5, "running": 6, "CPUs": 12, "nodes": 3})
 
 
-def test_memory_of_a_cluster_in_bytes(root: Path) -> None:
+def test_memory_of_a_cluster_in_gibibytes(root: Path) -> None:
     found = curves(root, Scope("alpha"), MEMORY)
-    kilobytes = {name: value / 1024 for name, value in found.items()}
+    kilobytes = {name: value * 1024**2 for name, value in found.items()}
     assert kilobytes == pytest.approx(
         {
             "used": 1200,

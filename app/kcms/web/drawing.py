@@ -72,6 +72,8 @@ SIZES = {
 }
 _VDEF = {"now": "LAST", "min": "MINIMUM", "avg": "AVERAGE", "max": "MAXIMUM"}
 _NAME_WIDTH = 8
+_GLUE = "\\g"
+"""Ends a text: the gap to the next is one column then, and else no whole number of them."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def _frame(picture: Picture) -> Iterator[str]:
     yield from (f"--imgformat={picture.kind.upper()}", f"--start={start}", f"--end={end}")
     yield from ("--full-size-mode", f"--width={width}", f"--height={height}", "--border=0")
     yield from ("--disable-rrdtool-tag", "--slope-mode", "--lower-limit=0", "--alt-autoscale-max")
-    yield from ("--use-nan-for-all-missing-data", f"--base={report.base}", "--dynamic-labels")
+    yield from ("--use-nan-for-all-missing-data", "--dynamic-labels")
     yield from ("--font=DEFAULT:8:DejaVu Sans", "--font=LEGEND:8:DejaVu Sans Mono")
     if report.upper is not None:
         yield from (f"--upper-limit={report.upper:g}", "--rigid")
@@ -182,7 +184,7 @@ def _values(at: int, curve: Curve, picture: Picture) -> Iterator[str]:
                 rpn += f",{other},UN,0,{other},IF,-"
         if curve.minus:
             rpn += ",0,MAX"
-        rpn += f",{curve.scale:g},*"
+        rpn += f",{curve.scale:.17g},*"
         if curve.average and picture.summary:
             rpn += f",{first}n,/"
     yield f"CDEF:c{at}={rpn}"
@@ -195,12 +197,12 @@ def _drawing(curves: list[Curve], picture: Picture) -> Iterator[str]:
         yield from _lone(curves, picture)
         return
     head = "".join(f"{column:>{_column_width(picture)}}" for column in picture.size.columns)
-    yield f"COMMENT:{' ' * (_NAME_WIDTH + 3)}{head}\\l"
+    yield f"COMMENT:{' ' * (_NAME_WIDTH + 4)}{head}\\l"
     for at, curve in enumerate(curves):
         yield _shape(at, curve, picture, f"{plain(curve.label):<{_NAME_WIDTH}}")
         for last, column in _with_last(picture.size.columns):
             form = curve.form or picture.report.form
-            yield f"GPRINT:c{at}{column}:{form}" + ("\\l" if last else "")
+            yield f"GPRINT:c{at}{column}:  {form}" + ("\\l" if last else _GLUE)
 
 
 def _lone(curves: list[Curve], picture: Picture) -> Iterator[str]:
@@ -209,7 +211,8 @@ def _lone(curves: list[Curve], picture: Picture) -> Iterator[str]:
         yield f"LINE1.2:c{at}{_colour(curve, picture)}"
         form = re.sub(r"%\d+\.", "%.", picture.report.form)
         for last, column in _with_last(picture.size.columns):
-            yield f"GPRINT:c{at}{column}:{column} {form}" + ("\\l" if last else "")
+            lead = "" if column == picture.size.columns[0] else " "
+            yield f"GPRINT:c{at}{column}:{lead}{column} {form}" + ("\\l" if last else _GLUE)
 
 
 def _with_last(columns: tuple[str, ...]) -> Iterator[tuple[bool, str]]:
@@ -219,8 +222,8 @@ def _with_last(columns: tuple[str, ...]) -> Iterator[tuple[bool, str]]:
 
 def _column_width(picture: Picture) -> int:
     """Characters that one number of the legend takes, with the gap before it."""
-    extra = {"%6.1lf %sB": 9, "%6.1lf %%": 8}
-    return extra.get(picture.report.form, 7) + 2
+    extra = {"%6.1lf %sB": 9, "%6.1lf %%": 8, "%8.2lf GiB": 12}
+    return extra.get(picture.report.form, 7) + 3
 
 
 def _colour(curve: Curve, picture: Picture) -> str:

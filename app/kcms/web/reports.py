@@ -1,7 +1,8 @@
 """What the graphs show: the four reports of a grid, cluster or host, and any single metric.
 
 Pure descriptions.  A :class:`Curve` is a sum of metrics minus others; :mod:`kcms.web.drawing` turns
-it into arguments for rrdtool.  The formulas are Ganglia's: memory in use is what is neither free,
+it into arguments for rrdtool.  Memory has a fixed unit, as rrdtool's own prefixes are of powers of
+ten by name whatever they count.  The formulas are Ganglia's: memory in use is what is neither free,
 cached, buffered nor reclaimable; a cluster's CPU share is each sum over the number of nodes in it.
 """
 
@@ -10,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-KIBIBYTE = 1024.0
+KIBIBYTES_A_GIB = 2.0**20
+KIBIBYTES_A_MIB = 2.0**10
 
 
 class Draw(StrEnum):
@@ -50,7 +52,6 @@ class Report:
     unit: str
     curves: tuple[Curve, ...]
     form: str
-    base: int = 1000
     upper: float | None = None
 
     @property
@@ -64,7 +65,7 @@ def _share(label: str, metric: str, draw: Draw = Draw.STACK) -> Curve:
 
 
 def _memory(label: str, *names: str, minus: tuple[str, ...] = (), draw: Draw = Draw.STACK) -> Curve:
-    return Curve(label, label, names, minus, draw, KIBIBYTE)
+    return Curve(label, label, names, minus, draw, 1 / KIBIBYTES_A_GIB)
 
 
 # Linux counts shared memory (tmpfs) into Cached, so it is shown apart from it, not taken twice.
@@ -85,7 +86,7 @@ LOAD = Report(
 MEMORY = Report(
     "memory",
     "Memory",
-    "bytes",
+    "GiB",
     (
         _memory("used", "mem_total", minus=_NOT_USED, draw=Draw.AREA),
         _memory("shared", "mem_shared"),
@@ -94,10 +95,9 @@ MEMORY = Report(
         _memory("buffers", "mem_buffers"),
         _memory("free", "mem_free"),
         _memory("swapped", "swap_total", minus=("swap_free",)),
-        Curve("total", "total", ("mem_total",), scale=KIBIBYTE),
+        Curve("total", "total", ("mem_total",), scale=1 / KIBIBYTES_A_GIB),
     ),
-    "%6.1lf %sB",
-    base=1024,
+    "%8.2lf GiB",
 )
 CPU = Report(
     "cpu",
@@ -141,13 +141,13 @@ _COLOURS = {
 
 def single(metric: str, unit: str) -> Report:
     """The picture of one metric of one host, told in ``unit`` (as the metric's UNITS says)."""
-    scale, base, form, upper = 1.0, 1000, "%8.2lf %s", None
+    scale, form, upper = 1.0, "%8.2lf %s", None
     if unit == "KB":
-        scale, base, form, unit = KIBIBYTE, 1024, "%7.1lf %sB", "bytes"
+        scale, form, unit = 1 / KIBIBYTES_A_MIB, "%8.0lf MiB", "MiB"
     elif unit == "%":
         form, unit, upper = "%6.1lf %%", "percent", 100.0
     elif metric.startswith(("load_", "pkts_", "proc_")):
         form = "%8.0lf" if metric.startswith("proc_") else "%8.2lf"
     colour = _COLOURS.get(metric.partition("_")[0], "other")
     curve = Curve("", colour, (metric,), draw=Draw.AREA, scale=scale)
-    return Report(metric, metric, unit.strip(), (curve,), form, base, upper)
+    return Report(metric, metric, unit.strip(), (curve,), form, upper)

@@ -51,7 +51,7 @@ def test_share_of_a_cluster_is_the_average_over_its_nodes() -> None:
 def test_memory_in_use_is_what_is_not_otherwise_accounted_for() -> None:
     used = formulas(MEMORY, "mem_total", "mem_free", "mem_cached")["c0"]
     assert used == (
-        "mem_total.,mem_free.,UN,0,mem_free.,IF,-,mem_cached.,UN,0,mem_cached.,IF,-,0,MAX,1024,*"
+        "mem_total.,mem_free.,UN,0,mem_free.,IF,-,mem_cached.,UN,0,mem_cached.,IF,-,0,MAX,9.5367431640625e-07,*"
     )
 
 
@@ -89,7 +89,7 @@ def test_text_and_paths_are_escaped() -> None:
     assert escape_path(Path("/rrd/a\\:b/c:d.rrd")) == "/rrd/a\\\\:b/c\\:d.rrd"
 
 
-def test_kilobytes_are_drawn_as_bytes_and_shares_up_to_a_hundred() -> None:
+def test_kilobytes_are_drawn_as_mebibytes_and_shares_up_to_a_hundred() -> None:
     memory, share = single("mem_free", "KB"), single("cpu_user", "%")
-    assert (memory.base, memory.curves[0].scale, memory.unit) == (1024, 1024, "bytes")
+    assert (memory.curves[0].scale, memory.unit, memory.form) == (1 / 1024, "MiB", "%8.0lf MiB")
     assert (share.upper, single("load_one", " ").upper) == (100, None)
