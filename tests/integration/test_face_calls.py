@@ -233,7 +233,7 @@ async def test_a_name_that_nobody_knows_is_an_error(face: Face) -> None:
         assert await asyncio.to_thread(what, user="nosuch") == [{"id": 1}]
     refusal = {"error": {"code": "forbidden", "message": "not the grid's root"}}
     face.manager.answers = [answer(403, refusal)]
-    with pytest.raises(ClientError, match="not the grid's root"):
+    with pytest.raises(ClientError, match="there is no user 'nosuch' on this host"):
         await asyncio.to_thread(as_root.jobs, user="nosuch")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from kcms.config import ClusterAddress
-from kcms.errors import InvalidRequest, KcmsError, NotFound
+from kcms.errors import Forbidden, InvalidRequest, KcmsError, NotFound
 from kcms.gateway import output
 from kcms.gateway.checker import Checker
 from kcms.gateway.door import tell_guard, whole_body
@@ -93,7 +93,9 @@ class Gateway:
         who = speaks.caller
         found = await in_time(lambda: lister(who, wanted, self._users))
         answer = await self._asked(request, voice_of(found.user, who))
-        if found.unknown is not None and not any(answer.document().values()):
+        if found.unknown is not None and (
+            answer.status == Forbidden.status or not any(answer.document().values())
+        ):
             raise NotFound(f"there is no user {found.unknown!r} on this host, and nothing to list")
         return _response(answer)
 
