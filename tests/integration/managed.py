@@ -187,3 +187,13 @@ class FakeNode:
             if key[0] in jobs:
                 record = Exit(code, signal, 2000.0)
                 self.tasks[key] = TaskReport(*key[:3], "ended", 1000.0, record, store=key[3])
+
+
+def code(answer: Answer) -> tuple[int, str]:
+    """Status and code of an answer that has the one error shape."""
+    status, document = answer
+    assert set(document) == {"error"}, document
+    assert set(document["error"]) == {"code", "message"}
+    assert document["error"]["message"]
+    assert "\n" not in document["error"]["message"]
+    return status, document["error"]["code"]

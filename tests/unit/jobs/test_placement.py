@@ -62,3 +62,25 @@ def test_a_tie_goes_to_the_first_name_whatever_the_order() -> None:
 
 def test_a_node_without_cpus_divides_by_nothing() -> None:
     assert placed(1, node("a", cpus=0)) == [(1, "a")]
+
+
+def test_a_drained_node_gets_nothing() -> None:
+    assert placed(3, node("a", drained=True), node("b")) == [(1, "b"), (2, "b")]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "reason"),
+    [
+        ([node("a", drained=True)], "every node that is up is drained: a"),
+        ([node("a", drained=True, used=2)], "every node that is up is drained: a"),
+        ([node("a", drained=True, up=False)], "no node is up"),
+        ([node("a", used=2), node("b", drained=True)], "every slot is taken; drained: b"),
+        ([node("a", used=2), node("b", drained=True, used=2)], "every slot is taken"),
+        (
+            [node(name, drained=True) for name in "edcba"],
+            "every node that is up is drained: a, b, c and 2 more",
+        ),
+    ],
+)
+def test_drained_nodes_are_named_when_they_are_why(nodes: list[Candidate], reason: str) -> None:
+    assert place([job(1)], nodes).reasons == {1: reason}

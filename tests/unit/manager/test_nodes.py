@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from kcms.jobs.model import NodeReport
+import pytest
+
+from kcms.errors import InvalidRequest, NotFound
+from kcms.jobs.model import Exit, NodeReport
 from kcms.jobs.states import State
 from kcms.manager import core, nodes
 from kcms.manager.memory import Draft
-from tests.unit.manager.world import MOVER, World, said, said_running
+from tests.unit.manager.world import MOVER, World, ended, said, said_running
 
 # nodes that fall silent --------------------------------------------------------------------------
 
@@ -131,3 +134,80 @@ def test_the_nodes_as_they_are_shown() -> None:
         "release": "1",
         "load": {"load_one": 0.0, "cpu_num": 2},
     }
+
+
+# drained nodes -----------------------------------------------------------------------------------
+
+
+def test_a_drained_node_gets_nothing_new_and_its_jobs_go_on() -> None:
+    world = World("a", "b")
+    assert world.submit() == 1
+    world.set_state("a", "drain", "new disk")
+    assert [world.job(world.submit()).tasks[0].node for _ in range(2)] == ["b", "b"]
+    assert world.wanted("a") == [(1, 0, 1, "run")]
+    waits = world.submit()
+    assert world.job(waits).reason == "every slot is taken; drained: a"
+    world.set_state("b", "drain")
+    assert world.job(waits).reason == "every node that is up is drained: a, b"
+    world.set_state("a", "resume")
+    assert world.job(waits).tasks[0].node == "a"
+    assert [kind for kind in world.kinds if kind in ("drain", "resume")] == [
+        "drain",
+        "drain",
+        "resume",
+    ]
+
+
+def test_the_same_state_again_changes_nothing() -> None:
+    world = World("a")
+    for _ in range(2):
+        world.set_state("a", "resume")
+    for reason in ("x", "x", "y"):
+        world.set_state("a", "drain", reason)
+    assert world.kinds == ["drain", "drain"]
+    assert world.memory.drained["a"].reason == "y"
+
+
+def test_it_stays_drained_while_it_is_off_the_list() -> None:
+    world = World("a", "b")
+    world.set_state("a", "drain", "lent out")
+    nodes.follow_hosts(world.memory, {"b"}, world.now)
+    assert set(world.up()) == {"b"}
+    assert nodes.document(world.memory, "a")["drained"] is True
+    nodes.follow_hosts(world.memory, {"a", "b"}, world.now)
+    world.report("a")
+    assert (world.row("a")["availability"], world.row("a")["drain_reason"]) == (
+        "drained",
+        "lent out",
+    )
+    nodes.follow_hosts(world.memory, {"b"}, world.now)
+    world.set_state("a", "resume")
+    assert world.memory.drained == {}
+    with pytest.raises(NotFound, match="there is no node 'a' in cluster alpha"):
+        world.set_state("a", "resume")
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"), [("DRAIN", ""), ("", ""), ("drain", "a\nb"), ("drain", "x" * 201)]
+)
+def test_a_state_that_is_none(state: str, reason: str) -> None:
+    world = World("a")
+    with pytest.raises(InvalidRequest):
+        world.set_state("a", state, reason)
+    assert world.memory.drained == {}
+
+
+def test_how_far_a_node_can_be_used() -> None:
+    world = World("a")
+    words = [world.row("a")["availability"]]
+    for _ in range(2):
+        world.submit()
+        words.append(world.row("a")["availability"])
+    world.set_state("a", "drain")
+    words.append(world.row("a")["availability"])
+    world.report("a", ended(), said("ended", job=2, exit=Exit(0, None, 2.0)))
+    words.append(world.row("a")["availability"])
+    world.silent(31)
+    words.append(world.row("a")["availability"])
+    assert words == ["idle", "mixed", "allocated", "draining", "drained", "down"]
+    assert world.row("a")["drained"] is True
