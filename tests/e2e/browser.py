@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from selenium import webdriver
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -113,7 +114,10 @@ class Browser:
                 self.driver.refresh()
             return False
 
-        WebDriverWait(self.driver, SECONDS, poll_frequency=0.5).until(said, f"no {text!r}")
+        # The page may be on its way to the next one while it is read.
+        stale = (StaleElementReferenceException, NoSuchElementException)
+        wait = WebDriverWait(self.driver, SECONDS, 0.5, ignored_exceptions=stale)
+        wait.until(said, f"no {text!r}")
 
     def picture(self, path: str) -> None:
         """Save what is to be seen as PNG."""
