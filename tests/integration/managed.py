@@ -15,7 +15,9 @@ from typing import Any
 import aiohttp
 
 from kcms.config import ManagerConfig
+from kcms.jobs.migration import MoveReport, WantedMove
 from kcms.jobs.model import Exit, NodeReport, TaskReport
+from kcms.jobs.processes import Process
 from kcms.manager import daemon
 from kcms.tls import client_context
 from tests.certificates import Site, make_site
@@ -28,6 +30,7 @@ HOSTS = {
     "pc": ["node"],
 }
 Answer = tuple[int, dict[str, Any]]
+MOVER = {"machine": "x86_64", "kernel": "6.12", "criu": "4.1.1", "trouble": ""}
 
 
 def free_port() -> int:
@@ -140,7 +143,11 @@ class Peer:
 
 
 class FakeNode:
-    """A node daemon that runs nothing: every wanted task runs until it is told how to end."""
+    """A node daemon that runs nothing: every wanted task runs until it is told how to end.
+
+    Every step of a move comes about, with its name and what was handed to it as its answer;
+    ``refuses`` has the steps that do not, each with the reason.
+    """
 
     def __init__(self, peer: Peer, slots: int = 2) -> None:
         self.peer = peer
@@ -148,10 +155,21 @@ class FakeNode:
         self.tasks: dict[tuple[int, int, int, str], TaskReport] = {}
         self.starts: list[int] = []
         self.version = -1
+        self.mover = MOVER
+        self.moves: list[MoveReport] = []
+        self.refuses: dict[str, str] = {}
+        self.processes: tuple[Process, ...] = ()
 
     async def report(self) -> list[list[int]]:
         said = NodeReport(
-            "boot", "1", self.slots, {"load_one": 0.1, "cpu_num": 2}, tuple(self.tasks.values())
+            boot_id="boot",
+            release="1",
+            slots=self.slots,
+            load={"load_one": 0.1, "cpu_num": 2},
+            tasks=tuple(self.tasks.values()),
+            moves=tuple(self.moves),
+            processes=self.processes,
+            mover=self.mover,
         )
         path = f"/v1/nodes/{self.peer.name}/report"
         status, answer = await self.peer.call("POST", path, said.document())
@@ -166,8 +184,17 @@ class FakeNode:
         status, answer = await self.peer.call("GET", path)
         assert status == 200, answer
         self.version = answer["version"]
+        self.moves = [self._move(WantedMove.parse(each)) for each in answer["moves"]]
         tasks: list[dict[str, Any]] = answer["tasks"]
         return tasks
+
+    def _move(self, move: WantedMove) -> MoveReport:
+        key = (move.job, move.task, move.epoch, move.store)
+        message = self.refuses.get(move.step, "")
+        if move.step == "restore" and not message:
+            self.tasks[key] = TaskReport(*key[:3], phase="running", store=key[3])
+        ok, data = not message, {"step": move.step, "before": move.data}
+        return MoveReport(*key, move.number, move.step, ok, message, data=data)
 
     async def follow(self, wait: float = 10) -> None:
         """Start what is wanted, end what is to be killed, and report it."""

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from kcms.jobs.migration import Migration
+from kcms.jobs.processes import Process
 from kcms.jobs.spec import FIELDS
 from kcms.manager.api import Api
+from kcms.manager.processes import Processes
 from tests.integration.managed import FakeNode, Peer, code
 
 # a job's way -------------------------------------------------------------------------------------
@@ -205,7 +208,12 @@ async def test_the_openapi_document_is_that_of_the_routes(alice: Peer, node: Fak
     await node.report()
     job = await alice.job(1)
     _, nodes = await alice.call("GET", "/v1/nodes")
+    moving = Migration(1, "alpha1", "alpha2", 2, "checking", "alice", 1.0)
+    watch = Processes()
+    watch.follow("alpha1", [(Process(7, 1, "sh", 1, 0, 1, ""), "alice")], 1.0)
     for name, shown in (
+        ("Migration", moving.document()),
+        ("Process", watch.documents(None, None, 1, 1.0)[0][0]),
         ("Job", job),
         ("Task", job["tasks"][0]),
         ("Exit", job["tasks"][0]["exit"]),

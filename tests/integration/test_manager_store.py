@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 
 from kcms.errors import ConfigError, Unavailable
+from kcms.jobs.migration import Migration
 from kcms.jobs.model import Exit, Job, Task
 from kcms.jobs.spec import check_spec
 from kcms.jobs.states import State
-from kcms.manager.store import Event, Query, Store
+from kcms.manager.rows import Drain, Event
+from kcms.manager.store import Query, Store
 
 APP = Path(__file__).resolve().parents[2] / "app"
 
@@ -31,6 +33,12 @@ for number in range(1, 100000, 3):
     store.commit(batch, [event(n) for n in range(number, number + 3)])
     print(number + 2, flush=True)
 """
+
+
+MIGRATION = Migration(
+    *(3, "alpha1", "alpha2", 4, "dumping", "alice", 7.0),
+    told={"check": {"files": ["/lib/ä"]}, "admit": {}},
+)
 
 
 def job(number: int, **changes: Any) -> Job:
@@ -102,6 +110,8 @@ def test_listings(store: Store) -> None:
     assert listed() == [1, 2, 3, 4, 5, 6, 7, 8]
     assert listed(limit=3) == [6, 7, 8]
     assert listed(limit=0) == []
+    assert listed(before=5) == [1, 2, 3, 4]
+    assert listed(before=5, user="bob", limit=1) == [3]
     assert listed(user="bob") == [1, 3, 5, 7]
     assert listed(user="bob", states=("PENDING",)) == [1, 3]
     assert listed(states=("PENDING", "RUNNING"), limit=2) == [7, 8]
@@ -181,6 +191,68 @@ def test_a_newer_store_is_refused_in_one_line(tmp_path: Path) -> None:
     database.close()
     with pytest.raises(ConfigError, match="schema 7, newer than this release's 2: use the newer"):
         Store(str(tmp_path), "alpha")
+
+
+def test_a_store_of_the_first_release_becomes_one_of_this(tmp_path: Path) -> None:
+    script = (Path(__file__).parent / "data" / "jobs-1.sql").read_text(encoding="utf-8")
+    database = sqlite3.connect(tmp_path / "jobs.sqlite")
+    database.executescript(script)
+    database.close()
+    for _ in range(2):
+        store = Store(str(tmp_path), "alpha")
+        first, second, third = (store.job(number) for number in (1, 2, 3))
+        assert first is not None
+        assert second is not None
+        assert third is not None
+        assert (store.id, store.last_job(), store.sequence()) == ("1532b1a5", 3, 3)
+        assert (first.key, first.reason, first.state) == ("k", "every slot is taken", State.PENDING)
+        assert (second.killed_by, second.tasks) == (
+            "root",
+            (Task(0, 1, "alpha1", State.RUNNING, 1003.5),),
+        )
+        record = Exit(None, 9, 1012.5, 3, 0, {"cpu_seconds": 1.5})
+        assert (third.state, third.tasks[0].exit) == (State.FAILED, record)
+        assert [each.id for each in store.active()] == [1, 2]
+        assert (store.drained(), first.migration) == ({}, None)
+        store.close()
+    store = Store(str(tmp_path), "alpha")
+    moving = replace(second, migration=MIGRATION)
+    assert store.commit([moving, job(4)], [event(4)], {"a": Drain("x", "root", 1.0)}) == 4
+    assert (store.job(2), store.drained()) == (moving, {"a": Drain("x", "root", 1.0)})
+    store.close()
+
+
+def test_an_upgrade_that_is_broken_off_changes_nothing(tmp_path: Path) -> None:
+    script = (Path(__file__).parent / "data" / "jobs-1.sql").read_text(encoding="utf-8")
+    database = sqlite3.connect(tmp_path / "jobs.sqlite")
+    database.executescript(script)
+    database.execute("CREATE TABLE drained (other TEXT)")  # makes the second statement fail
+    with pytest.raises(Unavailable, match="table drained already exists"):
+        Store(str(tmp_path), "alpha")
+    assert database.execute("PRAGMA user_version").fetchone() == (1,)
+    columns = [row[1] for row in database.execute("PRAGMA table_info(jobs)")]
+    assert "migration" not in columns
+    database.close()
+
+
+def test_a_migration_comes_back_as_it_went(store: Store) -> None:
+    moving = job(1, state=State.RUNNING, tasks=(task(),), migration=MIGRATION)
+    store.commit([moving], [event(1)])
+    assert store.job(1) == moving
+    over = replace(moving, migration=MIGRATION.ended("failed", "why", 5.0))
+    store.commit([over], [event(1)])
+    assert store.job(1) == over
+
+
+def test_drained_nodes_are_kept_with_the_commit_or_not_at_all(store: Store) -> None:
+    drain = Drain("new disk", "root", 5.0)
+    store.commit([], [], {"a": drain, "b": drain})
+    store.commit([], [], {"b": None})
+    assert store.drained() == {"a": drain}
+    store.commit([job(1, key="k")], [])
+    with pytest.raises(Unavailable):
+        store.commit([job(2, key="k")], [], {"a": None})
+    assert store.drained() == {"a": drain}
 
 
 def test_a_store_of_another_cluster_is_refused(tmp_path: Path) -> None:

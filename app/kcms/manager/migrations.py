@@ -210,7 +210,12 @@ def _done(
         return
     answer = _bounded(said.data)
     if answer is None:
-        stop(draft, job, f"{name}: its answer to {said.step} is over {TOLD_LIMIT} bytes", now)
+        stop(
+            draft,
+            job,
+            f"{name}: its answer to {said.step} is no JSON of up to {TOLD_LIMIT} bytes",
+            now,
+        )
     elif moving.phase == "preparing":
         _admitted(draft, job, moving, answer, now)
     else:
@@ -249,7 +254,7 @@ def _commit(draft: Draft, job: Job, moving: Migration, now: float) -> None:
 
 def _bounded(answer: dict[str, Any]) -> dict[str, Any] | None:
     try:
-        return answer if len(json.dumps(answer)) <= TOLD_LIMIT else None
+        return answer if len(json.dumps(answer, allow_nan=False)) <= TOLD_LIMIT else None
     except (ValueError, RecursionError):
         return None
 

@@ -332,7 +332,7 @@ def test_an_answer_that_is_too_large_is_not_kept() -> None:
     most = "x" * (migrations.TOLD_LIMIT - len('{"a": ""}'))
     world.report("a", said_running(), moves=(moved("check", data={"a": most + "x"}),))
     assert migration(world).phase == "failed"
-    assert migration(world).message == "a: its answer to check is over 131072 bytes"
+    assert migration(world).message == "a: its answer to check is no JSON of up to 131072 bytes"
     world.migrate(1, "b")
     world.report("a", said_running(), moves=(moved("check", number=2, data={"a": most}),))
     assert migration(world).phase == "preparing"
