@@ -14,9 +14,11 @@ from aiohttp import web
 
 from kcms.config import NodeConfig
 from kcms.errors import ConfigError, ProtocolError, Unavailable
+from kcms.jobs.migration import WantedMove
 from kcms.jobs.model import Exit, NodeReport, TaskReport, WantedTask
 from kcms.node import daemon, link
 from kcms.node.core import TaskId
+from kcms.node.moves import MoveId
 from tests.certificates import make_site
 from tests.lab_node.fake_manager import application
 
@@ -84,8 +86,20 @@ async def test_report_arrives_whole_and_forget_comes_back(manager: Manager) -> N
 async def test_desired_is_held_until_it_changes(manager: Manager) -> None:
     manager.write("desired.json", {"version": 8, "store": STORE, "tasks": [RUN.document()]})
     async with link.Link(manager.config()) as made:
-        assert await made.desired(0, 20.0) == (8, STORE, {T: RUN})
-        assert await made.desired(8, 0.0) == (8, STORE, {T: RUN})
+        assert await made.desired(0, 20.0) == link.Desired(8, STORE, {T: RUN}, {})
+        assert await made.desired(8, 0.0) == link.Desired(8, STORE, {T: RUN}, {})
+
+
+async def test_moves_are_wanted_beside_the_tasks(manager: Manager) -> None:
+    move = WantedMove(7, 0, 1, STORE, 3, "check", "a", "b", "alice", 2001, 2001, {})
+    word = {"version": 9, "store": STORE, "tasks": [], "moves": [move.document()]}
+    manager.write("desired.json", word)
+    async with link.Link(manager.config()) as made:
+        assert (await made.desired(0, 0.0)).moves == {MoveId(T, 3): move}
+    manager.write("desired.json", {**word, "moves": [{**move.document(), "store": "0badcafe"}]})
+    async with link.Link(manager.config()) as made:
+        with pytest.raises(ProtocolError, match="another job store"):
+            await made.desired(0, 0.0)
 
 
 @pytest.mark.parametrize("name", ["manager/c2", "node/c1"])
@@ -147,26 +161,31 @@ async def test_outage_is_said_once_and_ends_with_a_line(caplog: pytest.LogCaptur
     assert all(most / 2 <= got <= most for got, most in zip(waited, bounds, strict=True))
 
 
+def tasks(state: daemon._State) -> dict[TaskId, WantedTask]:
+    assert state.word is not None
+    return state.word.tasks
+
+
 def test_forgotten_task_is_not_wanted_by_an_answer_under_way() -> None:
     state = daemon._State()
-    state.hear_wanted(1, STORE, {T: RUN})
+    state.hear_wanted(link.Desired(1, STORE, {T: RUN}, {}))
     state.set_reports((TASK,))
     state.hear_forget(frozenset({T}))
     assert state.begin_forgetting() == {T}
-    assert state.wanted == {}
-    state.hear_wanted(2, STORE, {T: RUN})
-    assert state.wanted == {}
-    state.hear_wanted(3, STORE, {})
+    assert tasks(state) == {}
+    state.hear_wanted(link.Desired(2, STORE, {T: RUN}, {}))
+    assert tasks(state) == {}
+    state.hear_wanted(link.Desired(3, STORE, {}, {}))
     assert state.forgotten == set()
 
 
 def test_only_what_is_over_is_forgotten() -> None:
     state = daemon._State()
-    state.hear_wanted(1, STORE, {T: RUN})
+    state.hear_wanted(link.Desired(1, STORE, {T: RUN}, {}))
     state.set_reports((TaskReport(7, 0, 1, "running", store=STORE),))
     state.hear_forget(frozenset({T, TaskId(9, 0, 1)}))
     assert state.begin_forgetting() == set()
-    assert state.wanted == {T: RUN}
+    assert tasks(state) == {T: RUN}
 
 
 def test_second_daemon_on_the_same_records_is_refused(tmp_path: Path) -> None:

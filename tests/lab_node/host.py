@@ -84,8 +84,10 @@ def certificates() -> dict[str, bytes]:
 class Host:
     """``prefix`` is the command that runs the rest of its arguments on the host, as root."""
 
-    def __init__(self, prefix: list[str]) -> None:
+    def __init__(self, prefix: list[str], settings: str = "") -> None:
         self.prefix = prefix
+        self.settings = settings
+        self.moves: list[dict[str, Any]] = []
         self.version = 0
         self.wanted: dict[tuple[int, int, int], dict[str, Any]] = {}
 
@@ -120,7 +122,7 @@ class Host:
         self._install()
         for name, content in certificates().items():
             self.write(f"{WORK}/tls/{name}", content)
-        self.write(f"{WORK}/node.toml", CONFIG.format(port=PORT, state=STATE, work=WORK))
+        self.write(f"{WORK}/node.toml", self._config())
         self.write(f"{WORK}/daemon.py", DAEMON.format(code=CODE, work=WORK))
         self.write(f"{WORK}/manager.py", (ROOT / "tests/lab_node/fake_manager.py").read_bytes())
         self.run(
@@ -128,6 +130,9 @@ class Host:
             f"/usr/bin/python3 {WORK}/manager.py {WORK}/tls {PORT} {WORK}"
         )
         self.start_daemon()
+
+    def _config(self) -> str:
+        return CONFIG.format(port=PORT, state=STATE, work=WORK) + self.settings
 
     def _install(self) -> None:
         buffer = io.BytesIO()
@@ -154,7 +159,8 @@ class Host:
         """Leave the host as it was: no unit, no file."""
         self.run(
             "systemctl stop kcms-nodetest kcms-nodetest-manager 2>/dev/null;"
-            "systemctl stop 'kcms-task-*' 2>/dev/null; systemctl reset-failed 2>/dev/null;"
+            "systemctl stop 'kcms-task-*' 'kcms-move-*' 2>/dev/null;"
+            "systemctl reset-failed 2>/dev/null;"
             f"umount {STATE} 2>/dev/null; rm -rf {STATE} {WORK} {ALICE} /opt/kcms-nodetest; true"
         )
 
@@ -167,7 +173,12 @@ class Host:
 
     def publish(self) -> None:
         self.version += 1
-        document = {"version": self.version, "store": STORE, "tasks": list(self.wanted.values())}
+        document = {
+            "version": self.version,
+            "store": STORE,
+            "tasks": list(self.wanted.values()),
+            "moves": self.moves,
+        }
         self.write(f"{WORK}/desired.json", json.dumps(document))
 
     def kill(self, job: int, grace: float = 5.0) -> None:
@@ -203,9 +214,10 @@ class Host:
             time.sleep(0.1)
         raise AssertionError(f"waited {seconds} s for {what}; last: {self.last_report()}")
 
-    def processes(self, job: int) -> list[str]:
+    def processes(self, job: int, epoch: int = 1) -> list[str]:
         """Everything that lives in the unit's cgroup."""
-        where = f"/sys/fs/cgroup/kcms.slice/kcms-tasks.slice/kcms-task-{job}.0.1-{STORE}.service"
+        unit = f"kcms-task-{job}.0.{epoch}-{STORE}.service"
+        where = f"/sys/fs/cgroup/kcms.slice/kcms-tasks.slice/{unit}"
         return self.run(f"cat {where}/task/cgroup.procs 2>/dev/null; true").split()
 
     def home(self, name: str) -> str:

@@ -70,6 +70,7 @@ class Job:
             "node": "n",
         }
         self.directory = f"{WORK}/{self.unit}"
+        host.run(f"rm -rf {self.directory}")
         host.write(f"{self.directory}/wanted.json", json.dumps(plan))
         node = f"{CODE}/kcms/node"
         host.run(

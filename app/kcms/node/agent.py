@@ -10,10 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 
 from kcms.errors import Forbidden, Unavailable
+from kcms.jobs.migration import MoveReport, WantedMove
 from kcms.jobs.model import TaskReport, WantedTask
 from kcms.node import account, cgroup, core, init
 from kcms.node.core import TaskId
 from kcms.node.launcher import Launcher, LaunchError
+from kcms.node.move_records import MoveRecords
+from kcms.node.movement import Means, Movement
+from kcms.node.moves import MoveId
 from kcms.node.records import Records
 
 log = logging.getLogger("kcms.node")
@@ -37,12 +41,27 @@ class Agent:
     """
 
     def __init__(
-        self, records: Records, launcher: Launcher, boot_id: str, clock: Clock | None = None
+        self,
+        records: Records,
+        launcher: Launcher,
+        boot_id: str,
+        clock: Clock | None = None,
+        means: Means | None = None,
     ) -> None:
         self.records = records
         self.launcher = launcher
         self.boot_id = boot_id
         self.clock = clock or Clock()
+        self._movement = Movement(
+            MoveRecords(records.directory.parent),
+            records,
+            launcher,
+            means or Means(),
+            (self.clock.wall, self.clock.boot),
+        )
+        self._movement.records.open()
+        self._moves: Mapping[MoveId, WantedMove] | None = None
+        self.move_reports: tuple[MoveReport, ...] = ()
         self._attempts: dict[TaskId, int] = {}
         self._not_before: dict[TaskId, float] = {}
         self._troubles: dict[TaskId, str] = {}
@@ -54,13 +73,18 @@ class Agent:
         forget: Set[TaskId] = frozenset(),
         may_start: bool = True,
         store: str | None = None,
+        moves: Mapping[MoveId, WantedMove] | None = None,
     ) -> tuple[TaskReport, ...]:
-        """Do what is to be done now, and say how things stand after it.
+        """Do what is to be done now, and say how things stand after it: of the tasks in what is
+        returned, of the moves in ``move_reports``.
 
         :param store: the job store of the manager that wants this
+        :param moves: its moves, of the same word of it as the tasks
 
         :raises Unavailable: systemd cannot be reached; :raises OSError: nor the records
         """
+        self._moves = moves
+        asked, wanted = wanted, self._with_restores(wanted)
         before = self._snapshot(wanted, forget, may_start, store)
         instructions = core.decide(before)
         failed: set[TaskId] = set()
@@ -72,7 +96,22 @@ class Agent:
                 failed.add(task)
         after = self._snapshot(wanted, frozenset(), may_start, store) if instructions else before
         self._tidy(after, wanted or {})
+        word = moves if asked is not None else None
+        self.move_reports = self._movement.step(word, replace(after, wanted=asked))
         return self._reports(after, wanted or {})
+
+    def _with_restores(
+        self, wanted: Mapping[TaskId, WantedTask] | None
+    ) -> Mapping[TaskId, WantedTask] | None:
+        """What is wanted, and the tasks that are to come from an image."""
+        if wanted is None:
+            return None
+        return {**self._movement.restores(self._moves), **wanted}
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether a step of a migration is under way here."""
+        return self._movement.busy
 
     @property
     def in_trouble(self) -> bool:
@@ -153,7 +192,8 @@ class Agent:
                 refusal = error.message
         if refusal is not None:
             log.warning("task %s is refused: %s", TaskId.of(wanted), refusal)
-        self.records.prepare(wanted, found, refusal, self.clock.wall())
+        plan = self._movement.plan_of(self._moves, TaskId.of(wanted))
+        self.records.prepare(wanted, found, refusal, self.clock.wall(), plan)
 
     def _start(self, task: TaskId, reset: bool) -> None:
         if not self.records.may_start(task):
@@ -167,9 +207,13 @@ class Agent:
         log.info("task %s is started", task)
 
     def _terminate(self, task: TaskId, grace: float) -> None:
-        kill = core.Kill(self.boot_id, self.clock.boot() + max(grace, 0.0))
+        path = self._program_cgroup(task)
+        still = cgroup.is_held(path) or self.records.is_restoring(task)
+        kill = core.Kill(self.boot_id, self.clock.boot() + (0.0 if still else max(grace, 0.0)))
         self.records.write_kill(task, kill, 0)
-        told = cgroup.terminate(self._program_cgroup(task))
+        if still:
+            return  # not one instruction of it may run any more: SIGKILL follows at once
+        told = cgroup.terminate(path)
         log.info("task %s: SIGTERM to %d processes, SIGKILL after %g s", task, told, grace)
 
     def _kill_now(self, task: TaskId) -> None:
@@ -215,7 +259,7 @@ class Agent:
 
         A few file reads a task.  One whose unit is empty is about to end, or to begin.
         """
-        return any(
+        return self._movement.moved() or any(
             self.records.signature(each) != self._looked.get(each)
             or not cgroup.populated(self.launcher.cgroup(each))
             for each in tasks

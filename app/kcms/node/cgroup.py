@@ -1,6 +1,6 @@
 """One task's cgroup (version 2): who is in it, whether anybody is, and the end of all of them.
 
-Loaded by every task's PID 1: ``os``, ``errno`` and ``signal`` only.  When a cgroup vanishes under
+Loaded by every task's PID 1, hence so few imports.  When a cgroup vanishes under
 us the kernel says ENOENT or ENODEV; both mean that it is empty.
 """
 
@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
+from collections.abc import Callable
 
 ROOT = "/sys/fs/cgroup"
 _GONE = (errno.ENOENT, errno.ENODEV)
@@ -83,6 +85,31 @@ def kill(path: str) -> None:
     _write(f"{path}/cgroup.kill", "1")
 
 
+def is_held(path: str) -> bool:
+    """Whether the cgroup is frozen, or about to be: nothing in it is to run."""
+    return _read(f"{path}/cgroup.freeze").strip() == "1"
+
+
+def hold(path: str) -> None:
+    """Freeze every process in the cgroup and below it; :func:`await_frozen` sees it done."""
+    _write(f"{path}/cgroup.freeze", "1")
+
+
+def release(path: str) -> None:
+    """Thaw what was frozen."""
+    _write(f"{path}/cgroup.freeze", "0")
+
+
+def await_frozen(path: str, seconds: float, clock: Callable[[], float]) -> bool:
+    """Whether everything in the cgroup stands still, at the latest after ``seconds``."""
+    end = clock() + seconds
+    while "frozen 1" not in _read(f"{path}/cgroup.events"):
+        if clock() >= end:
+            return False
+        select.select([], [], [], 0.002)
+    return True
+
+
 def cpu_seconds(path: str) -> float | None:
     """CPU time of everything that ever ran in the cgroup; None when it is not counted."""
     for line in _read(f"{path}/cpu.stat").splitlines():
@@ -93,9 +120,11 @@ def cpu_seconds(path: str) -> float | None:
 
 
 def terminate(path: str) -> int:
-    """SIGTERM, and SIGCONT after it, to every process; what was frozen is thawed to take it.
+    """SIGTERM, and SIGCONT after it, to every process.
 
-    Read again until nobody new is found, as they may be forking.  Returns how many were told.
+    What is frozen stays so: it may be a job that has moved away, of which nothing must run here
+    any more.  Its end is :func:`kill`.  Read again until nobody new is found, as they may be
+    forking.  Returns how many were told.
     """
     told: set[int] = set()
     for _ in range(5):
@@ -105,7 +134,6 @@ def terminate(path: str) -> int:
         for pid in new:
             _signal(pid, path)
         told.update(new)
-    _write(f"{path}/cgroup.freeze", "0")
     return len(told)
 
 

@@ -91,7 +91,8 @@ class Kill:
 class Record:
     """One task's directory.  ``damaged`` says why it cannot be read; the rest is then empty.
 
-    ``stopped``: the node was being stopped (shutdown) while the program ran.
+    ``stopped``: the node was being stopped (shutdown) while the program ran.  ``restoring``: it is
+    to go on from an image, and its tree is not there yet; until then it is as if frozen.
     """
 
     wanted: WantedTask | None = None
@@ -102,6 +103,7 @@ class Record:
     kill: Kill | None = None
     damaged: str = ""
     disowned: bool = False
+    restoring: bool = False
 
 
 @dataclass(frozen=True)
@@ -242,7 +244,7 @@ def _taken(record: Record | None, wanted: WantedTask | None) -> bool:
     )
 
 
-def _is_foreign(now: Snapshot, task: TaskId) -> bool:
+def is_foreign(now: Snapshot, task: TaskId) -> bool:
     """Whether the manager that speaks has no say on the task."""
     record = now.records.get(task)
     return (record is not None and record.disowned) or (
@@ -265,7 +267,7 @@ def _of_new(now: Snapshot, task: TaskId, wanted: WantedTask) -> Iterator[Instruc
 
 def _of_known(now: Snapshot, task: TaskId, wanted: WantedTask | None) -> Iterator[Instruction]:
     current, record = phase(now, task), now.records.get(task)
-    if _is_foreign(now, task):
+    if is_foreign(now, task):
         if current == "running" and record is not None and record.kill is not None:
             yield from _killing(now, task, None)
     elif _taken(record, wanted):
@@ -283,7 +285,7 @@ def _of_launching(now: Snapshot, task: TaskId, wanted: WantedTask | None) -> Ite
     unit = now.units.get(task)
     if wanted is not None and wanted.want == "kill":
         yield Refuse(task, KILLED_EARLY)
-    elif _superseded(now, task):
+    elif superseded(now, task):
         yield Refuse(task, "a newer epoch of the task is wanted")
     elif now.wanted is None or (unit is not None and unit.alive):
         return
@@ -308,10 +310,10 @@ def _is_unwanted(now: Snapshot, task: TaskId, wanted: WantedTask | None) -> bool
     if wanted is not None and wanted.want == "kill":
         return True
     record = now.records.get(task)
-    return (record is not None and record.kill is not None) or _superseded(now, task)
+    return (record is not None and record.kill is not None) or superseded(now, task)
 
 
-def _superseded(now: Snapshot, task: TaskId) -> bool:
+def superseded(now: Snapshot, task: TaskId) -> bool:
     return any(
         each.same_job(task) and each.epoch > task.epoch and wanted.want == "run"
         for each, wanted in (now.wanted or {}).items()

@@ -14,19 +14,23 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
+from dataclasses import replace
 from pathlib import Path
 
 import kcms
 from kcms import service
 from kcms.config import NodeConfig
 from kcms.errors import ConfigError, Unavailable
-from kcms.jobs.model import NodeReport, TaskReport, WantedTask
-from kcms.node import init, load
+from kcms.jobs.migration import MoveReport
+from kcms.jobs.model import NodeReport, TaskReport
+from kcms.jobs.processes import Process
+from kcms.node import capability, init, listing, load
 from kcms.node.agent import Agent
 from kcms.node.core import FINAL, TaskId
 from kcms.node.launcher import Systemd
-from kcms.node.link import WAIT, Link, Outage, retrying
+from kcms.node.link import WAIT, Desired, Link, Outage, retrying
+from kcms.node.movement import Means
 from kcms.node.records import Records
 
 log = logging.getLogger("kcms.node")
@@ -48,22 +52,20 @@ class _State:
     """What the loops know of each other's results; touched by the event loop only."""
 
     def __init__(self) -> None:
-        self.wanted: dict[TaskId, WantedTask] | None = None
-        self.store: str | None = None  # the job store of the manager that spoke last
-        self.version = 0
+        self.word: Desired | None = None  # what the manager said last
         self.forget: set[TaskId] = set()
         self.forgotten: set[TaskId] = set()
         self.reports: tuple[TaskReport, ...] | None = None
+        self.moves: tuple[MoveReport, ...] = ()
         self.heard = float("-inf")  # boot time of the manager's last word
         self.work = asyncio.Event()
         self.changed = asyncio.Event()
 
-    def hear_wanted(self, version: int, store: str, wanted: dict[TaskId, WantedTask]) -> None:
+    def hear_wanted(self, word: Desired) -> None:
         """Take the manager's word, but for tasks that it told us to forget and that an answer
         under way still names: those ran."""
-        self.forgotten &= wanted.keys()
-        self.wanted = {task: each for task, each in wanted.items() if task not in self.forgotten}
-        self.version, self.store = version, store
+        self.forgotten &= word.tasks.keys()
+        self.word = _without(word, self.forgotten)
         self.work.set()
 
     def hear_forget(self, forget: frozenset[TaskId]) -> None:
@@ -77,17 +79,32 @@ class _State:
         now = frozenset(self.forget & told)
         self.forget.clear()
         self.forgotten |= now
-        if self.wanted is not None:
-            self.wanted = {task: each for task, each in self.wanted.items() if task not in now}
+        if self.word is not None:
+            self.word = _without(self.word, now)
         return now
 
-    def set_reports(self, reports: tuple[TaskReport, ...]) -> None:
-        if reports != self.reports:
-            self.reports = reports
+    def set_reports(
+        self, reports: tuple[TaskReport, ...], moves: tuple[MoveReport, ...] = ()
+    ) -> None:
+        if (reports, moves) != (self.reports, self.moves):
+            self.reports, self.moves = reports, moves
             self.changed.set()
 
     def open_tasks(self) -> list[TaskId]:
         return [TaskId.of(each) for each in self.reports or () if each.phase not in FINAL]
+
+
+def _without(word: Desired, tasks: Set[TaskId]) -> Desired:
+    wanted = {task: each for task, each in word.tasks.items() if task not in tasks}
+    return replace(word, tasks=wanted)
+
+
+def _means(config: NodeConfig) -> Means:
+    return Means(
+        criu=config.criu,
+        shared_directories=tuple(config.shared_directories),
+        mover=lambda: capability.mover(config),
+    )
 
 
 def main(config: NodeConfig) -> int:
@@ -97,7 +114,7 @@ def main(config: NodeConfig) -> int:
         records = Records(config.state_directory, config.cluster, config.host)
         records.open()
         boot_id = init.boot_id()
-        agent = Agent(records, Systemd(boot_id), boot_id)
+        agent = Agent(records, Systemd(boot_id), boot_id, means=_means(config))
         return service.serve(_Daemon(config, agent).run)
     except OSError as error:
         raise ConfigError(f"cannot use {config.state_directory}: {error.strerror}") from error
@@ -151,10 +168,11 @@ class _Daemon:
         """Ask; at first and after a failure without patience, as versions of a manager that was
         restarted mean nothing to us."""
         wait, self._patient = (WAIT if self._patient else 0.0), False
-        version, store, wanted = await self._link.desired(self.state.version, wait)
+        seen = self.state.word.version if self.state.word else 0
+        word = await self._link.desired(seen, wait)
         self._patient = True
         self.state.heard = init.boottime()
-        self.state.hear_wanted(version, store, wanted)
+        self.state.hear_wanted(word)
 
     async def _report(self) -> None:
         """Report at once when something changed, else when the interval is over."""
@@ -165,20 +183,33 @@ class _Daemon:
         if self.state.reports is None:
             return
         try:
-            forget = await self._link.report(self._node_report(self.state.reports))
+            reports, moves = self.state.reports, self.state.moves
+            processes = await asyncio.to_thread(self._processes, self.state.open_tasks())
+            forget = await self._link.report(self._node_report(reports, moves, processes))
         except BaseException:
             changed.set()
             raise
         self.state.heard = init.boottime()
         self.state.hear_forget(forget)
 
-    def _node_report(self, reports: tuple[TaskReport, ...]) -> NodeReport:
+    def _processes(self, tasks: list[TaskId]) -> tuple[Process, ...]:
+        return listing.processes((each, self.agent.launcher.cgroup(each)) for each in tasks)
+
+    def _node_report(
+        self,
+        reports: tuple[TaskReport, ...],
+        moves: tuple[MoveReport, ...],
+        processes: tuple[Process, ...],
+    ) -> NodeReport:
         return NodeReport(
             boot_id=self.agent.boot_id,
             release=kcms.__version__,
             slots=self.config.slots or load.cpu_count(),
             load=load.read_load(),
             tasks=reports,
+            moves=moves,
+            processes=processes,
+            mover=capability.mover(self.config),
         )
 
     async def _work(self) -> None:
@@ -199,10 +230,16 @@ class _Daemon:
         state = self.state
         forget = state.begin_forgetting()
         may_start = init.boottime() - state.heard < FRESH
+        word = state.word
         reports = await asyncio.to_thread(
-            self.agent.step, state.wanted, forget, may_start, state.store
+            self.agent.step,
+            word.tasks if word else None,
+            forget,
+            may_start,
+            word.store if word else None,
+            word.moves if word else None,
         )
-        state.set_reports(reports)
+        state.set_reports(reports, self.agent.move_reports)
 
     async def _await_change(self) -> None:
         """Return when a task moved on, the manager wants something, or it is time anyway.
@@ -213,7 +250,8 @@ class _Daemon:
         end = time.monotonic() + self._patience()
         while (left := end - time.monotonic()) > 0:
             try:
-                interval = min(left, LOOK_INTERVAL) if tasks else left
+                looking = tasks or self.agent.is_moving
+                interval = min(left, LOOK_INTERVAL) if looking else left
                 await asyncio.wait_for(self.state.work.wait(), interval)
             except TimeoutError:
                 if await asyncio.to_thread(self.agent.moved, tasks):
@@ -223,10 +261,11 @@ class _Daemon:
 
     def _patience(self) -> float:
         """Seconds until the next full comparison; a kill under way must be pursued on time."""
-        wanted = self.state.wanted or {}
+        wanted = self.state.word.tasks if self.state.word else {}
         killing = any(
             each in wanted and wanted[each].want == "kill" for each in self.state.open_tasks()
         )
         if killing:
             return LOOK_INTERVAL
-        return RETRY_INTERVAL if self.agent.in_trouble else FULL_INTERVAL
+        hurry = self.agent.in_trouble or self.agent.is_moving
+        return RETRY_INTERVAL if hurry else FULL_INTERVAL

@@ -68,7 +68,13 @@ def main(directory: str, boot: str) -> int:
 def _begin(directory: str, boot: str, plan: dict[str, Any], reserved: durable.Reserved) -> int:
     """Claim the task; when it is ours, run it to its end and record that."""
     own = cgroup.ROOT + cgroup.of_process("self")
-    claim = {"boot_id": boot, "time": time.time(), "cgroup": own, "release": RELEASE}
+    claim = {
+        "boot_id": boot,
+        "time": time.time(),
+        "cgroup": own,
+        "release": RELEASE,
+        "can_move": True,  # it never thaws what is frozen
+    }
     try:
         durable.create(directory, "started", claim)
     except FileExistsError:
@@ -109,20 +115,41 @@ class _Task:
         self.status: int | None = None  # of the root process, as wait() gives it
         self.stop_at: float | None = None  # boot time at which a stopped task is killed
         self.stopped = False
+        self.before: dict[str, Any] = plan.get("restore", {}).get("usage", {})
+        self.cpu_of_restore = 0.0
 
     def run(self) -> tuple[str, dict[str, Any]]:
         """Returns name and content of the record that tells the end."""
+        message = self._restored() if "restore" in self.plan else self._started()
+        killed, left = self._end_the_rest()
+        if message:
+            return "refused", {"message": message, "time": time.time()}
+        return "exit", self._exit_document(killed, left)
+
+    def _started(self) -> str:
+        """Run the program to its end; why it could not be run."""
         complaint, write_end = os.pipe()
         self.root = os.fork()
         if self.root == 0:
             program.become(self.plan, self.cgroup, write_end)
         os.close(write_end)
         self._await_root()
-        message = os.read(complaint, 4096).decode(errors="replace")
-        killed, left = self._end_the_rest()
-        if message:
-            return "refused", {"message": message, "time": time.time()}
-        return "exit", self._exit_document(killed, left)
+        return os.read(complaint, 4096).decode(errors="replace")
+
+    def _restored(self) -> str:
+        """Restore the tree, frozen, and wait for the end of its root; why it could not be."""
+        from kcms.node import restoring
+
+        try:
+            self.root = restoring.restore(self.plan, self.cgroup)
+            self.cpu_of_restore = cgroup.cpu_seconds(self.cgroup) or 0.0
+            done = {"time": time.time(), "cpu_seconds": self.cpu_of_restore}
+            durable.create(self.directory, "restored", done)
+        except (restoring.RestoreError, OSError) as error:
+            cgroup.kill(self.cgroup)
+            return str(error)
+        self._await_root()
+        return ""
 
     def _await_root(self) -> None:
         while self.status is None:
@@ -141,7 +168,8 @@ class _Task:
                 return
             got = maybe
         if got.si_signo == STOP_SIGNAL and self.stop_at is None:
-            self.stop_at = boottime() + STOP_GRACE
+            grace = 0.0 if cgroup.is_held(self.cgroup) else STOP_GRACE
+            self.stop_at = boottime() + grace
             self.stopped = self.status is None
             cgroup.terminate(self.cgroup)
 
@@ -205,9 +233,10 @@ class _Task:
         """CPU of the whole cgroup; memory of the largest single process that was waited for."""
         waited = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = cgroup.cpu_seconds(self.cgroup)
+        here = waited.ru_utime + waited.ru_stime if cpu is None else cpu - self.cpu_of_restore
         return {
-            "cpu_seconds": waited.ru_utime + waited.ru_stime if cpu is None else cpu,
-            "max_rss_kib": waited.ru_maxrss,
+            "cpu_seconds": self.before.get("cpu_seconds", 0.0) + here,
+            "max_rss_kib": max(self.before.get("max_rss_kib", 0), waited.ru_maxrss),
             "source": "wait" if cpu is None else "cgroup cpu.stat, wait maxrss",
         }
 

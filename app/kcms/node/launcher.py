@@ -13,14 +13,17 @@ from jeepney.wrappers import DBusErrorResponse, unwrap_msg
 from kcms.errors import KcmsError, Unavailable
 from kcms.node import cgroup, init
 from kcms.node.core import TaskId, Unit
+from kcms.node.moves import MoveId
 
 SLICE = "kcms-tasks.slice"
+MOVER_SLICE = "kcms-moves.slice"
 SLICE_PATH = "kcms.slice/kcms-tasks.slice"
 CALL_TIMEOUT = 10.0
 STOP_TIMEOUT = 20_000_000  # microseconds; longer than an init leaves a task that is stopped
 NO_LIMIT = 2**64 - 1
 
 _PREFIX = "kcms-task-"
+_MOVER = "kcms-move-"
 _SUFFIX = ".service"
 _SYSTEMD = "org.freedesktop.systemd1"
 _MANAGER = DBusAddress(
@@ -46,6 +49,12 @@ class Launcher(Protocol):
     def stop(self, task: TaskId) -> None: ...
 
     def cgroup(self, task: TaskId) -> str: ...
+
+    def movers(self) -> frozenset[MoveId]: ...
+
+    def start_mover(self, move: MoveId, step: str, directory: str) -> None: ...
+
+    def stop_mover(self, move: MoveId) -> None: ...
 
 
 def unit_name(task: TaskId) -> str:
@@ -98,6 +107,32 @@ def unit_properties(
     ]
 
 
+def mover_properties(
+    move: MoveId, step: str, directory: str, release: Path
+) -> list[tuple[str, Any]]:
+    """The properties of the unit that does one step of a migration.
+
+    It is gone when it is over, however it ends: the outcome is in the move's record.  It gets the
+    rights that this daemon lacks.  A stop must leave criu the time to end by itself.
+    """
+    program = str(release / "node/mover.py")
+    argv = ["/usr/bin/python3", "-I", "-X", "utf8", program, step, directory]
+    return [
+        ("Description", ("s", f"KCMS move {move}: {step}")),
+        ("ExecStart", ("a(sasb)", [(argv[0], argv, False)])),
+        ("Slice", ("s", MOVER_SLICE)),
+        ("CollectMode", ("s", "inactive-or-failed")),
+        ("KillMode", ("s", "control-group")),
+        ("TimeoutStopUSec", ("t", STOP_TIMEOUT)),
+        ("UMask", ("u", 0o077)),
+        ("After", ("as", ["remote-fs.target", "network.target"])),
+        ("StandardInput", ("s", "null")),
+        ("StandardOutput", ("s", "journal")),
+        ("StandardError", ("s", "journal")),
+        ("SyslogIdentifier", ("s", "kcms-move")),
+    ]
+
+
 class Systemd:
     """The units of tasks.  Methods raise Unavailable when systemd cannot be reached now.
 
@@ -142,10 +177,11 @@ class Systemd:
     def start(self, task: TaskId, directory: str) -> None:
         """:raises LaunchError: systemd says no; a unit that is there already is no error"""
         properties = unit_properties(task, directory, self._release, self._boot_id)
+        self._start(unit_name(task), properties)
+
+    def _start(self, name: str, properties: list[tuple[str, Any]]) -> None:
         try:
-            self._call(
-                "StartTransientUnit", "ssa(sv)a(sa(sv))", (unit_name(task), "fail", properties, [])
-            )
+            self._call("StartTransientUnit", "ssa(sv)a(sa(sv))", (name, "fail", properties, []))
         except LaunchError as error:
             if "UnitExists" not in error.message:
                 raise
@@ -166,6 +202,34 @@ class Systemd:
         """End everything in the unit, the init too."""
         cgroup.kill(self.cgroup(task))
         self.reset(task)
+
+    def movers(self) -> frozenset[MoveId]:
+        """The moves of which a unit runs, or may come to run without a further call."""
+        (rows,) = self._call("ListUnitsByPatterns", "asas", ([], [f"{_MOVER}*{_SUFFIX}"]))
+        found = set()
+        for name, _, _, active, sub, _, _, job, *_ in rows:
+            move = MoveId.parse(name.removeprefix(_MOVER).removesuffix(_SUFFIX))
+            if move is not None and _is_alive(active, sub, job):
+                found.add(move)
+        return frozenset(found)
+
+    def start_mover(self, move: MoveId, step: str, directory: str) -> None:
+        """:raises LaunchError: systemd says no; a unit that is there already is no error"""
+        self._start(
+            f"{_MOVER}{move}{_SUFFIX}", mover_properties(move, step, directory, self._release)
+        )
+
+    def stop_mover(self, move: MoveId) -> None:
+        """End the step at once; never that of a dump."""
+        for method, signature, body in (
+            ("KillUnit", "ssi", (f"{_MOVER}{move}{_SUFFIX}", "all", 9)),
+            ("StopUnit", "ss", (f"{_MOVER}{move}{_SUFFIX}", "replace")),
+        ):
+            try:
+                self._call(method, signature, body)
+            except LaunchError as error:
+                if "NoSuchUnit" not in error.message:
+                    raise
 
     def _call(
         self, method: str, signature: str, body: tuple[Any, ...], address: DBusAddress = _MANAGER

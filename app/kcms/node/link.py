@@ -7,6 +7,7 @@ import logging
 import random
 import ssl
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -14,8 +15,10 @@ import aiohttp
 from kcms import tls
 from kcms.config import NodeConfig
 from kcms.errors import Forbidden, KcmsError, ProtocolError, Unavailable
+from kcms.jobs.migration import WantedMove
 from kcms.jobs.model import NodeReport, WantedTask
 from kcms.node.core import TaskId
+from kcms.node.moves import MoveId
 
 log = logging.getLogger("kcms.node")
 
@@ -72,6 +75,17 @@ class Outage:
             log.info("the manager is reached again")
 
 
+@dataclass(frozen=True)
+class Desired:
+    """One word of the manager: its version, its job store, and what it wants; an older release
+    wants no moves."""
+
+    version: int
+    store: str
+    tasks: dict[TaskId, WantedTask]
+    moves: dict[MoveId, WantedMove]
+
+
 class Link:
     """The two calls of a node, over connections that stay open."""
 
@@ -108,9 +122,9 @@ class Link:
                 f"the manager's answer to a report makes no sense: {error}"
             ) from error
 
-    async def desired(self, seen: int, wait: float) -> tuple[int, str, dict[TaskId, WantedTask]]:
-        """The version of what is wanted here, the manager's job store, and what is wanted, once
-        the version is another than ``seen`` or ``wait`` seconds are over.
+    async def desired(self, seen: int, wait: float) -> Desired:
+        """What is wanted here, once its version is another than ``seen`` or ``wait`` seconds are
+        over.
 
         :raises KcmsError: as of :meth:`report`
         """
@@ -118,11 +132,13 @@ class Link:
         answer = await self._call("GET", path, wait + CALL_TIMEOUT)
         try:
             tasks = [WantedTask.parse(each) for each in answer["tasks"]]
+            moves = [WantedMove.parse(each) for each in answer.get("moves", [])]
             version, store = int(answer["version"]), answer["store"]
             wanted = {_task_id((w.job, w.task, w.epoch, w.store)): w for w in tasks}
-            if type(store) is not str or any(each.store != store for each in wanted):
+            stores = {each.store for each in tasks} | {each.store for each in moves}
+            if type(store) is not str or stores - {store}:
                 raise ValueError(f"tasks of another job store than the manager's {store!r:.100}")
-            return version, store, wanted
+            return Desired(version, store, wanted, {MoveId.of(each): each for each in moves})
         except (KeyError, TypeError, ValueError) as error:
             raise ProtocolError(f"what the manager wants makes no sense: {error}") from error
 

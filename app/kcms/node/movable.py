@@ -15,6 +15,7 @@ What ``data`` of a job that can move holds:
     groups        supplementary groups of its processes
     terminals     numbers of its pseudo-terminals
     place         directory on the shared directory where the owner can put the image
+    processor     its architecture and instruction sets, which the target must have
     cwd           directories on shared ones where its processes stand
 """
 
@@ -30,7 +31,7 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.append(os.path.realpath(__file__).rsplit("/", 3)[0])
 
-from kcms.node import cgroup, manifest, procfs, refusals, sockets
+from kcms.node import cgroup, manifest, processor, procfs, refusals, sockets
 from kcms.node.mounts import Where, parse_mountinfo
 from kcms.node.owner import Ids, OwnerError, ask
 from kcms.node.procfs import Budget, Proc, Stat, TooMuchError
@@ -204,9 +205,21 @@ def _asked_of_owner(ids: Ids, processes: Sequence[Proc]) -> tuple[Proc, ...]:
     for (at, nth, _), row in zip(rows, told, strict=True):
         stat = None if row is None else Stat._make([*row[:6], bool(row[6])])
         made[at][nth] = replace(made[at][nth], stat=stat)
+    hidden = {at for (at, _, _), row in zip(rows, told, strict=True) if row is None}
     return tuple(
-        replace(each, files=tuple(files)) for each, files in zip(processes, made, strict=True)
+        replace(each, files=tuple(files))
+        for at, (each, files) in enumerate(zip(processes, made, strict=True))
+        if at not in hidden or _is_there(each)
     )
+
+
+def _is_there(process: Proc) -> bool:
+    """Whether it is alive still; a process that has just ended shows no file any more."""
+    try:
+        found = procfs.parse_stat(procfs.read(f"{procfs.PROC}/{process.pid}/stat"))
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return found.birth == process.birth and found.state not in "ZX"
 
 
 def _tables(init: int, processes: Sequence[Proc]) -> dict[str, Any]:
@@ -285,6 +298,7 @@ def _data(
         "groups": sorted({group for each in processes for group in each.groups}),
         "terminals": sorted(terminals(snapshot)),
         "place": place,
+        "processor": processor.instructions(),
         "cwd": sorted({each.cwd for each in processes if where.is_shared(each.cwd)}),
     }
 

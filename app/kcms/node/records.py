@@ -3,11 +3,13 @@
 ``JOB.TASK.EPOCH-STORE/`` below the state directory's ``tasks`` (root's, 0700) holds
 
 =============  ======  ====================================================================
-wanted.json    daemon  ``wanted`` (WantedTask), ``account`` (home, shell, groups), cluster, node
+wanted.json    daemon  ``wanted`` (WantedTask), ``account`` (home, shell, groups), cluster, node,
+                       ``restore`` (see restoring.py) of a task that comes from another node
 started        init    boot_id, time, cgroup, release; or the daemon, with ``refused``, so that
                        the program never starts; made once, by link(2)
 refused        both    message, time
 kill           daemon  boot_id, deadline, killed_at (CLOCK_BOOTTIME), processes
+restored       init    the tree of such a task is there, and frozen
 exit           init    Exit, and ``stopped``
 disowned       daemon  time at which the task's own job store wanted another job of this name
 =============  ======  ====================================================================
@@ -53,16 +55,24 @@ class Records:
         return self.directory / str(task)
 
     def prepare(
-        self, wanted: WantedTask, account: Account | None, refusal: str | None, time: float
+        self,
+        wanted: WantedTask,
+        account: Account | None,
+        refusal: str | None,
+        time: float,
+        restore: dict[str, Any] | None = None,
     ) -> None:
-        """Make the record of a task that is about to start or, with ``refusal``, never will."""
+        """Make the record of a task that is about to start or, with ``refusal``, never will.
+
+        :param restore: what its init needs to restore it from an image, instead of starting it
+        """
         task = TaskId.of(wanted)
         new = self.directory / f".{task}.new"
         if new.exists():
             shutil.rmtree(new)
         new.mkdir(mode=0o700)
         try:
-            self._fill(str(new), wanted, account, refusal, time)
+            self._fill(str(new), wanted, account, refusal, time, restore)
             new.rename(self.path(task))
         except OSError:
             shutil.rmtree(new, ignore_errors=True)
@@ -76,6 +86,7 @@ class Records:
         account: Account | None,
         refusal: str | None,
         time: float,
+        restore: dict[str, Any] | None,
     ) -> None:
         plan = {
             "wanted": wanted.document(),
@@ -83,6 +94,8 @@ class Records:
             "cluster": self.cluster,
             "node": self.node,
         }
+        if restore is not None:
+            plan["restore"] = restore
         durable.create(new, "wanted.json", plan)
         if refusal is not None:
             durable.create(new, "started", {"refused": refusal, "time": time})
@@ -99,6 +112,10 @@ class Records:
         """Whether there is a record, and nobody has claimed the task."""
         path = self.path(task)
         return (path / "wanted.json").exists() and not (path / "started").exists()
+
+    def is_restoring(self, task: TaskId) -> bool:
+        """Whether the task's tree comes from an image, and is not there yet."""
+        return read_record(self.path(task)).restoring
 
     def kill_of(self, task: TaskId) -> Kill | None:
         return _kill(durable.read(str(self.path(task)), "kill"))
@@ -152,7 +169,7 @@ def read_record(path: Path) -> Record:
 def _parse(path: Path) -> Record:
     documents = {
         name: durable.read(str(path), name)
-        for name in ("exit", "refused", "kill", "started", "disowned", "wanted.json")
+        for name in ("exit", "refused", "kill", "started", "restored", "disowned", "wanted.json")
     }
     plan, end = documents["wanted.json"], documents["exit"]
     if plan is None:
@@ -165,6 +182,7 @@ def _parse(path: Path) -> Record:
         refused=_refused(documents["started"], documents["refused"]),
         kill=_kill(documents["kill"]),
         disowned=documents["disowned"] is not None,
+        restoring="restore" in plan and documents["restored"] is None,
     )
 
 

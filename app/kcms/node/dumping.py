@@ -1,0 +1,266 @@
+"""The dump of a job on its node: from its freeze to its image on the shared directory.
+
+From :meth:`Dump.run` on, not one instruction of the job runs unless the dump fails: it is frozen by
+its cgroup before it is looked at for the last time, held by criu while that freeze is lifted, and
+frozen again before criu lets go.  Whoever thaws it afterwards undoes the move.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kcms.node import cgroup, criu, durable, image, manifest, movable
+from kcms.node.carrier import NAME
+from kcms.node.carry import Carrier, CarryError
+from kcms.node.move_error import MoveError, plain
+
+if TYPE_CHECKING:
+    from kcms.node.mover import Outcome, Plan
+
+FREEZE_SECONDS = 10.0
+LOOKS = 5
+LOOK_AGAIN = 0.05
+CHECK_SECONDS = 30.0
+_NEEDED = ("files", "directories", "groups", "terminals", "cwd")
+"""What a scan tells of the job that its new node must have."""
+
+
+class Look:
+    """Looks whether a job can be moved, and remembers what files hold."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.digests = manifest.Digests()
+
+    def at_frozen(self) -> movable.Scan:
+        plan = self.plan
+        return movable.scan(
+            plan.cgroup, plan.move.spec, plan.shared_directories, plan.ids,
+            str(plan.account.get("home", "")), str(plan.directory), self.digests,
+        )  # fmt: skip
+
+    def at_running(self) -> movable.Scan:
+        """A job that runs changes under the look, so a refusal must stand several times."""
+        found = self.at_frozen()
+        for _ in range(LOOKS - 1):
+            if found.ok:
+                break
+            time.sleep(LOOK_AGAIN)
+            found = self.at_frozen()
+        return found
+
+
+class Dump:
+    """One dump; ``name`` is the image's on the shared directory."""
+
+    def __init__(self, plan: Plan, name: str) -> None:
+        self.plan = plan
+        self.name = name
+        self.touched = False
+        self.look = Look(plan)
+        self.carrier = Carrier(plan.ids, plan.watch)
+        self.images = plan.directory / "image"
+
+    def run(self) -> Outcome:
+        """When it fails, the job goes on before that is told."""
+        try:
+            data = self._dump()
+        except (MoveError, CarryError, image.ImageError) as error:
+            return self._fail(str(error))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return self._fail(f"the dump failed on {self.plan.host}: {error}")
+        finally:
+            self._keep_log()
+            shutil.rmtree(self.images, ignore_errors=True)
+        return "", True, data
+
+    def _fail(self, message: str) -> Outcome:
+        if self.touched:
+            cgroup.release(self.plan.cgroup)
+        return plain(message), self.touched, {}
+
+    def _dump(self) -> dict[str, Any]:
+        place = _movable(self.look.at_running())["place"]  # and reads the libraries beforehand
+        init = movable.find_init(self.plan.cgroup)
+        self.carrier.room(place)
+        path = os.path.join(place, NAME, self.name)  # noqa: PTH118 - a name, no path of root's
+        durable.create(str(self.plan.directory), "placed", {"image": path})
+        subprocess.run(
+            _inside(init, criu.check(self.plan.criu)), check=False, timeout=CHECK_SECONDS,
+            stdin=subprocess.DEVNULL, capture_output=True,
+        )  # fmt: skip
+        self._freeze()
+        frozen_at = time.time()
+        known = _movable(self.look.at_frozen())
+        told = self._numbers(known["root"], init)
+        files = written_files(self.plan.cgroup)
+        self._criu(init, known["root"])
+        self.carrier.sync(files)
+        counting = image.Counting()
+        skip = (criu.DUMP_LOG, "stats-dump")
+        self.carrier.put(path, (counting.add(each) for each in image.pack(self.images, skip)))
+        self._must_be_frozen()
+        digest = counting.digest
+        return {
+            **self._unseen(known),
+            **told,
+            "image": path,
+            "size": digest.size,
+            "sha256": digest.sha256,
+            "frozen_at": frozen_at,
+        }
+
+    def _freeze(self) -> None:
+        self.plan.watch()
+        if cgroup.is_held(self.plan.cgroup):
+            raise MoveError("the job is frozen already; thaw it first")
+        self.touched = True
+        cgroup.hold(self.plan.cgroup)
+        if not cgroup.await_frozen(self.plan.cgroup, FREEZE_SECONDS, time.monotonic):
+            raise MoveError(
+                f"the job could not be frozen within {FREEZE_SECONDS:g} s; a process of it waits "
+                "for a disk or file server"
+            )
+
+    def _unseen(self, now: dict[str, Any]) -> dict[str, Any]:
+        """What the job came to need since the target said yes, for it to say yes to this, too.
+
+        A shell starts a program that it had not started when it was checked.
+        """
+        seen = self.plan.move.data
+        new = {name: [each for each in now[name] if each not in seen[name]] for name in _NEEDED}
+        return {**new, "place": now["place"], "memory_kib": now["memory_kib"]}
+
+    def _numbers(self, root: int, init: int) -> dict[str, Any]:
+        inside = _ids_inside(cgroup.pids(self.plan.cgroup))
+        if root not in inside.processes:
+            raise MoveError("the job's first process is no longer there")
+        return {
+            "root": root,
+            "processes": sorted(inside.processes),
+            "pids": sorted(inside.taken - {1}),
+            "usage": self._usage(inside.max_rss_kib),
+        }
+
+    def _usage(self, max_rss_kib: int) -> dict[str, Any]:
+        """What the task took so far, on nodes before this one too."""
+        plan = durable.read(self.plan.record, "wanted.json") or {}
+        before = (plan.get("restore") or {}).get("usage", {})
+        restored = durable.read(self.plan.record, "restored") or {}
+        cpu = cgroup.cpu_seconds(self.plan.cgroup) or 0.0
+        return {
+            "cpu_seconds": before.get("cpu_seconds", 0.0) + cpu - restored.get("cpu_seconds", 0.0),
+            "max_rss_kib": max(before.get("max_rss_kib", 0), max_rss_kib),
+        }
+
+    def _criu(self, init: int, root: int) -> None:
+        self.images.mkdir(mode=0o700)
+        plan = self.plan
+        command = _inside(init, criu.dump(plan.criu, root, str(self.images), plan.cgroup))
+        ids = plan.ids
+
+        def owner_in_name() -> None:
+            os.setresgid(ids.gid, 0, 0)
+            os.setresuid(ids.uid, 0, 0)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a stop must not end it half-way
+
+        done = subprocess.run(
+            command, check=False, stdin=subprocess.DEVNULL, capture_output=True,
+            preexec_fn=owner_in_name,
+        )  # fmt: skip
+        if done.returncode != 0:
+            why = criu.reason(str(self.images / criu.DUMP_LOG)) or _last(done.stderr)
+            raise MoveError(f"criu cannot dump the job: {why or f'status {done.returncode}'}")
+        self._must_be_frozen()
+
+    def _must_be_frozen(self) -> None:
+        still = cgroup.is_held(self.plan.cgroup) and cgroup.await_frozen(
+            self.plan.cgroup, FREEZE_SECONDS, time.monotonic
+        )
+        if not still or not cgroup.populated(self.plan.cgroup):
+            raise MoveError("the job ended or was thawed while it was dumped")
+
+    def _keep_log(self) -> None:
+        """Of criu, in the move's record and the journal, for whoever looks into a failure."""
+        log = criu.tail(str(self.images / criu.DUMP_LOG), 16384)
+        if log:
+            sys.stderr.write(log)
+
+
+def _movable(found: movable.Scan) -> dict[str, Any]:
+    if not found.ok:
+        raise MoveError(found.message)
+    return found.data
+
+
+class _Inside:
+    """Numbers of processes as their namespace has them."""
+
+    def __init__(self) -> None:
+        self.processes: set[int] = set()
+        self.taken: set[int] = set()
+        self.max_rss_kib = 0
+
+
+def _ids_inside(pids: list[int]) -> _Inside:
+    found = _Inside()
+    for pid in pids:
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            fields = _status(thread / "status")
+            found.taken |= {fields[name][-1] for name in ("NSpid", "NSpgid", "NSsid")}
+            if int(thread.name) == pid:
+                found.processes.add(fields["NSpid"][-1])
+            found.max_rss_kib = max(found.max_rss_kib, *fields.get("VmHWM", [0]))
+    return found
+
+
+def _status(path: Path) -> dict[str, list[int]]:
+    rows = (line.partition(":") for line in path.read_text(errors="replace").splitlines())
+    return {
+        name: [int(each) for each in rest.removesuffix("kB").split()]
+        for name, _, rest in rows
+        if name in ("NSpid", "NSpgid", "NSsid", "VmHWM")
+    }
+
+
+def written_files(task_cgroup: str) -> list[str]:
+    """Paths of files that the job has open, or mapped, for writing."""
+    found: set[str] = set()
+    for pid in cgroup.pids(task_cgroup):
+        found.update(_written_by(Path(f"/proc/{pid}")))
+    return sorted(each for each in found if _is_file_name(each))
+
+
+def _is_file_name(path: str) -> bool:
+    outside = ("/dev/", "/proc/", "/sys/")
+    return path.startswith("/") and not path.startswith(outside) and "(deleted)" not in path
+
+
+def _written_by(process: Path) -> Iterator[str]:
+    for each in (process / "fd").iterdir():
+        info = (process / "fdinfo" / each.name).read_text(errors="replace")
+        flags = next(int(line[6:], 8) for line in info.splitlines() if line.startswith("flags:"))
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            yield str(each.readlink())
+    for line in (process / "maps").read_text(errors="replace").splitlines():
+        fields = line.split(maxsplit=5)
+        if len(fields) == 6 and fields[1][1] == "w" and fields[1][3] == "s":
+            yield fields[5]
+
+
+def _inside(init: int, command: list[str]) -> list[str]:
+    """The command in the job's namespaces: criu then shares them, and dumps the tree alone."""
+    return ["/usr/bin/nsenter", "--target", str(init), "--pid", "--mount", *command]
+
+
+def _last(complaint: bytes) -> str:
+    lines = complaint.decode(errors="replace").strip().splitlines()
+    return lines[-1][:300] if lines else ""

@@ -1,0 +1,189 @@
+"""One step of a migration on one node: a program of its own, in a transient unit of its own.
+
+``python3 -I -X utf8 mover.py STEP DIRECTORY``, as root with all capabilities, which the node
+daemon lacks.  It outlives that daemon, since a criu that died in the middle of a dump would take
+the job with it.  DIRECTORY is the move's record (see :mod:`kcms.node.move_records`); the step is
+claimed there by ``STEP.begun``, made once, and its outcome is ``STEP.result``.
+
+``restore`` only fetches, verifies and unpacks the image: the restored tree must be a child of its
+task's init, which restores it (:mod:`kcms.node.restoring`).  ``clean`` removes what was left on the
+shared directory and here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+from kcms.errors import KcmsError
+from kcms.jobs.migration import WantedMove
+from kcms.node import admit, durable, image, procfs
+from kcms.node.carry import Carrier, CarryError
+from kcms.node.dumping import Dump, Look
+from kcms.node.move_error import MoveError, plain
+from kcms.node.owner import Ids
+
+FETCHED_ROOM = 64 << 20
+"""Bytes that stay free beside an image and its copy."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What ``wanted.json`` of a move's record holds.
+
+    ``cgroup`` is of the task's processes, ``record`` the directory of the task's record and
+    ``account`` the owner's, both of the source only.
+    """
+
+    move: WantedMove
+    directory: Path
+    host: str
+    shared_directories: list[str]
+    criu: str
+    capability: dict[str, str]
+    cgroup: str = ""
+    record: str = ""
+    account: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, directory: Path) -> Plan:
+        document = durable.read(str(directory), "wanted.json") or {}
+        move = WantedMove.parse(document.pop("move"))
+        return cls(move=move, directory=directory, **document)
+
+    @property
+    def ids(self) -> Ids:
+        """The owner's: as the task started with here, or as this host knows them."""
+        known = self.account or admit.resolve(self.move, self.host).document()
+        return Ids(self.move.uid, self.move.gid, tuple(known["groups"]))
+
+    def watch(self) -> None:
+        """:raises MoveError: nobody wants the move any more"""
+        if (self.directory / "undone").exists():
+            raise MoveError("the move is no longer wanted")
+
+
+Outcome = tuple[str, bool, dict[str, Any]]
+"""Why it did not come about, whether the job noticed, and what the next step is told."""
+
+
+def main(step: str, directory: str) -> int:
+    os.umask(0o077)
+    plan = Plan.read(Path(directory))
+    if step == "clean":
+        return _clean(plan)
+    try:
+        durable.create(directory, f"{step}.begun", {"time": time.time()})
+    except FileExistsError:
+        return 0  # another one has it, or had it
+    message, touched, data = _outcome(step, plan)
+    document = {"ok": not message, "message": message, "touched": touched, "data": data}
+    with contextlib.suppress(FileExistsError):
+        durable.create(directory, f"{step}.result", document)
+    return 0
+
+
+def _image_name(plan: Plan) -> str:
+    move = plan.move
+    return f"{move.job}.{move.number}-{move.store}-{os.urandom(6).hex()}.image"
+
+
+def _outcome(step: str, plan: Plan) -> Outcome:
+    steps: dict[str, Callable[[], Outcome]] = {
+        "check": lambda: _check(plan),
+        "admit": lambda: _admit(plan),
+        "dump": lambda: Dump(plan, _image_name(plan)).run(),
+        "restore": lambda: _fetch(plan),
+    }
+    try:
+        return steps[step]()
+    except (MoveError, CarryError, KcmsError, image.ImageError) as error:
+        return plain(str(error)), False, {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return plain(f"the step {step} failed on {plan.host}: {error}"), False, {}
+
+
+def _check(plan: Plan) -> Outcome:
+    started = durable.read(plan.record, "started") or {}
+    if not started.get("can_move"):
+        raise MoveError("the job was started by a release that cannot move it")
+    found = Look(plan).at_running()
+    return found.message, False, found.data if found.ok else {}
+
+
+def _admit(plan: Plan) -> Outcome:
+    why = _judge(plan, plan.capability)
+    return why, False, {} if why else plan.move.data
+
+
+def _judge(plan: Plan, capability: dict[str, str]) -> str:
+    return admit.judge(
+        plan.move, plan.host, plan.shared_directories, str(plan.directory), capability
+    )
+
+
+# the target -------------------------------------------------------------------------------------
+
+
+def _fetch(plan: Plan) -> Outcome:
+    """The image from the shared directory into ``image``, after it proved to be the source's."""
+    told = plan.move.data
+    why = _judge(plan, {"trouble": ""})  # what the job came to need since the step admit
+    if why:
+        raise MoveError(why)
+    path, wanted = str(told["image"]), image.Digest(int(told["size"]), str(told["sha256"]))
+    free = procfs.free_kib(str(plan.directory)) * 1024
+    if 2 * wanted.size + FETCHED_ROOM > free:
+        raise MoveError(
+            f"the image has {wanted.size >> 20} MiB, and {plan.host} has {free >> 20} MiB free "
+            "for it and its copy"
+        )
+    packed = plan.directory / "image.packed"
+    carrier = Carrier(plan.ids, plan.watch)
+    try:
+        image.store(carrier.get(path), packed, wanted)
+        image.unpack(packed, plan.directory / "image")
+    finally:
+        packed.unlink(missing_ok=True)
+    return "", False, {}
+
+
+# afterwards --------------------------------------------------------------------------------------
+
+
+def _clean(plan: Plan) -> int:
+    """Remove the image here and on the shared directory; exit status 1: try again later."""
+    shutil.rmtree(plan.directory / "image", ignore_errors=True)
+    (plan.directory / "image.packed").unlink(missing_ok=True)
+    path = _shared_path(plan)
+    if path:
+        try:
+            Carrier(plan.ids).remove(path)
+        except CarryError as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
+    with contextlib.suppress(FileExistsError):
+        durable.create(str(plan.directory), "cleaned", {"time": time.time()})
+    return 0
+
+
+def _shared_path(plan: Plan) -> str:
+    """Of the image: as it was chosen here, or as the source told it."""
+    placed = durable.read(str(plan.directory), "placed")
+    if placed is not None:
+        return str(placed["image"])
+    return str(plan.move.data.get("image", "")) if plan.move.step == "restore" else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2]))

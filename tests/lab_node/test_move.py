@@ -1,0 +1,299 @@
+"""A job moves between hosts with different boot clocks, whatever goes wrong on the way."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from tests.lab_node.grid import HOME, Grid
+from tests.lab_node.host import STATE, STORE
+
+TREE = """
+exec 3>>"$0"
+python3 -c '
+import sys, time
+last, jumps = time.monotonic(), 0
+for _ in range(80):
+    time.sleep(0.1)
+    now = time.monotonic()
+    jumps += not 0 <= now - last < 60
+    last = now
+print("jumps", jumps, file=sys.stderr)
+' 2>&3 3>&- &
+clock=$!
+i=0
+while [ $i -lt 60 ]; do echo "line $i"; i=$((i+1)); sleep 0.1; done |
+  while read -r line; do echo "read $line"; done &
+reader=$!
+wait $clock; wait $reader
+echo end
+exit 3
+"""
+EXPECTED = "".join(f"read line {each}\n" for each in range(60)) + "end\n"
+COUNT = "i=0; while [ $i -lt 100000 ]; do echo $i; i=$((i+1)); sleep 0.05; done"
+
+
+def start_tree(grid: Grid, number: int, host: str) -> None:
+    arguments = {"executable": "/bin/sh", "arguments": ["-c", TREE, f"{HOME}/{number}.log"]}
+    grid.start(number, "", host, **arguments)
+    grid.hosts[host].wait(lambda: "line 3" in grid.read(f"{number}.out"), "the tree to work")
+
+
+def start_count(grid: Grid, number: int, host: str = "alpha1") -> None:
+    grid.start(number, COUNT, host)
+    grid.hosts[host].wait(lambda: "3" in grid.read(f"{number}.out"), "the count to begin")
+
+
+def counted(grid: Grid, number: int) -> int:
+    """The last number, having seen that each came once and in order."""
+    lines = grid.read(f"{number}.out").split()
+    assert lines == [str(each) for each in range(len(lines))]
+    return len(lines)
+
+
+def goes_on(grid: Grid, number: int) -> None:
+    before = counted(grid, number)
+    grid.hosts["alpha1"].wait(lambda: counted(grid, number) > before + 3, "the count to go on")
+
+
+def stands_still(grid: Grid, number: int) -> None:
+    before = counted(grid, number)
+    grid.hosts["alpha1"].run("sleep 1")
+    assert counted(grid, number) == before
+
+
+def end(grid: Grid, number: int, host: str, epoch: int) -> dict[str, object]:
+    """Kill the count, and see that nothing of it is left."""
+    there = grid.hosts[host]
+    there.want({**there.wanted[(number, 0, epoch)], "want": "kill", "grace": 2.0})
+    over = there.over(number)
+    assert over["exit"]["processes_left"] == 0
+    assert there.processes(number, epoch) == []
+    return over
+
+
+def nothing_left(grid: Grid) -> None:
+    grid.hosts["alpha1"].wait(lambda: grid.leftovers() == "", f"no trace: {grid.leftovers()}")
+
+
+@pytest.fixture(autouse=True)
+def clean(grid: Grid) -> None:
+    for each in grid.hosts.values():
+        each.wanted, each.moves = {}, []
+        each.publish()
+
+
+def test_a_tree_moves_and_goes_on_as_if_nothing_had_been(grid: Grid) -> None:
+    start_tree(grid, 1, "alpha1")
+    move = grid.move(1, "alpha1", "alpha2", 1)
+    move.up_to("restore")
+    move.commit()
+    source, target = move.source.over(1), move.target.over(1)
+    assert (source["exit"]["signal"], source["exit"]["processes_left"]) == (9, 0)
+    assert (target["exit"]["code"], target["exit"]["signal"]) == (3, None)
+    assert target["exit"]["usage"]["cpu_seconds"] > 0
+    assert grid.read("1.out") == EXPECTED
+    assert grid.read("1.log") == "jumps 0\n"
+    nothing_left(grid)
+
+
+def test_there_and_back_and_on(grid: Grid) -> None:
+    start_tree(grid, 2, "alpha1")
+    path = ["alpha1", "alpha2", "alpha1", "alpha3"]
+    for epoch, (source, target) in enumerate(itertools.pairwise(path), 1):
+        move = grid.move(2, source, target, epoch)
+        move.up_to("restore")
+        move.commit()
+        move.source.over(2)
+        move.forget()
+    assert grid.hosts["alpha3"].over(2)["exit"]["code"] == 3
+    assert grid.read("2.out") == EXPECTED
+    assert grid.read("2.log") == "jumps 0\n"
+    nothing_left(grid)
+
+
+def test_undone_after_the_dump_goes_on_at_the_source(grid: Grid) -> None:
+    start_count(grid, 3)
+    move = grid.move(3, "alpha1", "alpha2", 1)
+    move.up_to("dump")
+    stands_still(grid, 3)
+    move.undo()
+    goes_on(grid, 3)
+    nothing_left(grid)
+    end(grid, 3, "alpha1", 1)
+
+
+def test_undone_after_the_restore_goes_on_at_the_source(grid: Grid) -> None:
+    start_count(grid, 4)
+    move = grid.move(4, "alpha1", "alpha2", 1)
+    move.up_to("restore")
+    stands_still(grid, 4)
+    move.undo()
+    goes_on(grid, 4)
+    copy = move.target.over(4)
+    assert (copy["exit"]["signal"], move.target.processes(4, 2)) == (9, [])
+    nothing_left(grid)
+    end(grid, 4, "alpha1", 1)
+
+
+@pytest.mark.parametrize(
+    ("number", "damage", "says"),
+    [
+        (5, "printf x | dd of=F bs=1 seek=5000 conv=notrunc", "not the one that was written"),
+        (6, "truncate -s -1 F", "less than"),
+        (7, "echo >> F", "more than"),
+        (8, "rm F", "No such file"),
+        (9, "mv F F.x; ln -s F.x F; true", "Too many levels of symbolic links"),
+    ],
+)
+def test_an_image_that_is_not_the_source_s_is_refused(
+    grid: Grid, number: int, damage: str, says: str
+) -> None:
+    start_count(grid, number)
+    move = grid.move(number, "alpha1", "alpha2", 1)
+    told = move.up_to("dump")
+    path = str(told["image"])
+    assert grid.hosts["alpha1"].run(f"stat -c '%U %a' {path}").split() == ["alice", "600"]
+    grid.hosts["alpha1"].run(damage.replace("F", path))
+    move.ask("restore", told)
+    answer = move.answer("restore")
+    assert answer["ok"] is False
+    assert says in answer["message"]
+    assert move.target.task(number)["phase"] == "unknown"
+    move.undo()
+    goes_on(grid, number)
+    grid.hosts["alpha1"].run(f"rm -f {path}.x; rmdir {HOME}/.kcms 2>/dev/null; true")
+    nothing_left(grid)
+    end(grid, number, "alpha1", 1)
+
+
+def test_what_cannot_be_dumped_is_refused_and_untouched(grid: Grid) -> None:
+    script = "exec 5>/tmp/kcms-local-file; while :; do sleep 0.1; done"
+    grid.start(10, script, "alpha1")
+    move = grid.move(10, "alpha1", "alpha2", 1)
+    move.ask("check")
+    answer = move.answer("check")
+    assert (answer["ok"], answer["touched"]) == (False, False)
+    assert "/tmp/kcms-local-file" in answer["message"]
+    move.undo()
+    end(grid, 10, "alpha1", 1)
+
+
+def test_what_came_between_check_and_dump_is_refused_and_goes_on(grid: Grid) -> None:
+    script = f"while [ ! -e {HOME}/go ]; do sleep 0.05; done; exec 5>/tmp/kcms-late; {COUNT}"
+    grid.hosts["alpha1"].run(f"rm -f {HOME}/go")
+    grid.start(11, script, "alpha1")
+    move = grid.move(11, "alpha1", "alpha2", 1)
+    told = move.up_to("admit")
+    grid.hosts["alpha1"].run(f"touch {HOME}/go; chown alice {HOME}/go")
+    grid.hosts["alpha1"].wait(lambda: "1" in grid.read("11.out"), "the count to begin")
+    move.ask("dump", told)
+    answer = move.answer("dump")
+    assert answer["ok"] is False
+    assert "/tmp/kcms-late" in answer["message"]
+    goes_on(grid, 11)
+    move.undo()
+    nothing_left(grid)
+    end(grid, 11, "alpha1", 1)
+
+
+def test_daemons_killed_after_every_step(grid: Grid) -> None:
+    start_tree(grid, 12, "alpha1")
+    move = grid.move(12, "alpha1", "alpha2", 1)
+
+    def kill_both(_: str) -> None:
+        move.source.kill_daemon()
+        move.target.kill_daemon()
+
+    move.up_to("restore", kill_both)
+    move.commit()
+    kill_both("commit")
+    assert move.target.over(12)["exit"]["code"] == 3
+    move.source.over(12)
+    assert grid.read("12.out") == EXPECTED
+    nothing_left(grid)
+
+
+def test_daemons_killed_within_every_step(grid: Grid) -> None:
+    start_tree(grid, 13, "alpha1")
+    move = grid.move(13, "alpha1", "alpha2", 1)
+    data: dict[str, object] = {}
+    for step in ("check", "admit", "dump", "restore"):
+        move.ask(step, data)
+        for _ in range(3):
+            move.source.kill_daemon()
+            move.target.kill_daemon()
+        answer = move.answer(step)
+        assert answer["ok"], answer["message"]
+        data = answer["data"]
+    move.commit()
+    assert move.target.over(13)["exit"]["code"] == 3
+    assert grid.read("13.out") == EXPECTED
+    move.source.over(13)
+    nothing_left(grid)
+
+
+def test_killed_while_frozen_at_the_source_runs_no_further(grid: Grid) -> None:
+    start_count(grid, 14)
+    move = grid.move(14, "alpha1", "alpha2", 1)
+    move.up_to("dump")
+    before = counted(grid, 14)
+    move.source.moves = []
+    over = end(grid, 14, "alpha1", 1)
+    assert over["exit"]["signal"] == 9
+    assert counted(grid, 14) == before
+    nothing_left(grid)
+
+
+def test_a_restored_copy_that_is_killed_ran_nothing(grid: Grid) -> None:
+    script = f"trap 'echo bye >> {HOME}/15.bye; exit' TERM; {COUNT}"
+    grid.hosts["alpha1"].run(f"rm -f {HOME}/15.bye")
+    grid.start(15, script, "alpha1")
+    grid.hosts["alpha1"].wait(lambda: "3" in grid.read("15.out"), "the count to begin")
+    move = grid.move(15, "alpha1", "alpha2", 1)
+    move.up_to("restore")
+    move.undo()
+    assert move.target.over(15)["exit"]["signal"] == 9
+    goes_on(grid, 15)
+    assert grid.read("15.bye") == ""
+    end(grid, 15, "alpha1", 1)
+    assert grid.read("15.bye") == "bye\n"
+
+
+def test_init_killed_while_it_holds_the_restored_tree(grid: Grid) -> None:
+    start_count(grid, 16)
+    move = grid.move(16, "alpha1", "alpha2", 1)
+    move.up_to("restore")
+    unit = f"kcms-task-16.0.2-{STORE}.service"
+    move.target.run(f"systemctl kill -s KILL {unit}")
+
+    def fails() -> bool:
+        rows = [each for each in move.target.last_report()["moves"] if each["job"] == 16]
+        return bool(rows) and rows[0]["ok"] is False
+
+    move.target.wait(fails, "the restore to be told as failed")
+    move.undo()
+    goes_on(grid, 16)
+    end(grid, 16, "alpha1", 1)
+    nothing_left(grid)
+
+
+def test_mover_killed_in_the_dump_is_told_and_undone(grid: Grid) -> None:
+    """The program that does the step dies; criu does not, as nobody kills it."""
+    start_count(grid, 17)
+    move = grid.move(17, "alpha1", "alpha2", 1)
+    told = move.up_to("admit")
+    move.ask("dump", told)
+    record = f"{STATE}/moves/17.0.1-{STORE}_{move.number}"
+    move.source.run(
+        f"for i in $(seq 600); do [ -e {record}/placed ] && break; sleep 0.01; done; "
+        f"systemctl kill -s KILL kcms-move-17.0.1-{STORE}_{move.number}; true"
+    )
+    answer = move.answer("dump")
+    if not answer["ok"]:
+        assert "interrupted" in answer["message"]
+    move.undo()
+    goes_on(grid, 17)
+    end(grid, 17, "alpha1", 1)
+    nothing_left(grid)
