@@ -15,7 +15,7 @@ from kcms.errors import Forbidden, ProtocolError
 from kcms.jobs.members import Members
 from kcms.jobs.migration import WantedMove
 from kcms.jobs.model import WantedTask
-from kcms.node import account, manifest, movable, procfs
+from kcms.node import account, manifest, movable, processor, procfs
 from kcms.node.account import Account
 from kcms.node.mounts import is_system
 from kcms.node.movable import NoMoveError
@@ -44,6 +44,7 @@ def judge(
         _check_shared(shared_directories)
         user = resolve(move, host)
         data = Members(move.data, "answer of the node that the job is on")
+        _processor(move, data, host)
         _user(move, user, data, host)
         _places(move, user, data, shared_directories, host)
         _room(data, image_directory)
@@ -69,6 +70,18 @@ def resolve(move: WantedMove, host: str) -> Account:
         store=move.store,
     )  # fmt: skip
     return account.resolve(wanted, host)
+
+
+def _processor(move: WantedMove, data: Members, host: str) -> None:
+    wanted = data.rows("processor")[:MOST_ROWS]
+    if not wanted or not all(isinstance(each, str) for each in wanted):
+        raise ProtocolError(f"not a {data.what}: processor must be texts")
+    lacking = processor.lacking(wanted, processor.instructions())
+    if lacking:
+        raise NoMoveError(
+            f"the processor of {host} has no {lacking}, which the one of {move.source} has, and "
+            "the job may use it"
+        )
 
 
 def _user(move: WantedMove, user: Account, data: Members, host: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from kcms.errors import Forbidden
 from kcms.jobs.migration import WantedMove
-from kcms.node import admit, manifest, mounts
+from kcms.node import admit, manifest, mounts, processor
 from kcms.node.account import Account
 from kcms.node.manifest import Digests, FileError
 from kcms.node.owner import OwnerError
@@ -31,12 +31,16 @@ class Target:
         self.rows: dict[str, dict[str, Any]] = {}
         self.data: dict[str, Any] = {
             "root": 2, "processes": 1, "memory_kib": 1000, "groups": [2001], "terminals": [],
-            "place": "/s/alice", "cwd": ["/s/alice/work"], "directories": [str(self.system)],
+            "place": "/s/alice", "processor": ["x86_64", "avx2"], "cwd": ["/s/alice/work"],
+            "directories": [str(self.system)],
             "files": [self.row()],
         }  # fmt: skip
         monkeypatch.setattr(mounts, "SYSTEM", (str(self.system),))
         monkeypatch.setattr(admit.account, "resolve", self._resolve)
         monkeypatch.setattr(admit, "ask", self._ask)
+        monkeypatch.setattr(
+            admit.processor, "instructions", lambda: ["x86_64", "avx", "avx2", "sse4_2"]
+        )
 
     def row(self, **changes: Any) -> dict[str, Any]:
         digest = hashlib.sha256(b"library").hexdigest()
@@ -88,6 +92,13 @@ def test_no_shared_directory(target: Target) -> None:
 def test_the_user(target: Target) -> None:
     target.account = Forbidden("user alice is unknown on beta2")
     assert target.judge() == "user alice is unknown on beta2"
+
+
+def test_a_processor_that_lacks_something(target: Target) -> None:
+    assert target.judge(processor=["x86_64", "avx2", "avx512f"]) == (
+        "the processor of beta2 has no avx512f, which the one of alpha1 has, and the job may use it"
+    )
+    assert "has no aarch64" in target.judge(processor=["aarch64"])
 
 
 def test_groups_that_the_user_does_not_have_here(target: Target) -> None:
@@ -166,6 +177,7 @@ def test_a_terminal_that_is_taken(target: Target, monkeypatch: pytest.MonkeyPatc
         {"files": [{"path": 7}]}, {"files": "x"}, {"files": [[]]}, {"groups": ["x"]},
         {"groups": [-1]}, {"groups": [True]}, {"place": None}, {"memory_kib": "x"},
         {"cwd": ["work"]}, {"directories": [7]}, {"terminals": ["../null"]},
+        {"processor": []}, {"processor": [1]},
     ],
 )  # fmt: skip
 def test_data_that_is_none(target: Target, data: dict[str, Any]) -> None:
@@ -187,3 +199,13 @@ def test_the_manifest_is_bounded(target: Target, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(manifest, "MOST_BYTES", 10)
     with pytest.raises(FileError, match="which is larger than"):
         manifest.make([str(target.file)] * 2, Digests())
+
+
+def test_instruction_sets_are_those_of_every_processor() -> None:
+    text = (
+        b"processor\t: 0\nflags\t\t: fpu md_clear sse2 avx avx512f bmi1 hypervisor\nbogomips: 1\n"
+        b"processor\t: 1\nflags\t\t: fpu md_clear sse2 avx bmi1 hypervisor\n"
+    )
+    assert processor.parse(text) == ["avx", "bmi1", "sse2"]
+    assert processor.parse(b"Features\t: fp asimd sve\n") == ["asimd", "fp", "sve"]
+    assert processor.parse(b"") == []

@@ -77,9 +77,9 @@ def test_what_passes(name: str, tmp_path: Path) -> None:
 # what an ordinary user of the recorded host could not make ------------------------------------
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Snapshot:
-    return recorded.snapshot("shell tree", tmp_path)
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    return recorded.snapshot("shell tree", tmp_path_factory.mktemp("proc"))
 
 
 def changed(tree: Snapshot, **changes: Any) -> Snapshot:
