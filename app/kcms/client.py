@@ -15,6 +15,9 @@ from typing import Any
 
 DEFAULT_SOCKET = "/run/kcms-gateway/api.sock"
 FINAL_STATES = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"})
+REASON_LIMIT = 200
+"""Characters of the reason that a node is drained for; the manager's own limit."""
+
 ANSWER_LIMIT = 256 * 1024 * 1024
 _UNRESERVED = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
 
@@ -174,19 +177,30 @@ class Client:
         job_id: int,
         number: int,
         sleep: Callable[[float], None] = time.sleep,
+        seconds: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> dict[str, Any]:
         """Ask until migration ``number`` of the job is over; the job's last document.
 
         Its manager bounds how long that takes, and is waited for while it cannot be reached.
+
+        :raises ClientError: code ``timeout`` when it is not over after ``seconds``
         """
+        began = clock()
         pause = 0.05
         while True:
+            left = float("inf") if seconds is None else began + seconds - clock()
             job = self._state(job_id)
             if job is not None:
                 migration = job.get("migration") or {}
                 if migration.get("number") != number or migration.get("end_time") is not None:
                     return job
-            sleep(pause)
+            if left <= 0:
+                word = "still under way" if job is not None else "of an outcome unknown"
+                raise ClientError(
+                    "timeout", f"the migration of job {job_id} is {word} after {seconds:g} s"
+                )
+            sleep(min(pause, left))
             pause = min(1.0, pause * 1.5)
 
     def _state(self, job_id: int) -> dict[str, Any] | None:
@@ -253,6 +267,28 @@ class Client:
             return f"the gateway at {self.socket_path} did not answer within {self.timeout:g} s"
         reason = error.strerror or str(error)
         return f"cannot use the gateway at {self.socket_path}: {reason}"
+
+
+def trouble_of_move(job: dict[str, Any], number: int) -> str | None:
+    """Why migration ``number`` of a job did not come about, in one line; None when it did.
+
+    :param job: what :meth:`Client.wait_migration` returned
+    """
+    migration = job.get("migration") or {}
+    if migration.get("number") != number:
+        return (
+            f"how migration {number} of job {job['id']} ended is not known, "
+            "as another one began soon after: look where the job runs"
+        )
+    phase, why = migration["phase"], migration["message"] or "its manager does not say why"
+    if phase in ("done", "possible"):
+        return None
+    if migration["check_only"]:
+        return f"job {job['id']} cannot be moved to {migration['target']}: {why}"
+    stays = (
+        "" if job["state"] in FINAL_STATES or phase == "refused" else " and goes on where it was"
+    )
+    return f"job {job['id']} was not moved to {migration['target']}{stays}: {why}"
 
 
 def _quoted(value: object) -> str:

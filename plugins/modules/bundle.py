@@ -32,6 +32,13 @@ attributes:
   check_mode:
     support: full
     description: Says whether something would be built.
+  diff_mode:
+    support: none
+    description: Archives have no difference to show.
+  platform:
+    description: The control node.
+    platforms: posix
+    support: full
 """
 
 EXAMPLES = r"""
@@ -46,4 +53,5 @@ bundles:
   returned: always
   type: list
   elements: str
+  sample: [/root/.cache/kcms/bundles/trixie-amd64.tar]
 """

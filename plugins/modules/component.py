@@ -142,7 +142,7 @@ options:
     type: list
     elements: str
     default: []
-author: KCMS maintainers
+author: KCMS maintainers (@kcms)
 attributes:
   check_mode:
     support: full
@@ -150,6 +150,10 @@ attributes:
   diff_mode:
     support: full
     description: Shows files, owners and modes before and after, save those of secrets.
+  platform:
+    description: A host of the grid, or one that is to be.
+    platforms: debian
+    support: full
 """
 
 EXAMPLES = r"""
@@ -172,11 +176,13 @@ changed_paths:
   returned: success
   type: list
   elements: str
+  sample: [user kcms-monitor, /etc/kcms/monitor.toml, start kcms-monitor.service]
 stale:
   description: Running units that need a restart because their inputs were replaced.
   returned: success
   type: list
   elements: str
+  sample: [kcms-monitor.service]
 """
 
 from typing import Any

@@ -39,6 +39,13 @@ attributes:
   check_mode:
     support: full
     description: Changes nothing.
+  diff_mode:
+    support: none
+    description: Changes nothing, so there is no difference.
+  platform:
+    description: A host of the grid, or one that is to be.
+    platforms: debian
+    support: full
 """
 
 EXAMPLES = r"""
@@ -54,10 +61,14 @@ clusters:
   description: Cluster to host to C(up), C(tn), C(tmax) and C(address).
   returned: always
   type: dict
+  sample:
+    alpha:
+      alpha1: {up: true, tn: 3, tmax: 20, address: 10.0.0.11}
 rrd_ages:
   description: Cluster to seconds since an update of its newest round-robin file.
   returned: when O(rrd_directory) is given
   type: dict
+  sample: {alpha: 12}
 """
 
 import shutil

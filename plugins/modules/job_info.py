@@ -8,6 +8,8 @@ module: job_info
 short_description: Look at jobs of a KCMS cluster
 description:
   - Returns one job, or those that fit. Users see their own jobs, root of the head everybody's.
+  - Jobs are always returned as the list RV(jobs), which may be empty; with O(id) the only one of
+    them is RV(job), too, so that a task that asked for one need not pick it out.
 extends_documentation_fragment:
   - kcms.cluster.jobs
 attributes:
@@ -47,7 +49,7 @@ EXAMPLES = r"""
     cluster: alpha
   delegate_to: head
 
-# ansible alpha1 -m job_info -a 'id=12 user=alice'
+# ansible alpha1 -m kcms.cluster.job_info -a 'id=12 user=alice'
 """
 
 RETURN = r"""
@@ -56,8 +58,12 @@ jobs:
   returned: success
   type: list
   elements: dict
+  sample:
+    - id: 12
+      state: COMPLETED
+      user: alice
 job:
-  description: The job of O(id).
+  description: The job of O(id), the only one in RV(jobs).
   returned: when O(id) is given
   type: dict
   sample:
@@ -72,60 +78,38 @@ code:
   description: Word for the kind of failure, as V(not_found), V(forbidden), V(unavailable).
   returned: failure of a call
   type: str
+  sample: not_found
 status:
   description: HTTP status of the failure, 0 when there was no answer.
   returned: failure of a call
   type: int
+  sample: 404
 """
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.kcms.cluster.plugins.module_utils.kcms_client import (
-    FINAL_STATES,
-    Client,
-    ClientError,
-)
-from ansible_collections.kcms.cluster.plugins.module_utils.kcms_module import (
-    client_of,
-    common_arguments,
-    fail,
-)
+from ansible_collections.kcms.cluster.plugins.module_utils.kcms_client import FINAL_STATES, Client
+from ansible_collections.kcms.cluster.plugins.module_utils.kcms_module import listing, run
 
 STATES = ["PENDING", "RUNNING", "SUSPENDED", *sorted(FINAL_STATES)]
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "id": {"type": "int"},
+    "states": {"type": "list", "elements": "str", "choices": STATES},
+    "limit": {"type": "int"},
+}
 
 
-def arguments() -> dict[str, dict[str, Any]]:
-    return {
-        **common_arguments(),
-        "id": {"type": "int"},
-        "states": {"type": "list", "elements": "str", "choices": STATES},
-        "limit": {"type": "int"},
-    }
-
-
-def look(client: Client, params: dict[str, Any]) -> dict[str, Any]:
+def look(client: Client, params: dict[str, Any], checking: bool) -> dict[str, Any]:
     """What the task returns."""
     if params["id"] is not None:
         job = client.job(params["id"])
-        return {"job": job, "jobs": [job]}
-    # A list is asked for by name, not in the name, of a user: the grid's root may look at the jobs
-    # of one whom its host does not know.
-    client.as_user = None
-    return {"jobs": client.jobs(params["states"] or (), params["user"], params["limit"])}
+        return {"changed": False, "job": job, "jobs": [job]}
+    jobs = listing(client).jobs(params["states"] or (), params["user"], params["limit"])
+    return {"changed": False, "jobs": jobs}
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=arguments(),
-        supports_check_mode=True,
-        mutually_exclusive=[("id", "states"), ("id", "limit")],
-    )
-    try:
-        result = look(client_of(module.params), module.params)
-    except ClientError as error:
-        fail(module, error)
-    module.exit_json(changed=False, **result)
+    run(look, ARGUMENTS, mutually_exclusive=[("id", "states"), ("id", "limit")])
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ EXAMPLES = r"""
     id: "{{ submitted.job.id }}"
     user: alice
 
-# ansible head -m job_kill -a 'id=12 cluster=alpha'
+# ansible head -m kcms.cluster.job_kill -a 'id=12 cluster=alpha'
 """
 
 RETURN = r"""
@@ -51,29 +51,24 @@ code:
   description: Word for the kind of failure, as V(not_found), V(forbidden), V(unavailable).
   returned: failure of a call
   type: str
+  sample: not_found
 status:
   description: HTTP status of the failure, 0 when there was no answer.
   returned: failure of a call
   type: int
+  sample: 404
 """
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kcms.cluster.plugins.module_utils.kcms_client import (
     FINAL_STATES,
     Client,
     ClientError,
 )
-from ansible_collections.kcms.cluster.plugins.module_utils.kcms_module import (
-    client_of,
-    common_arguments,
-    fail,
-)
+from ansible_collections.kcms.cluster.plugins.module_utils.kcms_module import run
 
-
-def arguments() -> dict[str, dict[str, Any]]:
-    return {**common_arguments(), "id": {"type": "int", "required": True}}
+ARGUMENTS: dict[str, dict[str, Any]] = {"id": {"type": "int", "required": True}}
 
 
 def killable(job: dict[str, Any]) -> bool:
@@ -81,32 +76,24 @@ def killable(job: dict[str, Any]) -> bool:
     return job["state"] not in FINAL_STATES and not job["killed_by"]
 
 
-def kill(client: Client, job_id: int, checking: bool) -> dict[str, Any]:
+def kill(client: Client, params: dict[str, Any], checking: bool) -> dict[str, Any]:
     """Kill a job unless that is done or only to be predicted; what the task returns."""
-    before = client.job(job_id)
+    before = client.job(params["id"])
     result = {"changed": killable(before), "job": before}
     if result["changed"] and not checking:
         try:
-            result["job"] = client.kill(job_id)
+            result["job"] = client.kill(params["id"])
         except ClientError as error:
             if error.code != "conflict":
                 raise
             # It ended by itself between the two calls.
-            result = {"changed": False, "job": client.job(job_id)}
+            result = {"changed": False, "job": client.job(params["id"])}
     after = "CANCELLED" if result["changed"] else before["state"]
     return {**result, "diff": {"before": before["state"] + "\n", "after": after + "\n"}}
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=arguments(), supports_check_mode=True)
-    params = module.params
-    try:
-        result = kill(client_of(params), params["id"], module.check_mode)
-    except ClientError as error:
-        fail(module, error)
-    if not module._diff:
-        del result["diff"]
-    module.exit_json(**result)
+    run(kill, ARGUMENTS)
 
 
 if __name__ == "__main__":

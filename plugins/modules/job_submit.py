@@ -9,7 +9,9 @@ short_description: Submit a job to a KCMS cluster
 description:
   - Submits a program on the shared directory as a job, on whichever host of the grid the task runs.
     The cluster's manager chooses the node where the job starts.
-  - The job runs as O(user), or as the user that Ansible logs in as.
+  - The job runs as O(user); without it, as the user that the task runs as on the host. That must
+    not be root, as it is where Ansible logs in as root and does not become somebody else; root
+    has to name the user whose job it is, and is refused otherwise.
 extends_documentation_fragment:
   - kcms.cluster.jobs
 attributes:
@@ -17,7 +19,8 @@ attributes:
     support: full
     description:
       - Checks the specification and the files as a submission would, submits nothing, and predicts
-        whether a job would be made.
+        whether a job would be made. With O(key) it looks for a job that has it among all of the
+        user's.
   diff_mode:
     support: full
     description: Shows the specification of a job that is made.
@@ -64,7 +67,8 @@ options:
   key:
     description:
       - A name for this submission that makes the task repeatable. When a job of the same user has
-        the same key already, nothing is submitted, and that job is returned.
+        the same key already, nothing is submitted, and that job is returned, also when it is over.
+      - A job that has the key and was asked for with other fields is an error.
     type: str
   wait:
     description: Wait until the job is over. The task fails when the job does not end well.
@@ -96,7 +100,7 @@ EXAMPLES = r"""
     wait: true
     wait_timeout: 3600
 
-# ansible alpha1 -m job_submit -a 'executable=/shared/home/alice/simulate user=alice'
+# ansible alpha1 -m kcms.cluster.job_submit -a 'executable=/shared/home/alice/simulate user=alice'
 """
 
 RETURN = r"""
@@ -121,54 +125,77 @@ spec:
     base_directory: /shared/home/alice
     output: /shared/home/alice/kcms-%j.out
 code:
-  description: Word for the kind of failure, as V(forbidden), V(invalid_request), V(unavailable).
+  description: Word for the kind of failure, as V(not_found), V(forbidden), V(unavailable).
   returned: failure of a call
   type: str
+  sample: not_found
 status:
   description: HTTP status of the failure, 0 when there was no answer.
   returned: failure of a call
   type: int
+  sample: 404
 """
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kcms.cluster.plugins.module_utils.kcms_client import Client, ClientError
 from ansible_collections.kcms.cluster.plugins.module_utils.kcms_module import (
-    client_of,
-    common_arguments,
-    fail,
+    Failed,
+    run,
     spec_arguments,
     spec_of,
 )
 from ansible_collections.kcms.cluster.plugins.module_utils.kcms_spec import SpecError, check_spec
 
-LISTING_LIMIT = 10_000  # the most that a manager lists
+PAGE = 1000  # jobs that one call lists
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    **spec_arguments(),
+    "key": {"type": "str", "no_log": False},
+    "wait": {"type": "bool", "default": False},
+    "wait_timeout": {"type": "int"},
+}
 
 
-def arguments() -> dict[str, dict[str, Any]]:
-    return {
-        **common_arguments(),
-        **spec_arguments(),
-        "key": {"type": "str", "no_log": False},
-        "wait": {"type": "bool", "default": False},
-        "wait_timeout": {"type": "int"},
-    }
+def act(client: Client, params: dict[str, Any], checking: bool) -> dict[str, Any]:
+    """Submit a job, or predict it; what the task returns."""
+    spec = spec_of(params)
+    try:
+        check_spec(spec)
+    except SpecError as error:
+        raise ClientError("invalid_request", str(error), 400) from error
+    if checking:
+        return with_diff(predict(client, spec, params["key"]))
+    result = with_diff(submit(client, spec, params["key"]))
+    return waited(client, result, params["wait_timeout"]) if params["wait"] else result
 
 
 def predict(client: Client, spec: dict[str, Any], key: str | None) -> dict[str, Any]:
     """What :func:`submit` would return, without submitting."""
     complete = client.check(spec, key)
-    known = client.jobs(limit=LISTING_LIMIT) if key is not None else []
-    number = next((each["id"] for each in known if each["key"] == key), None)
+    number = None if key is None else number_of(client, key)
     if number is None:
         return {"changed": True, "spec": complete}
     job = client.job(number)  # a listing leaves the environment out
     if job["spec"] != complete:
         raise ClientError(
-            "conflict", f"key {key!r} is that of job {job['id']}, which has other fields", 409
+            "conflict",
+            f"key {key!r} is that of job {job['id']}, which was asked for with other fields",
+            409,
         )
     return {"changed": False, "job": job, "spec": complete}
+
+
+def number_of(client: Client, key: str) -> int | None:
+    """The job of the caller's that has ``key``, among all there are, the newest first."""
+    before = None
+    while True:
+        page = client.jobs(limit=PAGE, before=before)
+        for each in page:
+            if each["key"] == key:
+                return int(each["id"])
+        if len(page) < PAGE:
+            return None
+        before = min(each["id"] for each in page)
 
 
 def submit(client: Client, spec: dict[str, Any], key: str | None) -> dict[str, Any]:
@@ -180,6 +207,19 @@ def with_diff(result: dict[str, Any]) -> dict[str, Any]:
     """``result`` with the difference that Ansible shows; one comparison makes both."""
     after = result["spec"]
     return {**result, "diff": {"before": {} if result["changed"] else after, "after": after}}
+
+
+def waited(client: Client, result: dict[str, Any], seconds: int | None) -> dict[str, Any]:
+    """``result`` when the job has ended well.  :raises Failed: it has not"""
+    try:
+        job = client.wait(result["job"]["id"], seconds)
+    except ClientError as error:
+        raise Failed(error, result) from error
+    result = {**result, "job": job}
+    problem = ended_badly(job)
+    if problem is not None:
+        raise Failed(ClientError("", problem), result)
+    return result
 
 
 def ended_badly(job: dict[str, Any]) -> str | None:
@@ -195,26 +235,7 @@ def ended_badly(job: dict[str, Any]) -> str | None:
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=arguments(), supports_check_mode=True)
-    params = module.params
-    spec = spec_of(params)
-    try:
-        check_spec(spec)
-    except SpecError as error:
-        module.fail_json(msg=str(error))
-    client = client_of(params)
-    act = predict if module.check_mode else submit
-    result: dict[str, Any] = {"changed": False}
-    try:
-        result = act(client, spec, params["key"])
-        if params["wait"] and not module.check_mode:
-            result["job"] = client.wait(result["job"]["id"], params["wait_timeout"])
-            problem = ended_badly(result["job"])
-            if problem is not None:
-                module.fail_json(msg=problem, **result)
-    except ClientError as error:
-        fail(module, error, **result)
-    module.exit_json(**(with_diff(result) if module._diff else result))
+    run(act, ARGUMENTS)
 
 
 if __name__ == "__main__":

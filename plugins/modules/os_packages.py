@@ -55,6 +55,13 @@ attributes:
   check_mode:
     support: full
     description: Says what would be installed.
+  diff_mode:
+    support: none
+    description: Packages have no difference to show.
+  platform:
+    description: A host of the grid, or one that is to be.
+    platforms: debian
+    support: full
 """
 
 EXAMPLES = r"""
@@ -74,6 +81,7 @@ missing:
   returned: always
   type: list
   elements: str
+  sample: [python3-psutil]
 """
 
 from typing import Any

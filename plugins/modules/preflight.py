@@ -26,6 +26,13 @@ attributes:
   check_mode:
     support: full
     description: Changes nothing.
+  diff_mode:
+    support: none
+    description: Changes nothing, so there is no difference.
+  platform:
+    description: The control node.
+    platforms: posix
+    support: full
 """
 
 EXAMPLES = r"""
@@ -40,4 +47,5 @@ problems:
   description: How many problems there are.
   returned: always
   type: int
+  sample: 0
 """

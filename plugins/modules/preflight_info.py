@@ -49,6 +49,13 @@ attributes:
   check_mode:
     support: full
     description: Changes nothing.
+  diff_mode:
+    support: none
+    description: Changes nothing, so there is no difference.
+  platform:
+    description: A host of the grid, or one that is to be.
+    platforms: debian
+    support: full
 """
 
 EXAMPLES = r"""
@@ -63,20 +70,25 @@ os:
   description: id, version, name and codename of the operating system.
   returned: always
   type: dict
+  sample: {id: debian, version: "13", name: Debian GNU/Linux 13 (trixie), codename: trixie}
 missing:
   description: Which of O(packages) are not installed.
   returned: always
   type: list
   elements: str
+  sample: [rrdtool]
 ports:
   description: Who has bound O(ports).
   returned: always
   type: list
   elements: dict
+  sample:
+    - {proto: tcp, port: 8660, program: python3, unit: kcms-manager@alpha.service, pid: 812}
 reach:
   description: What connecting to each of O(targets) came to.
   returned: always
   type: dict
+  sample: {"10.0.0.10 8660": open}
 """
 
 

@@ -32,11 +32,18 @@ options:
     type: list
     elements: str
     default: []
-author: KCMS maintainers
+author: KCMS maintainers (@kcms)
 attributes:
   check_mode:
     support: full
     description: Says whether the version would be sent or switched to.
+  diff_mode:
+    support: none
+    description: The versions are returned instead.
+  platform:
+    description: A host of the grid, or one that is to be.
+    platforms: debian
+    support: full
 """
 
 EXAMPLES = r"""
@@ -50,24 +57,29 @@ version:
   description: The version that is (in check mode, would be) current.
   returned: success
   type: str
+  sample: 0.1.0+3f5a971c
 path:
   description: Its directory.
   returned: success
   type: str
+  sample: /opt/kcms/releases/0.1.0+3f5a971c
 missing:
   description: Whether the host lacks the version and has to be sent the wheel.
   returned: success
   type: bool
+  sample: true
 pruned:
   description: Versions that were taken away.
   returned: success
   type: list
   elements: str
+  sample: [0.1.0+9c20e671]
 stale:
   description: Running units that need a restart.
   returned: success
   type: list
   elements: str
+  sample: [kcms-node.service]
 """
 
 import base64

@@ -35,11 +35,18 @@ options:
     description: Only look, as in check mode; a refusal is then returned, and is no failure.
     type: bool
     default: false
-author: KCMS maintainers
+author: KCMS maintainers (@kcms)
 attributes:
   check_mode:
     support: full
     description: Says what would go.
+  diff_mode:
+    support: none
+    description: The paths are returned instead.
+  platform:
+    description: A host of the grid, or one that is to be.
+    platforms: debian
+    support: full
 """
 
 EXAMPLES = r"""
@@ -53,20 +60,24 @@ changed_paths:
   returned: success
   type: list
   elements: str
+  sample: [/etc/kcms, user kcms-monitor]
 kept:
   description: Places of data that are kept.
   returned: success
   type: list
   elements: str
+  sample: [/var/lib/kcms/rrd]
 packages:
   description: Those of O(packages) that are installed; they stay.
   returned: success
   type: list
   elements: str
+  sample: [python3-psutil]
 refusal:
   description: Why the host is left as it is; empty when nothing forbids it.
   returned: success
   type: str
+  sample: ""
 """
 
 from typing import Any

@@ -9,11 +9,18 @@ short_description: Work out from the inventory who does what in the grid
 description:
   - Runs on the control node alone.  Reads groups and C(kcms_) variables of all hosts, checks that
     they fit together, and returns one picture of the site, for the roles to read.
-author: KCMS maintainers
+author: KCMS maintainers (@kcms)
 attributes:
   check_mode:
     support: full
     description: Changes nothing at any time.
+  diff_mode:
+    support: none
+    description: Changes nothing, so there is no difference.
+  platform:
+    description: The control node.
+    platforms: posix
+    support: full
 """
 
 EXAMPLES = r"""
@@ -28,8 +35,16 @@ hosts:
   description: For each host its address, cluster, roles, managers, units and certificates.
   returned: success
   type: dict
+  sample:
+    alpha1:
+      address: 10.0.0.11
+      cluster: alpha
+      roles: [node, submit]
 clusters:
   description: For each cluster its hosts and where its manager listens.
   returned: success
   type: dict
+  sample:
+    alpha:
+      hosts: [alpha1, alpha2]
 """

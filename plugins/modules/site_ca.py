@@ -57,11 +57,18 @@ options:
     description: Issue every certificate anew, with a new key, also where the old one would do.
     type: bool
     default: false
-author: KCMS maintainers
+author: KCMS maintainers (@kcms)
 attributes:
   check_mode:
     support: full
     description: Writes nothing and returns what there would be.
+  diff_mode:
+    support: none
+    description: Private keys are shown nowhere.
+  platform:
+    description: The control node.
+    platforms: posix
+    support: full
 """
 
 EXAMPLES = r"""
@@ -84,21 +91,30 @@ ca:
   description: The CA's certificate, PEM.
   returned: success
   type: str
+  sample: "-----BEGIN CERTIFICATE-----\n..."
 certificates:
   description: C(certificate) and C(key) of each host and service, PEM.
   returned: success
   type: dict
+  sample:
+    alpha1:
+      node:
+        certificate: "-----BEGIN CERTIFICATE-----\n..."
+        key: "-----BEGIN PRIVATE KEY-----\n..."
 ends:
   description: Day on which the first of the certificates ends.
   returned: success
   type: str
+  sample: "2031-11-24"
 ca_ends:
   description: Day on which the CA's certificate ends.
   returned: success
   type: str
+  sample: "2046-11-24"
 reasons:
   description: One line for each thing issued, and why.
   returned: success
   type: list
   elements: str
+  sample: ["alpha1/node: there is none"]
 """

@@ -38,11 +38,18 @@ options:
     description: Unix socket of the host's gateway.
     type: str
     default: /run/kcms-gateway/api.sock
-author: KCMS maintainers
+author: KCMS maintainers (@kcms)
 attributes:
   check_mode:
     support: full
     description: Changes nothing at any time.
+  diff_mode:
+    support: none
+    description: Changes nothing, so there is no difference.
+  platform:
+    description: A host of the grid.
+    platforms: debian
+    support: full
 """
 
 EXAMPLES = r"""
@@ -64,11 +71,16 @@ tasks:
   returned: success
   type: list
   elements: dict
+  sample:
+    - node: alpha1
+      job: 12
+      user: alice
 silent:
   description: Clusters whose manager did not answer, without O(release).
   returned: success
   type: list
   elements: str
+  sample: [beta]
 """
 
 import time

@@ -9,6 +9,7 @@ from typing import Any
 from kcms.cli import complain, tables
 from kcms.cli.options import Parser, client, client_options, whole_number
 from kcms.client import FINAL_STATES, ClientError
+from kcms.jobs.paths import expand
 
 ACTIVE = ("PENDING", "RUNNING", "SUSPENDED")
 STATES = (*ACTIVE, *sorted(FINAL_STATES))
@@ -85,16 +86,23 @@ def job_page(found: dict[str, Any], now: float) -> str:
         "command": " ".join(map(repr, command)),
         "directory": spec["base_directory"],
         "input": spec["input"],
-        "output": spec["output"],
-        "error": spec["error"],
+        "output": _file(found, "output"),
+        "error": _file(found, "error"),
         "submitted": tables.moment(found["submit_time"]),
         "started": tables.moment(found["start_time"]),
         "ended": tables.moment(found["end_time"]),
         "ran": tables.duration(tables.ran(found, now)),
     }
     lines.update((f"task {task['index']}", _task_line(task)) for task in found["tasks"])
+    if found.get("migration"):
+        lines["migration"] = tables.migration(found["migration"])
     width = max(map(len, lines))
     return "\n".join(f"{name:{width}}  {tables.printable(text)}" for name, text in lines.items())
+
+
+def _file(found: dict[str, Any], which: str) -> str | None:
+    path = found["spec"][which]
+    return None if path is None else expand(path, found["id"])
 
 
 def _task_line(task: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""``kcms nodes`` and ``kcms clusters``."""
+"""``kcms nodes``, ``kcms drain``, ``kcms resume`` and ``kcms clusters``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from kcms.cli import tables
-from kcms.cli.options import Parser, client, client_options
+from kcms.cli.options import Parser, client, client_options, name
 
 
 def nodes(words: list[str]) -> int:
@@ -23,20 +23,67 @@ def nodes(words: list[str]) -> int:
 
 
 def node_table(found: list[dict[str, Any]], now: float) -> str:
-    header = ("NODE", "STATE", "SLOTS", "USED", "LOAD", "HEARD", "RELEASE")
+    header = ("NODE", "STATE", "SLOTS", "USED", "LOAD", "HEARD", "RELEASE", "NOTE")
     rows = [
         (
             node["name"],
-            node["state"],
+            availability(node),
             node["slots"],
             node["used"],
             _load(node["load"]),
             f"{tables.duration(now - node['heard'])} ago" if node["heard"] else "never",
             node["release"],
+            note(node),
         )
         for node in found
     ]
     return tables.table(header, rows, right="SLOTS USED LOAD")
+
+
+def availability(node: dict[str, Any]) -> str:
+    """In one word; an older manager says only UP or DOWN."""
+    return str(node.get("availability") or node["state"])
+
+
+def note(node: dict[str, Any]) -> str:
+    """Why it is drained, which a node that is down may be, too."""
+    if not node.get("drained"):
+        return ""
+    reason = node.get("drain_reason") or ""
+    if str(node.get("availability", "")).startswith("drain"):
+        return reason
+    return f"drained: {reason}" if reason else "drained"
+
+
+def drain(words: list[str]) -> int:
+    parser = Parser(
+        "drain",
+        "Give a node no new jobs; those that run there go on.  Only the grid's root may do it.",
+    )
+    parser.add_argument("node", metavar="NODE", type=name)
+    parser.add_argument(
+        "--reason", metavar="TEXT", required=True, help="what others are to know about it"
+    )
+    return _set_state(parser, words, "drain")
+
+
+def resume(words: list[str]) -> int:
+    parser = Parser("resume", "Give a node new jobs again.  Only the grid's root may do it.")
+    parser.add_argument("node", metavar="NODE", type=name)
+    return _set_state(parser, words, "resume")
+
+
+def _set_state(parser: Parser, words: list[str], state: str) -> int:
+    client_options(parser, None)
+    options = parser.parse_args(words)
+    reason = options.reason if state == "drain" else ""
+    node = client(options).set_node_state(options.node, state, reason)
+    if options.json:
+        print(json.dumps(node, indent=2))
+    else:
+        used = f", {node['used']} of {node['slots']} slots used" if node["used"] else ""
+        print(f"{node['name']} is {availability(node)}{used}")
+    return 0
 
 
 def _load(value: Any) -> str:

@@ -28,20 +28,27 @@ class Parser(argparse.ArgumentParser):
 def client_options(parser: argparse.ArgumentParser, user: str | None) -> None:
     """The options of a command that calls the gateway; ``user`` is what --user means, if any."""
     own = "the cluster meant; this host's own by default"
-    parser.add_argument("-M", "--cluster", metavar="NAME", help=own)
+    parser.add_argument("-M", "--cluster", metavar="NAME", type=name, help=own)
     if user is not None:
-        parser.add_argument("--user", metavar="NAME", help=user)
+        parser.add_argument("--user", metavar="NAME", type=name, help=user)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--socket",
         metavar="PATH",
-        default=os.environ.get("KCMS_SOCKET", DEFAULT_SOCKET),
+        default=os.environ.get("KCMS_SOCKET") or DEFAULT_SOCKET,
         help="socket of the gateway, KCMS_SOCKET or %(default)s by default",
     )
 
 
 def client(options: argparse.Namespace, as_user: str | None = None) -> Client:
     return Client(options.socket, options.cluster, as_user)
+
+
+def name(text: str) -> str:
+    """A cluster's, node's or user's; an empty one is a variable that was never set."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"must be a name, not {text!r}")
+    return text
 
 
 def whole_number(text: str) -> int:

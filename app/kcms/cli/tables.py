@@ -12,16 +12,38 @@ ABSENT = "-"
 def table(header: Sequence[str], rows: Sequence[Sequence[object]], right: str = "") -> str:
     """Columns two spaces apart; the headers named in ``right`` are of figures, set to the right."""
     cells = [list(header), *[[printable(each) for each in row] for row in rows]]
-    widths = [max(len(row[at]) for row in cells) for at in range(len(header))]
+    widths = [max(width(row[at]) for row in cells) for at in range(len(header))]
     figures = [each in right.split() for each in header]
     lines = []
     for row in cells:
         padded = [
-            cell.rjust(width) if figure else cell.ljust(width)
-            for cell, width, figure in zip(row, widths, figures, strict=True)
+            _padded(cell, columns, figure)
+            for cell, columns, figure in zip(row, widths, figures, strict=True)
         ]
         lines.append("  ".join(padded).rstrip())
     return "\n".join(lines)
+
+
+def _padded(cell: str, columns: int, figure: bool) -> str:
+    blanks = " " * (columns - width(cell))
+    return blanks + cell if figure else cell + blanks
+
+
+def width(text: str) -> int:
+    """Columns of a terminal: two for the wide characters of East Asia, none for those that combine.
+
+    Source: Unicode Standard Annex 11, East Asian Width, classes W and F.
+    """
+    if text.isascii():
+        return len(text)
+    import unicodedata  # only where it is needed: 1 ms
+
+    def columns(each: str) -> int:
+        if unicodedata.combining(each) or unicodedata.category(each) in ("Mn", "Me"):
+            return 0
+        return 2 if unicodedata.east_asian_width(each) in "WF" else 1
+
+    return sum(map(columns, text))
 
 
 def printable(value: object) -> str:
@@ -75,6 +97,9 @@ def note(job: dict[str, Any]) -> str:
     """What there is to know beside the state: why it waits, how it ended."""
     tasks = job.get("tasks") or []
     said = [ending(task["exit"]) for task in tasks if task.get("exit")]
+    moving = job.get("migration") or {}
+    if moving and moving["end_time"] is None and not moving["check_only"]:
+        said.append(f"moving to {moving['target']}")
     reason = job.get("reason") or ""
     if job.get("killed_by"):
         said.append(f"killed by {job['killed_by']}")
@@ -82,3 +107,13 @@ def note(job: dict[str, Any]) -> str:
     if reason and (not said or job.get("killed_by")):
         said.append(reason)
     return ", ".join(dict.fromkeys(said))
+
+
+def migration(moving: dict[str, Any]) -> str:
+    """A job's last migration, or the last time that somebody asked whether it could move."""
+    phase, by = moving["phase"], moving["by"]
+    said = f"{moving['source']} to {moving['target']}, {phase}"
+    if moving["check_only"]:
+        said = f"only checked: {said}"
+    said += f" (asked for by {by}, {moment(moving['end_time'] or moving['start_time'])})"
+    return f"{said}: {moving['message']}" if moving["message"] else said

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 CLASSES = ("single",)
 PRIORITY_LIMIT = 1000
 TEXT_LIMIT = 4096
+NAME_LIMIT = 128
 LIST_LIMIT = 1024
 SPEC_BYTES_LIMIT = 64 * 1024
 """Bytes of a complete specification as JSON; the manager keeps it in memory while a job is open."""
@@ -34,9 +35,12 @@ def _text(value: Any) -> str:
 
 
 def _name(value: Any) -> str:
+    # Before all else: a name of a million characters is to be told the limit of names.
+    if isinstance(value, str) and not (0 < len(value) <= NAME_LIMIT and value.isprintable()):
+        raise SpecError(f"must be 1 to {NAME_LIMIT} printable characters")
     text = _text(value)
-    if not text.strip() or len(text) > 128 or not text.isprintable():
-        raise SpecError("must be 1 to 128 printable characters")
+    if not text.strip():
+        raise SpecError(f"must be 1 to {NAME_LIMIT} printable characters, not blanks alone")
     return text
 
 
@@ -175,7 +179,7 @@ def check_spec(document: Any) -> dict[str, Any]:
 def _derived_name(executable: str) -> str:
     """A name that :func:`_name` takes, whatever the program's file is called."""
     last = executable.rstrip("/").rpartition("/")[2]
-    name = "".join(each if each.isprintable() else "?" for each in last)[:128]
+    name = "".join(each if each.isprintable() else "?" for each in last)[:NAME_LIMIT]
     return name if name.strip() else "?"
 
 

@@ -36,6 +36,14 @@ def run(*words: str) -> int:
     [
         ((), 2, "a command is missing; there are submit, jobs"),
         (("migrat",), 2, "there is no command 'migrat'"),
+        (("jobs", "-M", ""), 2, "-M/--cluster: must be a name, not ''"),
+        (("jobs", "--user", " "), 2, "--user: must be a name, not ' '"),
+        (("migrate", "12"), 2, "required: NODE"),
+        (("migrate", "12", ""), 2, "NODE: must be a name, not ''"),
+        (("drain", "alpha1"), 2, "required: --reason"),
+        (("web-password", "--stdin", "--remove"), 2, "not allowed with argument"),
+        (("submit", "--name", "n" * 5000, "/x"), 1, "name must be 1 to 128 printable"),
+        (("submit", "--name", " ", "/x"), 1, "name must be 1 to 128 printable"),
         (("submit",), 2, "required: EXECUTABLE"),
         (("submit", "--priorty", "3", "/x"), 2, "--priorty"),
         (("submit", "--prio", "3", "/x"), 2, "--prio"),
@@ -100,7 +108,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("version") == run("--version") == run("--help") == 0
     said = capsys.readouterr().out
     assert said.startswith(f"kcms {__version__}\nkcms {__version__}\nusage: kcms COMMAND")
-    assert "\n  submit    submit a job\n" in said
+    assert "\n  submit        submit a job\n" in said
 
 
 def test_a_reader_that_went_away_is_no_error() -> None:

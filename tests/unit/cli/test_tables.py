@@ -106,11 +106,15 @@ def test_nodes_and_clusters() -> None:
         "release": "0.1.0",
     }
     down = {**row, "name": "alpha2", "state": "DOWN", "load": None, "heard": None, "release": None}
-    assert nodes.node_table([row, down, {**row, "load": 1}], now=100.0).splitlines() == [
-        "NODE    STATE  SLOTS  USED  LOAD  HEARD   RELEASE",
-        "alpha1  UP         4     1  0.26  3s ago  0.1.0",
-        "alpha2  DOWN       4     1     -  never   -",
-        "alpha1  UP         4     1  1.00  3s ago  0.1.0",
+    drained = {"drained": True, "drain_reason": "new disk"}
+    out = {**row, **drained, "name": "alpha3", "load": 1, "availability": "drained"}
+    dead = {**down, **drained, "name": "alpha4", "availability": "down"}
+    assert nodes.node_table([row, down, out, dead], now=100.0).splitlines() == [
+        "NODE    STATE    SLOTS  USED  LOAD  HEARD   RELEASE  NOTE",
+        "alpha1  UP           4     1  0.26  3s ago  0.1.0    -",
+        "alpha2  DOWN         4     1     -  never   -        -",
+        "alpha3  drained      4     1  1.00  3s ago  0.1.0    new disk",
+        "alpha4  down         4     1     -  never   -        drained: new disk",
     ]
     cluster = {
         "name": "alpha",

@@ -11,19 +11,42 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.kcms.cluster.plugins.doc_fragments.jobs import ModuleDocFragment
-from ansible_collections.kcms.cluster.plugins.modules import job_info, job_kill, job_submit
+from ansible_collections.kcms.cluster.plugins.module_utils.kcms_module import common_arguments
+from ansible_collections.kcms.cluster.plugins.modules import (
+    job_info,
+    job_kill,
+    job_migrate,
+    job_submit,
+    node_info,
+    node_state,
+    process_info,
+)
 
-from kcms.client import DEFAULT_SOCKET
+from kcms.client import DEFAULT_SOCKET, REASON_LIMIT
 from kcms.jobs.spec import FIELDS, PRIORITY_LIMIT
+from kcms.manager.nodes import AVAILABILITY, LONGEST_REASON
 
 ROOT = Path(__file__).resolve().parents[3]
-MODULES = [job_info, job_kill, job_submit]
+MODULES = [
+    job_info,
+    job_kill,
+    job_migrate,
+    job_submit,
+    node_info,
+    node_state,
+    process_info,
+]
+ALL = sorted(path for path in (ROOT / "plugins/modules").glob("*.py"))
 TYPES = {"text": "str", "path": "str", "integer": "int", "list": "list", "table": "dict"}
 
 
 def documented(module: ModuleType) -> dict[str, dict[str, Any]]:
     own = yaml.safe_load(module.DOCUMENTATION)["options"]
     return {**yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"], **own}
+
+
+def arguments(module: ModuleType) -> dict[str, dict[str, Any]]:
+    return {**common_arguments(), **module.ARGUMENTS}
 
 
 def facts(option: dict[str, Any]) -> dict[str, Any]:
@@ -38,7 +61,7 @@ def facts(option: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda each: each.__name__.rpartition(".")[2])
 def test_documentation_is_what_is_accepted(module: ModuleType) -> None:
-    accepted = {name: facts(option) for name, option in module.arguments().items()}
+    accepted = {name: facts(option) for name, option in arguments(module).items()}
     assert {name: facts(option) for name, option in documented(module).items()} == accepted
 
 
@@ -66,15 +89,45 @@ def test_examples_use_options_there_are(module: ModuleType) -> None:
     assert tasks
     for task in tasks:
         assert set(task[f"kcms.cluster.{name}"]) <= set(documented(module))
-    adhoc = re.findall(rf"-m {name} -a '([^']*)'", module.EXAMPLES)
+    adhoc = re.findall(rf"-m kcms.cluster.{name} -a '([^']*)'", module.EXAMPLES)
     assert adhoc
     assert {word.split("=")[0] for word in adhoc[0].split()} <= set(documented(module))
 
 
-def test_returned_values_are_documented() -> None:
-    for module in MODULES:
-        for name, value in yaml.safe_load(module.RETURN).items():
-            assert {"description", "returned", "type"} <= set(value), name
+def texts(path: Path) -> dict[str, Any]:
+    """The documents of a module, by the names of their variables."""
+    found = re.findall(r'^([A-Z]+) = r"""\n(.*?)"""$', path.read_text(), re.MULTILINE | re.DOTALL)
+    return {name: yaml.safe_load(text) for name, text in found}
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+def test_every_module_says_what_it_does_and_returns(path: Path) -> None:
+    said = texts(path)
+    assert set(said) == {"DOCUMENTATION", "EXAMPLES", "RETURN"}
+    assert said["DOCUMENTATION"]["module"] == path.stem
+    fragment = yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["attributes"]
+    shared = fragment if "extends_documentation_fragment" in said["DOCUMENTATION"] else {}
+    attributes = {**shared, **said["DOCUMENTATION"]["attributes"]}
+    assert {"check_mode", "diff_mode", "platform"} <= set(attributes)
+    assert {each["support"] for each in attributes.values()} <= {"full", "partial", "none", "N/A"}
+    for name, value in said["RETURN"].items():
+        assert {"description", "returned", "type", "sample"} <= set(value), name
+
+
+def test_the_action_group_has_all_modules_of_jobs() -> None:
+    runtime = yaml.safe_load((ROOT / "meta/runtime.yml").read_text())
+    with_fragment = [path.stem for path in ALL if "kcms.cluster.jobs\n" in path.read_text()]
+    assert runtime["action_groups"]["jobs"] == with_fragment == [name_of(each) for each in MODULES]
+
+
+def name_of(module: ModuleType) -> str:
+    return module.__name__.rpartition(".")[2]
+
+
+def test_limits_and_words_are_those_of_the_manager() -> None:
+    assert REASON_LIMIT == LONGEST_REASON
+    assert f"at most {LONGEST_REASON} characters" in str(documented(node_state)["reason"])
+    assert set(node_info.AVAILABILITY) == set(AVAILABILITY)
 
 
 @pytest.mark.parametrize(

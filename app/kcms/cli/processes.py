@@ -1,0 +1,69 @@
+"""``kcms processes`` and ``kcms output``: what jobs do, and what they said."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from kcms.cli import complain, tables
+from kcms.cli.options import Parser, client, client_options, name, whole_number
+
+
+def processes(words: list[str]) -> int:
+    parser = Parser(
+        "processes",
+        "List the processes of jobs: of your own; for the grid's root, of all.  R is alive, "
+        "T has ended; those that ended stay for some minutes.",
+    )
+    parser.add_argument("--node", metavar="NAME", type=name, help="only those on this node")
+    client_options(parser, "only those of this user's jobs")
+    options = parser.parse_args(words)
+    found = client(options).processes(options.user, options.node)
+    if options.json:
+        print(json.dumps({"processes": found}, indent=2))
+    else:
+        print(process_table(found))
+    return 0
+
+
+def process_table(found: list[dict[str, Any]]) -> str:
+    header = ("NODE", "PID", "STATE", "NAME", "JOB", "USER")
+    rows = [
+        [row[each] for each in ("node", "pid", "state", "name", "job", "user")] for row in found
+    ]
+    return tables.table(header, rows, right="PID JOB")
+
+
+def output(words: list[str]) -> int:
+    parser = Parser("output", "Print the end of what a job has written to its output file.")
+    parser.add_argument("id", metavar="JOB", type=whole_number)
+    parser.add_argument(
+        "--error", action="store_true", help="the file of standard error, if it is another"
+    )
+    parser.add_argument(
+        "--bytes",
+        metavar="N",
+        type=whole_number,
+        default=65536,
+        help="at most so many, %(default)s by default",
+    )
+    client_options(parser, "in whose name to ask; only root may say")
+    options = parser.parse_args(words)
+    which = "error" if options.error else "output"
+    end = client(options, options.user).output(options.id, which, options.bytes)
+    if options.json:
+        print(json.dumps(end, indent=2))
+        return 0
+    if end["offset"]:
+        said = len(end["text"].encode())
+        complain(f"the last {said} of {end['size']} bytes of {tables.printable(end['path'])}:")
+    sys.stdout.write(shown(end["text"], sys.stdout.isatty()))
+    return 0
+
+
+def shown(text: str, terminal: bool) -> str:
+    """``text`` as it is; for a terminal without what would command it."""
+    if not terminal:
+        return text
+    return "".join(each if each in "\n\t" or each.isprintable() else "?" for each in text)
