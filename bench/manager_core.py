@@ -27,7 +27,7 @@ CALLER = Caller("alice", 2001, 2001, "alpha1")
 
 class Cluster:
     def __init__(self, nodes: int, waiting: int) -> None:
-        self.memory = Memory("bench", Rules())
+        self.memory = Memory("bench", Rules(max_open_jobs=1_000_000))
         names = [f"node{number}" for number in range(nodes)]
         follow_hosts(self.memory, set(names), 0.0)
         for name in names:
