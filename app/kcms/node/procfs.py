@@ -147,7 +147,9 @@ def parse_stat(text: bytes) -> Birth:
 
 def plain(text: str, limit: int = 200) -> str:
     """``text`` as it may stand in a sentence: printable, one line, at most so long."""
-    clean = "".join(each if each.isprintable() else "?" for each in text)
+    clean = text
+    if not text.isprintable():
+        clean = "".join(each if each.isprintable() else "?" for each in text)
     return clean if len(clean) <= limit else clean[: limit - 3] + "..."
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 from kcms.node.holdings import SPACES, of_file, of_mapping, of_program
 from kcms.node.mounts import is_system
-from kcms.node.procfs import DELETED, Proc, plain
+from kcms.node.procfs import DELETED, Mapping, Proc, plain
 from kcms.node.seen import Job, Snapshot, root
 
 MOST_PROCESSES = 4096
@@ -33,15 +33,17 @@ def _reasons(job: Job) -> Iterator[str]:
     if len(job.snapshot.processes) > MOST_PROCESSES:
         count = len(job.snapshot.processes)
         yield f"the job has {count} processes; {MOST_PROCESSES} is the most that can move"
+    passed: set[Mapping] = set()
     for process in job.snapshot.processes:
-        thing = next(_of_process(job, process), "")
+        thing = next(_of_process(job, process, passed), "")
         if thing:
             yield f"{process} {thing}"
     for each in job.snapshot.ipc:
         yield f"{each}; System V shared memory, semaphores and queues cannot move"
 
 
-def _of_process(job: Job, process: Proc) -> Iterator[str]:
+def _of_process(job: Job, process: Proc, passed: set[Mapping]) -> Iterator[str]:
+    """``passed``: mappings that were judged before, as many processes map the same libraries."""
     if process.state == "Z":
         yield "has a first thread that has ended while others run, which cannot move"
         return
@@ -51,7 +53,10 @@ def _of_process(job: Job, process: Proc) -> Iterator[str]:
     for file in process.files:
         yield from of_file(job, file)
     for each in process.mappings:
-        yield from of_mapping(job, each)
+        alike = Mapping(each.path, each.permissions, "", each.stat)
+        if alike not in passed:
+            yield from of_mapping(job, each)
+            passed.add(alike)
 
 
 def _standing(job: Job, process: Proc) -> Iterator[str]:
