@@ -235,7 +235,9 @@ class FakeGateway:
         self.path = str(path)
         handler = type("Handler", (_Handler,), {"world": self.world})
         self._server = _Server(self.path, handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.02,), daemon=True
+        )
         self._thread.start()
 
     def close(self) -> None:

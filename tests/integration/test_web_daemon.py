@@ -77,7 +77,14 @@ def free_port() -> int:
 class Daemon:
     """A running page whose aggregator is nowhere; ``ready`` is systemd's end of its messages."""
 
-    def __init__(self, folder: Path, bind: str, aggregator: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        bind: str,
+        aggregator: int = 0,
+        more: str = "",
+        environment: dict[str, str] | None = None,
+    ) -> None:
         self.port = free_port()
         self.ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.ready.settimeout(30)
@@ -85,12 +92,12 @@ class Daemon:
         settings = folder / "web.toml"
         settings.write_text(
             f'bind = "{bind}"\nport = {self.port}\naggregator_port = {aggregator or free_port()}\n'
-            f'rrd_directory = "{folder}/rrd"\n'
+            f'rrd_directory = "{folder}/rrd"\n{more}'
         )
-        environment = {**os.environ, "PYTHONPATH": str(APP), "NOTIFY_SOCKET": f"{folder}/notify"}
+        ours = {"PYTHONPATH": str(APP), "NOTIFY_SOCKET": f"{folder}/notify"}
         self.process = subprocess.Popen(
             [sys.executable, "-c", START, str(settings)],
-            env=environment,
+            env={**os.environ, **ours, **(environment or {})},
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -35,7 +35,7 @@ def begin() -> Response:
         access.require_form(_sealed)
         logins = _logins(user, request.form.get("password", ""))
     except KcmsError as error:
-        return page(target, error.status, error.message, user)
+        return page(target, error.status, _sentence(error.message), user)
     old = access.session()
     if old is not None:
         _end(old)
@@ -100,9 +100,9 @@ def _refused(logins: Logins) -> KcmsError:
     for kind in (TooMany, Unauthorized, Forbidden):
         for error in logins.refusals.values():
             if isinstance(error, kind):
-                return kind(_sentence(error.message))
+                return kind(error.message)
     told = sorted({error.message for error in logins.refusals.values()})
-    return Unavailable(_sentence("no cluster could be asked: " + "; ".join(told)))
+    return Unavailable("no cluster could be asked: " + "; ".join(told))
 
 
 def _sentence(text: str) -> str:
