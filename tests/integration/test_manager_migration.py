@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from kcms.jobs.processes import Process
+from kcms.manager.store import Store
 from tests.integration.managed import FakeNode, Grid, Peer, code
 
 
@@ -201,6 +203,21 @@ async def test_only_the_grids_root_takes_nodes_out_of_use(alice: Peer, root: Pee
         assert code(answer) == (400, "invalid_request"), body
     _, listed = await root.call("GET", "/v1/nodes")
     assert not any(row["drained"] for row in listed["nodes"])
+
+
+async def test_a_full_disk_takes_no_node_out_of_use(
+    root: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    path, drain = "/v1/nodes/alpha1/state", {"state": "drain"}
+    with monkeypatch.context() as broken:
+        broken.setattr(Store, "_write_drain", full)
+        assert code(await root.call("POST", path, drain)) == (503, "unavailable")
+    _, listed = await root.call("GET", "/v1/nodes")
+    assert not any(row["drained"] for row in listed["nodes"])
+    assert (await root.call("POST", path, drain))[1]["drained"] is True
 
 
 # processes, and pages of jobs --------------------------------------------------------------------

@@ -151,7 +151,7 @@ class MoveReport:
         """:raises ProtocolError: not such a document"""
         row = Members(document, "move report")
         ok = row.members.get("ok")
-        if ok not in (True, False, None):
+        if ok is not None and not isinstance(ok, bool):
             raise ProtocolError(f"not a move report: ok must be true, false or null, not {ok!r:.9}")
         return cls(
             job=row.whole("job"),
