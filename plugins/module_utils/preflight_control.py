@@ -141,8 +141,13 @@ def ports_of(site: Mapping[str, Any], host: str, setting: Mapping[str, Any]) -> 
         ("monitor", "tcp", "kcms_xml_port"),
         ("aggregator", "tcp", "kcms_aggregator_port"),
         ("web", "tcp", "kcms_web_port"),
+        ("web", "tcp", "kcms_web_tls_port"),
     )
-    found = {f"{kind} {setting[name]}": name for role, kind, name in wanted if role in roles}
+    found = {
+        f"{kind} {setting[name]}": name
+        for role, kind, name in wanted
+        if role in roles and setting[name]
+    }
     for cluster in site["hosts"][host]["managers"]:
         ours = site["clusters"][cluster]
         found[f"tcp {ours['manager_port']}"] = "kcms_manager_port"

@@ -59,6 +59,7 @@ SETTING = {
     "kcms_xml_port": 8649,
     "kcms_aggregator_port": 8651,
     "kcms_web_port": 8080,
+    "kcms_web_tls_port": 8443,
 }
 
 
@@ -67,7 +68,10 @@ def test_a_host_is_asked_for_the_ports_of_its_roles() -> None:
         "udp 8649": "kcms_channel_port",
         "tcp 8649": "kcms_xml_port",
     }
-    assert set(ports_of(SITE, "head", SETTING)) == {"tcp 8651", "tcp 8080", "tcp 8660", "tcp 8661"}
+    ports = {"tcp 8651", "tcp 8080", "tcp 8443", "tcp 8660", "tcp 8661"}
+    assert set(ports_of(SITE, "head", SETTING)) == ports
+    off = {**SETTING, "kcms_web_tls_port": 0}
+    assert set(ports_of(SITE, "head", off)) == ports - {"tcp 8443"}
 
 
 def test_a_host_with_users_reaches_every_manager_and_a_lent_one_its_own() -> None:
