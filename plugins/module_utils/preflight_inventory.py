@@ -31,7 +31,7 @@ PER_CLUSTER = ("kcms_channel", "kcms_channel_port", "kcms_xml_port", "kcms_manag
                "kcms_manager_port", "kcms_text_port", "kcms_text_bind",
                "kcms_text_allowed")  # fmt: skip
 PORTS = re.compile(r"kcms_\w*port")
-MAY_BE_OFF = ("kcms_text_port",)  # by a 0
+MAY_BE_OFF = ("kcms_text_port", "kcms_web_tls_port")  # by a 0
 NETWORKS = ("kcms_trusted_hosts", "kcms_text_allowed")
 
 
