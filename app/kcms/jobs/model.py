@@ -191,6 +191,10 @@ class WantedTask:
         return wanted
 
 
+MOVER = ("machine", "kernel", "criu", "trouble")
+"""What a node says of its means to move jobs."""
+
+
 @dataclass(frozen=True)
 class NodeReport:
     """What a node daemon says of its node: ``load`` has load_one (float), cpu_num (int),
@@ -227,5 +231,5 @@ class NodeReport:
             tasks=tuple(TaskReport.parse(each) for each in row.rows("tasks")),
             moves=tuple(MoveReport.parse(each) for each in row.rows("moves")),
             processes=tuple(Process.parse(each) for each in row.rows("processes")),
-            mover={name: mover.text(name) for name in mover.members},
+            mover={name: mover.text(name) for name in MOVER if name in mover.members},
         )

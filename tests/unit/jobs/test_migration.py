@@ -70,3 +70,11 @@ def test_who_acts_in_each_phase() -> None:
         ended = begun.ended(phase, "why", 2.0)
         assert (ended.over, ended.end_time, ended.told) == (True, 2.0, {})
         assert "told" not in ended.document()
+
+
+def test_of_a_node_s_means_only_what_is_known_is_taken() -> None:
+    node = {"boot_id": "b", "release": "1", "slots": 2, "load": {}}
+    said = NodeReport.parse({**node, "mover": {"criu": "4.1", "new": "x" * 9000}})
+    assert said.mover == {"criu": "4.1"}
+    with pytest.raises(ProtocolError, match="trouble must be a text"):
+        NodeReport.parse({**node, "mover": {"trouble": None}})
