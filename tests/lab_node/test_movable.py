@@ -35,12 +35,13 @@ def movable(prefix: list[str]) -> Iterator[Host]:
         f"mount -t tmpfs -o size=200m kcms-movable {SHARED} && install -d -m 700 -o alice {HOME}"
     )
     host._install()
+    host.run("install -m 4755 /usr/bin/sleep /usr/local/bin/kcms-movable")
     try:
         yield host
     finally:
         host.run(
             "systemctl stop 'kcms-movable-*' 2>/dev/null; systemctl reset-failed 2>/dev/null;"
-            f"umount {SHARED}; rm -rf {SHARED} /tmp/kcms-movable*"
+            f"umount {SHARED}; rm -rf {SHARED} /tmp/kcms-movable* /usr/local/bin/kcms-movable"
         )
         host.clean()
 
@@ -177,6 +178,11 @@ REFUSED = {
     ),
     "hidden": ("assert ctypes.CDLL(None).prctl(4, 0, 0, 0, 0) == 0; f = open('own', 'w')",
                "hides what"),
+    "setuid": (
+        "if os.fork() == 0: os.execv('/usr/local/bin/kcms-movable', ['x', '1000'])\n"
+        "time.sleep(0.3)",
+        "runs with other ids than the job's owner, uid 0 gid 2001 (a setuid program",
+    ),
     "proc": ("f = open('/proc/self/status')", "/status open, which lies on this node alone"),
     "userfault": (
         "n = ctypes.CDLL(None).syscall(323, 1 | 0o2000000)\nassert n >= 0", "has a userfaultfd open"

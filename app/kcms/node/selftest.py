@@ -9,19 +9,23 @@ is read-only, it says no to what works, and it does not try a restore at all.
 """
 
 # pathlib would cost start-up time.
-# ruff: noqa: PTH110, PTH118, PTH123
+# ruff: noqa: PTH110, PTH118
 
 from __future__ import annotations
 
 import ctypes
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+
+if __name__ == "__main__":
+    sys.path.append(os.path.realpath(__file__).rsplit("/", 3)[0])
+
+from kcms.node import criu
 
 SECONDS = 20.0
 """For each of dump, restore and the process's last word."""
@@ -30,35 +34,32 @@ SECRET = 37
 """The exit status that only a process with its memory and signal handlers intact gives."""
 
 _PR_SET_PDEATHSIG = 1
-_ERROR = re.compile(r"(?:\([\d.]+\) +)?(?:\d+: )?Error \([^)]*\): *(.*)")
-_NOISE = ("rlimit: Can't setup RLIMIT_NOFILE", "exited, status=")
-"""Complaints that say nothing: of a host without CAP_SYS_RESOURCE, and of criu's own children."""
 
 
 class TestFailed(Exception):
     """One sentence that says which step failed, and why."""
 
 
-def main(criu: str, directory: str, uid: int) -> int:
+def main(path: str, directory: str, uid: int) -> int:
     try:
         if os.getpid() == 1:
-            trouble = _inside(criu, directory, uid)
+            trouble = _inside(path, directory, uid)
         else:
-            trouble = _enter(criu, directory, uid)
+            trouble = _enter(path, directory, uid)
     except TestFailed as error:
         trouble = str(error)
-    except OSError as error:
+    except (OSError, subprocess.SubprocessError) as error:
         trouble = f"the test of criu could not be made: {error}"
     json.dump({"trouble": trouble}, sys.stdout)
     return 0
 
 
-def _enter(criu: str, directory: str, uid: int) -> str:
+def _enter(path: str, directory: str, uid: int) -> str:
     """Start this program again as PID 1 of namespaces such as a task's."""
     command = ["unshare", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc"]
     again = [sys.executable, "-I", "-S", "-E", os.path.realpath(__file__)]
     done = subprocess.run(
-        [*command, "--propagation", "slave", *again, criu, directory, str(uid)],
+        [*command, "--propagation", "slave", *again, path, directory, str(uid)],
         capture_output=True,
         check=False,
         timeout=4 * SECONDS,
@@ -72,11 +73,12 @@ def _enter(criu: str, directory: str, uid: int) -> str:
         ) from None
 
 
-def _inside(criu: str, directory: str, uid: int) -> str:
+def _inside(path: str, directory: str, uid: int) -> str:
+    subprocess.run(criu.check(path), capture_output=True, check=False, timeout=SECONDS)
     child = _start_child(uid)
-    _criu([criu, "dump", "-t", str(child)], directory, "dump", uid)
+    _run([path, "dump", "-t", str(child)], directory, "dump", uid)
     _await_end(child, "the process that was dumped is still there")
-    _criu([criu, "restore", "-d"], directory, "restore", uid)
+    _run([path, "restore", "-d"], directory, "restore", 0)
     if not os.path.exists(f"/proc/{child}"):
         raise TestFailed("criu says that it restored a process, and there is none")
     os.kill(child, signal.SIGUSR1)
@@ -88,18 +90,19 @@ def _inside(criu: str, directory: str, uid: int) -> str:
 
 
 def _start_child(uid: int) -> int:
-    """A process that is ready to be dumped: a session of its own, another user, no open files."""
+    """A process that is ready to be dumped: a session of its own, another user, and no open file
+    but /dev/null.  It is ready when it has closed its end of the pipe, too."""
     ready, done = os.pipe()
     child = os.fork()
     if child == 0:
-        _be_dumped(uid, done)
+        _be_dumped(uid)
     os.close(done)
     os.read(ready, 1)
     os.close(ready)
     return child
 
 
-def _be_dumped(uid: int, done: int) -> None:
+def _be_dumped(uid: int) -> None:
     os.setsid()
     os.setgroups([])
     os.setresgid(uid, uid, uid)
@@ -114,17 +117,16 @@ def _be_dumped(uid: int, done: int) -> None:
         os._exit(SECRET if time.monotonic() >= before else 1)
 
     signal.signal(signal.SIGUSR1, end)
-    os.write(done, b"1")
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     while True:
         signal.pause()
 
 
-def _criu(command: list[str], directory: str, step: str, uid: int) -> None:
+def _run(command: list[str], directory: str, step: str, uid: int) -> None:
     log = f"{step}.log"
     try:
         done = subprocess.run(
-            [*command, "-D", directory, "-o", log],
+            [*command, "--no-default-config", "-D", directory, "-o", log],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
@@ -134,12 +136,12 @@ def _criu(command: list[str], directory: str, step: str, uid: int) -> None:
     except subprocess.TimeoutExpired:
         raise TestFailed(f"criu {step} did not end within {SECONDS:g} s") from None
     if done.returncode != 0:
-        reason = _reason(os.path.join(directory, log)) or f"exit status {done.returncode}"
+        reason = criu.reason(os.path.join(directory, log)) or f"exit status {done.returncode}"
         raise TestFailed(f"criu {step} fails on this kernel: {reason}")
 
 
 def _as_of(uid: int) -> Callable[[], None]:
-    """Root that is allowed to look at the limits of user ``uid`` (its real id), as a move does."""
+    """Root with the real ids of user ``uid``, as a move dumps with; see :mod:`kcms.node.criu`."""
 
     def change() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -147,19 +149,6 @@ def _as_of(uid: int) -> Callable[[], None]:
         os.setresuid(uid, 0, 0)
 
     return change
-
-
-def _reason(log: str) -> str:
-    """The first complaint of a log of criu; the later ones follow from it."""
-    try:
-        with open(log, encoding="utf-8", errors="replace") as file:
-            for line in file:
-                found = _ERROR.fullmatch(line.strip())
-                if found and not found.group(1).startswith(_NOISE):
-                    return found.group(1)[:200]
-    except OSError:
-        return ""
-    return ""
 
 
 def _await_end(child: int, complaint: str) -> int:

@@ -184,6 +184,14 @@ def test_data_that_is_none(target: Target, data: dict[str, Any]) -> None:
     assert target.judge(**data).startswith("not a ")
 
 
+def test_what_is_read_is_bounded_as_a_whole(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifest, "MOST_BYTES", 10)
+    assert target.judge() == ""
+    assert "which is larger than" in target.judge(files=[target.row(), target.row()])
+
+
 def test_a_digest_is_made_once_a_content(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     digests, path = Digests(), str(target.file)
     first = digests.of(path)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kcms.node import capability, selftest
+from kcms.node import capability
 from kcms.node.capability import AGAIN, AGAIN_SOON, STILL, Capability, Found
 
 
@@ -117,28 +117,8 @@ def test_the_unit_runs_the_test_beside_this_file() -> None:
     assert command[-3:] == ["/usr/sbin/criu", f"/run/{capability.DIRECTORY}", "65534"]
 
 
-# What criu 3.17.1 (Debian 12) writes on Linux 6.18, and what 4.1.1 does where root lacks a right.
-LOG_317 = """\
-Error (criu/util.c:642): exited, status=1
-Error (criu/util.c:642): exited, status=1
-Error (criu/vdso.c:381): vdso: Unexpected rt vDSO area bounds
-Error (criu/vdso.c:613): vdso: Failed to fill self vdso symtable
-"""
-LOG_411 = """\
-Error (criu/util.c:1533): rlimit: Can't setup RLIMIT_NOFILE for self: Operation not permitted
-(00.012345)      2: Error (criu/files-reg.c:2143): Can't open file x on restore
-"""
-
-
-@pytest.mark.parametrize(
-    ("log", "reason"),
-    [
-        (LOG_317, "vdso: Unexpected rt vDSO area bounds"),
-        (LOG_411, "Can't open file x on restore"),
-        ("", ""),
-    ],
-)
-def test_the_first_reason_in_a_log(tmp_path: Path, log: str, reason: str) -> None:
-    path = tmp_path / "dump.log"
-    path.write_text(log)
-    assert selftest._reason(str(path)) == reason
+def test_one_try_at_a_time(stage: Stage) -> None:
+    assert stage.trouble == STILL
+    stage.criu.write_text("another, while the first is tried")
+    assert stage.trouble == STILL
+    assert stage.finish() == 1

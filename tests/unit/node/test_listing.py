@@ -58,6 +58,15 @@ def test_roots_come_first_when_there_are_too_many(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_the_program_is_known_after_the_pids_began_anew(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    unit = machine.unit("a", [4000], [4001, 7])
+    machine.process(4001, "root", 4000, 50)
+    machine.process(7, "child", 4001, 50)
+    found = listing.processes([(TASK, unit)], proc=str(machine.proc))
+    assert [(each.pid, each.root) for each in found] == [(4001, True), (7, False)]
+
+
 def test_what_ended_is_left_out(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     unit = machine.unit("a", [100], [102, 103])
