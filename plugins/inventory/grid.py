@@ -80,6 +80,7 @@ keyed_groups:
 """
 
 import json
+import re
 import time
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -90,6 +91,14 @@ from ansible.module_utils.urls import SSLValidationError, open_url
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible.utils.unsafe_proxy import wrap_var
 from ansible_collections.kcms.cluster.plugins.plugin_utils import grid_hosts
+
+try:
+    from ansible.template import trust_as_template as plain
+except ImportError:  # before 2.19 every text is as good as trusted
+    plain = str
+
+PLAIN = re.compile(r"[A-Za-z0-9_.:/ +%,()-]*")
+"""Texts that are no template and no beginning of one."""
 
 PATH = "/api/v1/grid"
 ANSWER_LIMIT = 64 * 1024 * 1024
@@ -146,7 +155,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         self.inventory.add_host(host.name)
         for group in host.groups:
             self.inventory.add_child(group, host.name)
-        variables = {name: untrusted(value) for name, value in host.variables.items()}
+        variables = {name: marked(value) for name, value in host.variables.items()}
         for name, value in variables.items():
             self.inventory.set_variable(host.name, name, value)
         strict = self.get_option("strict")
@@ -159,14 +168,17 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         )
 
 
-def untrusted(value: Any) -> Any:
+def marked(value: Any) -> Any:
     """``value`` with every text that could be a template marked as none.
 
-    Before 2.19 Ansible would evaluate it, on the control node.
+    Before 2.19 Ansible would evaluate it, on the control node.  Since then it marks all texts of
+    plugins, which ``ansible-inventory`` shows; those that cannot be templates need not be.
     """
     if isinstance(value, dict):
-        return {name: untrusted(each) for name, each in value.items()}
-    return wrap_var(value) if isinstance(value, str) and "{" in value else value
+        return {name: marked(each) for name, each in value.items()}
+    if not isinstance(value, str):
+        return value
+    return plain(value) if PLAIN.fullmatch(value) else wrap_var(value)
 
 
 def fetch(url: str, seconds: float, validate: bool, ca_path: str | None) -> Any:
