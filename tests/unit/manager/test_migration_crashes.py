@@ -116,6 +116,16 @@ class Host:
         self.done = {key: ok for key, ok in self.done.items() if key[1] != "restore"}
         self.restart()
 
+    def forget(self, epoch: int) -> None:
+        if self.copies.get(epoch) not in LIVE:
+            self.copies.pop(epoch, None)
+
+    def end(self) -> bool:
+        """Whether a program ran here, which has ended by itself now."""
+        running = [epoch for epoch, copy in self.copies.items() if copy == "run"]
+        self.copies.update(dict.fromkeys(running, "ended"))
+        return bool(running)
+
     def restart(self) -> None:
         """Its daemon is killed and started: what was wanted is to be asked again."""
         self.tasks = None
@@ -140,13 +150,13 @@ def _task_report(epoch: int, copy: str) -> TaskReport:
 class Grid:
     """One job, two nodes and a manager, any of which may die at any time."""
 
-    def __init__(self) -> None:
+    def __init__(self, make: Callable[[str], Any] = Host) -> None:
         self.now = 1000.0
         self.rules = Rules(30, 300, 5, migration_timeout=100)
         self.disk: dict[int, Job] = {}
         self.disk_full = False
         self.images: set[int] = set()
-        self.hosts = {name: Host(name) for name in ("a", "b")}
+        self.hosts: dict[str, Any] = {name: make(name) for name in ("a", "b")}
         self.late: list[tuple[str, NodeReport]] = []
         self.over = False
         self.restart_manager()
@@ -190,8 +200,7 @@ class Grid:
             lambda draft: core.report(draft, name, words, self.now, over=self.disk.get)
         )
         for _, _, epoch in forget or ():
-            if self.hosts[name].copies.get(epoch) not in LIVE:
-                self.hosts[name].copies.pop(epoch, None)
+            self.hosts[name].forget(epoch)
 
     def fetch(self, name: str) -> None:
         host = self.hosts[name]
@@ -235,10 +244,7 @@ class Grid:
 
     def end(self, name: str) -> None:
         """The program ends by itself, where it runs."""
-        copies = self.hosts[name].copies
-        for epoch, copy in copies.items():
-            if copy == "run":
-                copies[epoch], self.over = "ended", True
+        self.over = self.hosts[name].end() or self.over
 
     def die(self, name: str) -> None:
         if any(copy in LIVE for copy in self.hosts[name].copies.values()):
@@ -368,7 +374,7 @@ def test_any_trouble_at_any_point(trouble: str, later: bool) -> None:
         grid.heal()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.sampled_from(sorted(ACTIONS) + [f"{n} exchanges" for n in "abab"]), max_size=80),
     st.sampled_from([None, *ENDS]),
