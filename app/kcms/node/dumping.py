@@ -137,7 +137,7 @@ class Dump:
         """
         seen = self.plan.move.data
         new = {name: [each for each in now[name] if each not in seen[name]] for name in _NEEDED}
-        return {**new, "place": now["place"], "memory_kib": now["memory_kib"]}
+        return {**now, **new}
 
     def _numbers(self, root: int, init: int) -> dict[str, Any]:
         inside = _ids_inside(cgroup.pids(self.plan.cgroup))
