@@ -175,6 +175,8 @@ class World:
     def _submitted(self, user: str, body: Any) -> tuple[int, Any]:
         for each in self.jobs.values():
             if each["key"] == body["key"] and each["user"] == user:
+                if each["spec"] != body["spec"]:
+                    raise Refusal(409, "conflict", "the key is of a job with other fields")
                 return 200, each
         number = max(self.jobs, default=0) + 1
         new = job(number, user=user, spec=body["spec"], key=body["key"])

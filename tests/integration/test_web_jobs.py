@@ -442,7 +442,13 @@ class TestSubmit:
     def form(self, alice: Page, **changes: str) -> dict[str, str]:
         shown = alice.get(self.URL).text
         hidden = dict(re.findall(r'type="hidden" name="(form|key)" value="([^"]+)"', shown))
-        return {**hidden, "spec.executable": "/shared/a.sh", "spec.class": "single", **changes}
+        return {
+            **hidden,
+            "spec.executable": "/shared/a.sh",
+            "spec.class": "single",
+            "spec.output": "/shared/o",
+            **changes,
+        }
 
     def test_the_form_proposes_the_output(self, alice: Page) -> None:
         shown = alice.get(self.URL).text
@@ -456,12 +462,17 @@ class TestSubmit:
         assert (first.status_code, first.headers["Location"]) == (303, "/cluster/alpha/jobs/1")
         assert world.jobs[1]["spec"]["arguments"] == ["a b", "c"]
         assert world.jobs[1]["user"] == "alice"
-        world.jobs[1]["spec"].update(output="/shared/o", input=None, error=None)
         assert "Job 1 was submitted to alpha." in said(alice.get("/cluster/alpha/jobs/1"))
         again = alice.post(self.URL, **form)
         assert again.headers["Location"] == "/cluster/alpha/jobs/1"
         assert "submitted before, as job 1" in said(alice.get("/cluster/alpha/jobs/1"))
         assert len(world.jobs) == 1
+        other = alice.post(self.URL, **{**form, "spec.name": "other"})
+        assert other.status_code == 409
+        assert "submitted before, with other values, and nothing was done" in said(other)
+        key = re.findall(r'name="key" value="([^"]+)"', other.text)[0]
+        third = alice.post(self.URL, **{**form, "spec.name": "other", "key": key})
+        assert third.headers["Location"] == "/cluster/alpha/jobs/2"
 
     def test_what_is_wrong_is_said_and_what_was_typed_is_kept(
         self, alice: Page, world: World

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 
-from kcms.errors import KcmsError
+from kcms.errors import Conflict, KcmsError
 from kcms.jobs.spec import FIELDS, KEY_LIMIT
 from kcms.web import access, forms
 from kcms.web.services import settings
@@ -40,6 +40,12 @@ def submit(cluster: str) -> Response:
         job, new = access.act(cluster, token, lambda client: client.submit(filled.spec, key))
     except access.NeedsLogin:
         raise
+    except Conflict:
+        again = (
+            "This form was submitted before, with other values, and nothing was done now. "
+            "Submit it again if this is to be another job."
+        )
+        return _form(cluster, filled.typed, {"": again}, Conflict.status, fresh=True)
     except KcmsError as error:
         return _form(cluster, filled.typed, forms.refused(error.message), error.status)
     number = int(job["id"])
@@ -58,10 +64,15 @@ def _typed() -> dict[str, str]:
 
 
 def _form(
-    cluster: str, typed: Mapping[str, str], errors: Mapping[str, str], status: int
+    cluster: str,
+    typed: Mapping[str, str],
+    errors: Mapping[str, str],
+    status: int,
+    fresh: bool = False,
 ) -> Response:
+    """The form; one that was refused keeps its key unless it is ``fresh``."""
     shown = forms.fields(typed, errors)
-    key = request.form.get("key", "")
+    key = "" if fresh else request.form.get("key", "")
     more = forms.more_fields(shown)
     text = render_template(
         "submit.html",
