@@ -195,7 +195,7 @@ REFUSED = {
     "sem": ("n = ctypes.CDLL(None).semget(0, 1, 0o1600)",
             "System V semaphores"),
     "terminal": (
-        "m = os.posix_openpt(os.O_RDWR | os.O_NOCTTY); open('ptn', 'w').close()\n"
+        "m = os.open('/dev/ptmx', os.O_RDWR | os.O_NOCTTY)\n"
         "l = ctypes.CDLL(None); l.grantpt(m); l.unlockpt(m); l.ptsname.restype = ctypes.c_char_p\n"
         "s = os.open(l.ptsname(m).decode(), os.O_RDWR | os.O_NOCTTY); os.close(m)",
         "uses the terminal /dev/pts/",
@@ -257,6 +257,17 @@ def test_a_shell_tree_passes_and_tells_what_it_needs(movable: Host) -> None:
         for each in data["files"][:3]:
             told = movable.run(f"sha256sum {each['path']}; stat -c %s {each['path']}").split()
             assert (told[0], int(told[2])) == (each["sha256"], each["size"])
+    finally:
+        job.stop()
+
+
+def test_a_job_that_never_rests_passes(movable: Host) -> None:
+    script = "touch ready; while true; do echo x | cat | sed s/x/y/ > copied; done"
+    job = Job(movable, ["/bin/sh", "-c", script])
+    try:
+        job.ready()
+        said = [job.scan() for _ in range(10)]
+        assert [each["message"] for each in said if not each["ok"]] == []
     finally:
         job.stop()
 

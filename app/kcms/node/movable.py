@@ -34,11 +34,13 @@ if __name__ == "__main__":
 from kcms.node import cgroup, manifest, processor, procfs, refusals, sockets
 from kcms.node.mounts import Where, parse_mountinfo
 from kcms.node.owner import Ids, OwnerError, ask
-from kcms.node.procfs import Budget, Proc, Stat, TooMuchError
+from kcms.node.procfs import Budget, OpenFile, Proc, Stat, TooMuchError
 from kcms.node.seen import Snapshot, root, terminals
 
 SECONDS = 60.0
 """In which the processes must have been looked at."""
+
+LOOKS = 2
 
 DATA_LIMIT = 192 * 1024
 """Bytes of ``data`` as JSON; a node's whole report has 256 KiB."""
@@ -97,10 +99,7 @@ def _scan(question: Question, digests: manifest.Digests) -> dict[str, Any]:
     if not question.shared_directories:
         raise NoMoveError("this node has no shared directory (setting shared_directories)")
     place, shared = find_place(question)
-    snapshot = _snapshot(question, shared)
-    reason = refusals.first(snapshot, question.ids.uid, question.ids.gid)
-    if reason:
-        raise NoMoveError(reason)
+    snapshot = _good_snapshot(question, shared)
     memory = sum(each.memory_kib for each in snapshot.processes)
     check_room(memory, place["real"], place["free"])
     check_room(memory, question.image_directory, procfs.free_kib(question.image_directory))
@@ -108,6 +107,23 @@ def _scan(question: Question, digests: manifest.Digests) -> dict[str, Any]:
     if len(json.dumps(data)) > DATA_LIMIT:
         raise NoMoveError("the job uses too many files of this node alone to compare them all")
     return data
+
+
+def _good_snapshot(question: Question, shared: Sequence[str]) -> Snapshot:
+    """The processes, of which none holds what cannot move.
+
+    A job that runs changes while it is looked at (a process ends before its child is seen), so
+    what refuses it must be seen twice.
+
+    :raises NoMoveError: it cannot move
+    """
+    reason = ""
+    for _ in range(LOOKS):
+        snapshot = _snapshot(question, shared)
+        reason = refusals.first(snapshot, question.ids.uid, question.ids.gid)
+        if not reason:
+            return snapshot
+    raise NoMoveError(reason)
 
 
 def find_place(question: Question) -> tuple[dict[str, Any], list[str]]:
@@ -201,13 +217,12 @@ def _asked_of_owner(ids: Ids, processes: Sequence[Proc]) -> tuple[Proc, ...]:
     if not rows:
         return tuple(processes)
     told = ask(ids, {"open": [row for _, _, row in rows]})["open"]
-    made = [list(each.files) for each in processes]
+    made: list[list[OpenFile | None]] = [list(each.files) for each in processes]
     for (at, nth, _), row in zip(rows, told, strict=True):
-        stat = None if row is None else Stat._make([*row[:6], bool(row[6])])
-        made[at][nth] = replace(made[at][nth], stat=stat)
+        made[at][nth] = with_stat(processes[at].files[nth], row)
     hidden = {at for (at, _, _), row in zip(rows, told, strict=True) if row is None}
     return tuple(
-        replace(each, files=tuple(files))
+        replace(each, files=tuple(file for file in files if file is not None))
         for at, (each, files) in enumerate(zip(processes, made, strict=True))
         if at not in hidden or _is_there(each)
     )
@@ -220,6 +235,13 @@ def _is_there(process: Proc) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return found.birth == process.birth and found.state not in "ZX"
+
+
+def with_stat(file: OpenFile, row: list[int] | None) -> OpenFile | None:
+    """The file with what its owner saw; None when it is closed meanwhile."""
+    if row is None:
+        return file
+    return replace(file, stat=Stat._make([*row[:6], bool(row[6])])) if row else None
 
 
 def _tables(init: int, processes: Sequence[Proc]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ As a program, ``python3 -I -S -E owner.py`` started with the user's ids, it read
 standard input and writes the answer.  A request has ``shared`` (directories), ``places``
 (directories in which the owner is to write), ``directories`` (to be entered), and ``open``: rows of
 pid, descriptor and path of open files.  The answer has the same names: real paths; rows for places
-and directories; and the stat of each open file, null where there is none.
+and directories; and the stat of each open file, see :func:`_open`.
 """
 
 # pathlib would cost start-up time.
@@ -123,9 +123,14 @@ def _problem(path: str) -> str:
 
 
 def _open(pid: int, descriptor: int, path: str) -> list[int] | None:
-    """The fields of procfs.Stat; the last says whether the path still leads to the open file."""
+    """The fields of procfs.Stat; the last says whether the path still leads to the open file.
+
+    None when the kernel does not let the owner look, and nothing when it is closed meanwhile.
+    """
     try:
         found = os.stat(f"/proc/{pid}/fd/{descriptor}")
+    except FileNotFoundError:
+        return []
     except OSError:
         return None
     try:

@@ -382,6 +382,28 @@ def test_room_for_the_image() -> None:
         movable.check_room(1000 * 1024, "/x", 1164 * 1024 - 1)
 
 
+def test_what_refuses_a_running_job_is_seen_twice(
+    tree: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = [changed(tree, parent=77), tree]
+    monkeypatch.setattr(movable, "_snapshot", lambda *_: seen.pop(0))
+    assert movable._good_snapshot(question(), [SHARED]) is tree
+    seen = [changed(tree, parent=77), changed(tree, parent=78)]
+    with pytest.raises(NoMoveError, match="the parent 78, which is outside"):
+        movable._good_snapshot(question(), [SHARED])
+
+
+def test_what_the_owner_saw_of_a_file(tree: Snapshot) -> None:
+    file = tree.processes[0].files[1]
+    seen = movable.with_stat(file, [0o100644, 1, 2, 0, 9, 1, 0])
+    assert seen is not None
+    assert seen.stat == Stat(0o100644, 1, 2, 0, 9, 1, False)
+    assert movable.with_stat(file, []) is None
+    hidden = movable.with_stat(replace(file, stat=None), None)
+    assert hidden is not None
+    assert "hides what" in said(changed(tree, files=(hidden,)))
+
+
 def test_jobs_of_root_stay() -> None:
     found = movable.scan("/nowhere", {}, ["/s"], Ids(0, 0), "/root", "/run")
     assert (found.ok, found.message) == (False, "a job of root cannot be moved")

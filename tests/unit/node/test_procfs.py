@@ -200,7 +200,7 @@ def test_open_files_as_the_owner_sees_them(tmp_path: Path) -> None:
     with path.open() as file:
         rows = [[os.getpid(), file.fileno(), str(path)], [os.getpid(), 9999, "/x"]]
         there, none = owner.ask(me(), {"open": rows})["open"]
-        assert (there[4], there[5], there[6], none) == (5, 1, 1, None)
+        assert (there[4], there[5], there[6], none) == (5, 1, 1, [])
         path.unlink()
         path.write_text("another")
         (moved,) = owner.ask(me(), {"open": rows[:1]})["open"]
