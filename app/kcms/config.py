@@ -226,7 +226,7 @@ def parse(schema: type[T], document: dict[str, Any], where: str) -> T:
     values: dict[str, Any] = {}
     for name, declared in fields.items():
         if name in document:
-            values[name] = _convert(hints[name], document[name], f"{where}: {name}")
+            values[name] = convert(hints[name], document[name], f"{where}: {name}")
         elif (
             declared.default is dataclasses.MISSING
             and declared.default_factory is dataclasses.MISSING
@@ -240,7 +240,11 @@ def _suggestion(key: str, known: list[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(sorted(known))}"
 
 
-def _convert(kind: Any, value: Any, where: str) -> Any:
+def convert(kind: Any, value: Any, where: str) -> Any:
+    """``value`` as a setting of type ``kind``; ``where`` begins the error line.
+
+    :raises ConfigError: it is of another type
+    """
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
             raise ConfigError(f"{where} must be a table, not {value!r}")
@@ -250,12 +254,12 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
         if not isinstance(value, list):
             raise ConfigError(f"{where} must be a list, not {value!r}")
         (inner,) = typing.get_args(kind)
-        return [_convert(inner, each, f"{where}[{at}]") for at, each in enumerate(value)]
+        return [convert(inner, each, f"{where}[{at}]") for at, each in enumerate(value)]
     if origin is dict:
         if not isinstance(value, dict):
             raise ConfigError(f"{where} must be a table, not {value!r}")
         inner = typing.get_args(kind)[1]
-        return {key: _convert(inner, each, f"{where}.{key}") for key, each in value.items()}
+        return {key: convert(inner, each, f"{where}.{key}") for key, each in value.items()}
     return _convert_scalar(kind, value, where)
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.kcms.cluster.plugins.module_utils.preflight_control import (
+    listeners,
     managed_by,
-    ports_of,
     targets_of,
 )
 
@@ -26,13 +26,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible publishes no ty
         args = dict(self._task.args)
         settings = args.pop("settings", {})
         host, site = task_vars["inventory_hostname"], task_vars.get("kcms_site")
-        asked: dict[str, str] = {}
+        ours: list[tuple[str, str, str]] = []
+        is_node = False
         targets = []
         managers: dict[str, str] = {}
         if site and host in site["hosts"]:
             managers = {name: row["manager"] for name, row in site["clusters"].items()}
-            asked = ports_of(site, host, settings)
+            ours = listeners(site, host, settings)
+            is_node = "node" in site["hosts"][host]["roles"]
             targets = targets_of(site, host, task_vars["ansible_play_hosts_all"])
+        asked = {place: name for place, _what, name in ours}
         args.setdefault("ports", list(asked))
         args.setdefault("targets", [f"{each.address} {each.port}" for each in targets])
         bundles = args.pop("bundle_directory", "")
@@ -44,6 +47,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible publishes no ty
         if "time" in result:
             result["clock"] = [result["time"] - after, result["time"] - before]
             result["asked"] = asked
+            result["listeners"] = [list(each) for each in ours]
+            result["wanted_users"] = list(args.get("users", [])) if is_node else []
             result["manager_hosts"] = managers
             result["managed"] = managed_by(site, result["managed"]) if site else {}
             result["targets"] = [asdict(each) for each in targets]

@@ -5,19 +5,15 @@ Reads the roles' files of this collection; contacts no host.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import yaml
 from ansible.errors import AnsibleError
 from ansible_collections.kcms.cluster.plugins.module_utils import packages_bundle
-from ansible_collections.kcms.cluster.plugins.module_utils.preflight import (
-    Problem,
-    lines,
-    suggestion,
-)
+from ansible_collections.kcms.cluster.plugins.module_utils.preflight import Problem, lines
+from ansible_collections.kcms.cluster.plugins.module_utils.preflight_config import config_problems
 from ansible_collections.kcms.cluster.plugins.module_utils.preflight_hosts import Target
 from ansible_collections.kcms.cluster.plugins.module_utils.preflight_inventory import (
     Picture,
@@ -30,7 +26,6 @@ from ansible_collections.kcms.cluster.plugins.module_utils.preflight_options imp
     options,
 )
 
-APP = Path(__file__).resolve().parents[2] / "app"
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 CONNECTION = ("ansible_host",)
 
@@ -65,41 +60,6 @@ def check_inventory(task_vars: Mapping[str, Any]) -> list[str]:
     return lines([*broken, *inventory_problems(picture)])
 
 
-def config_problems(host: str, given: Mapping[str, Any]) -> Iterator[Problem]:
-    """What no daemon knows, or would take, of the host's kcms_config."""
-    overrides = given.get("kcms_config")
-    if not isinstance(overrides, dict) or not overrides:
-        return
-    if str(APP) not in sys.path:
-        sys.path.append(str(APP))
-    from kcms import config
-
-    for daemon, settings in overrides.items():
-        schema = config.SCHEMAS.get(daemon)
-        if schema is None or not isinstance(settings, dict):
-            right = "write it as {DAEMON: {SETTING: VALUE}} with a daemon of "
-            yield Problem(host, f"kcms_config has {daemon!r}", right + ", ".join(config.SCHEMAS))
-            continue
-        hints = get_type_hints(schema)
-        for name, value in settings.items():
-            wrong = f"kcms_config.{daemon}.{name}"
-            if name not in hints:
-                right = suggestion(name, hints, f"known: {', '.join(hints)}")
-                yield Problem(host, f"{wrong} is no setting", right)
-            else:
-                yield from _wrong_setting(host, wrong, hints[name], value)
-
-
-def _wrong_setting(host: str, name: str, kind: Any, value: Any) -> Iterator[Problem]:
-    from kcms import config
-    from kcms.errors import ConfigError
-
-    try:
-        config._convert(kind, value, name)
-    except ConfigError as error:
-        yield Problem(host, str(error), "correct it in the inventory")
-
-
 def _origin(hostvars: Any, host: str) -> str:
     """Where the host's kcms_cluster was written; empty where this Ansible does not tell."""
     try:
@@ -130,30 +90,40 @@ def plain(value: Any) -> Any:
     return value
 
 
-def ports_of(site: Mapping[str, Any], host: str, setting: Mapping[str, Any]) -> dict[str, str]:
-    """``PROTOCOL PORT`` to the variable behind it, for every port that ``host`` will listen on.
+def listeners(
+    site: Mapping[str, Any], host: str, setting: Mapping[str, Any]
+) -> list[tuple[str, str, str]]:
+    """``PROTOCOL PORT``, what listens there and the variable behind it, of all that ``host`` runs.
 
     ``site`` is the document of kcms.cluster.site; ``setting`` holds the host's variables.
     """
     roles = site["hosts"][host]["roles"]
     wanted = (
-        ("monitor", "udp", "kcms_channel_port"),
-        ("monitor", "tcp", "kcms_xml_port"),
-        ("aggregator", "tcp", "kcms_aggregator_port"),
-        ("web", "tcp", "kcms_web_port"),
-        ("web", "tcp", "kcms_web_tls_port"),
+        ("monitor", "udp", "the channel", "kcms_channel_port"),
+        ("monitor", "tcp", "the monitor", "kcms_xml_port"),
+        ("aggregator", "tcp", "the aggregator", "kcms_aggregator_port"),
+        ("web", "tcp", "the page", "kcms_web_port"),
+        ("web", "tcp", "the page over TLS", "kcms_web_tls_port"),
     )
-    found = {
-        f"{kind} {setting[name]}": name
-        for role, kind, name in wanted
+    found = [
+        (f"{kind} {setting[name]}", what, name)
+        for role, kind, what, name in wanted
         if role in roles and setting[name]
-    }
+    ]
     for cluster in site["hosts"][host]["managers"]:
         ours = site["clusters"][cluster]
-        found[f"tcp {ours['manager_port']}"] = "kcms_manager_port"
+        what = f"the manager of {cluster}"
+        found.append((f"tcp {ours['manager_port']}", what, "kcms_manager_port"))
         if ours.get("text_port"):
-            found[f"tcp {ours['text_port']}"] = "kcms_text_port"
+            found.append(
+                (f"tcp {ours['text_port']}", f"the text port of {cluster}", "kcms_text_port")
+            )
     return found
+
+
+def ports_of(site: Mapping[str, Any], host: str, setting: Mapping[str, Any]) -> dict[str, str]:
+    """``PROTOCOL PORT`` to the variable behind it, for every port that ``host`` will listen on."""
+    return {place: name for place, _what, name in listeners(site, host, setting)}
 
 
 def targets_of(site: Mapping[str, Any], host: str, play: Sequence[str]) -> list[Target]:

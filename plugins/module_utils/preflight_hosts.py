@@ -46,6 +46,8 @@ class Seen:
 
     - ``clock``: (earliest, latest) seconds the host's clock can be ahead of the control node's
     - ``asked``: ``PROTOCOL PORT`` to the variable that sets this port
+    - ``listeners``: (``PROTOCOL PORT``, what of ours listens there, the variable), of the rollout
+    - ``wanted_users``: users that this node must know
     - ``targets``: ports of others that the host was to connect to
     - ``manager_hosts``: cluster to the inventory host of its manager
     """
@@ -131,6 +133,18 @@ def _taken_ports(seen: Seen) -> Iterator[Problem]:
             setting = facts["asked"].get(f"{row['proto']} {row['port']}", "its setting")
             wrong = f"{row['proto'].upper()} port {row['port']} is taken by {by}"
             yield Problem(host, wrong, f"stop it there, or change {setting}")
+
+
+def _own_ports(seen: Seen) -> Iterator[Problem]:
+    """Two of our own daemons on one port of a host."""
+    for host, facts in seen.facts.items():
+        places: dict[str, tuple[str, str]] = {}
+        for place, what, setting in facts["listeners"]:
+            first, other = places.setdefault(place, (what, setting))
+            if first != what:
+                kind, _, port = place.partition(" ")
+                wrong = f"{first} and {what} both want {kind.upper()} port {port}"
+                yield Problem(host, wrong, f"change {other} or {setting}")
 
 
 def _moved_managers(seen: Seen) -> Iterator[Problem]:
@@ -219,6 +233,14 @@ def _ids(seen: Seen) -> Iterator[Problem]:
                 yield Problem(host, wrong, "give the user the same ids on every host")
 
 
+def _unknown_users(seen: Seen) -> Iterator[Problem]:
+    for host, facts in seen.facts.items():
+        for user in facts["wanted_users"]:
+            if user not in facts["users"]:
+                right = "make it there, or set kcms_verify_user to one that all nodes know"
+                yield Problem(host, f"it knows no user {user}", right)
+
+
 def _space(seen: Seen) -> Iterator[Problem]:
     for host, facts in seen.facts.items():
         needed = {**SPACE, **(SPACE_TO_INSTALL if facts["missing"] else {})}
@@ -244,10 +266,12 @@ CHECKS: tuple[Callable[[Seen], Iterator[Problem]], ...] = (
     _shared,
     _clocks,
     _taken_ports,
+    _own_ports,
     _moved_managers,
     _unseen_managers,
     _closed_ports,
     _ids,
+    _unknown_users,
     _space,
     _sources,
 )

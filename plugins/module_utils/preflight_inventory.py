@@ -176,11 +176,29 @@ def _channels(picture: Picture) -> Iterator[Problem]:
         if not _multicast(channel):
             right = "it must be a multicast address, such as 239.2.11.71"
             yield Problem("", f"kcms_channel of cluster {cluster} is {channel!r}", right)
+        else:
+            yield from _other_family(picture, cluster, channel)
         other = taken.setdefault((channel, port), cluster)
         if other != cluster:
             wrong = f"clusters {other} and {cluster} share the channel {channel} port {port}"
             right = "give each its own kcms_channel or kcms_channel_port"
             yield Problem("", wrong, right)
+
+
+def _other_family(picture: Picture, cluster: str, channel: str) -> Iterator[Problem]:
+    """An interface is chosen by the host's address, which must be of the channel's kind."""
+    version = ipaddress.ip_address(channel).version
+    for host in picture.clusters()[cluster]:
+        given = picture.given.get(host, {})
+        address = str(given.get("kcms_address") or given.get("ansible_host") or host)
+        try:
+            found = ipaddress.ip_address(address).version
+        except ValueError:
+            continue  # a name, which may have addresses of both kinds
+        if found != version:
+            wrong = f"its address {address} is IPv{found}, the channel {channel} IPv{version}"
+            right = "give kcms_address and kcms_channel addresses of one kind"
+            yield Problem(host, wrong, right)
 
 
 def _multicast(text: str) -> bool:
@@ -230,6 +248,21 @@ def _shared_directory(picture: Picture) -> Iterator[Problem]:
                 yield Problem(host, f"kcms_shared_directory is {path!r}", right)
 
 
+def _rrd_directory(picture: Picture) -> Iterator[Problem]:
+    """Round-robin files are written all the time, as one user, by one host."""
+    heads = picture.groups.get(HEAD) or []
+    for host in picture.groups.get("kcms_aggregator") or heads[:1]:
+        path = str(picture.value(host, "kcms_rrd_directory") or "")
+        wrong = f"kcms_rrd_directory is {path!r}"
+        if not path.startswith("/") or path.rstrip("/") == "" or ".." in path.split("/"):
+            yield Problem(host, wrong, "it must be an absolute path below /")
+            continue
+        for shared in shared_directories(picture.value(host, "kcms_shared_directory")):
+            if f"{path}/".startswith(f"{shared.rstrip('/')}/"):
+                right = "put it on a disk of the host's own"
+                yield Problem(host, f"{wrong}, on the shared directory {shared}", right)
+
+
 def shared_directories(value: Any) -> list[str]:
     """The variable is one path or a list of them."""
     return [str(each) for each in (value if isinstance(value, list | tuple) else [value]) if each]
@@ -275,6 +308,7 @@ CHECKS: tuple[Callable[[Picture], Iterator[Problem]], ...] = (
     _manager_ports,
     _addresses,
     _shared_directory,
+    _rrd_directory,
     _trusted,
     _packages,
     _pages,

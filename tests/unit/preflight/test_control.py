@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from ansible_collections.kcms.cluster.plugins.module_utils.preflight import lines
+from ansible_collections.kcms.cluster.plugins.module_utils.preflight_config import (
+    OURS,
+    config_problems,
+)
 from ansible_collections.kcms.cluster.plugins.module_utils.preflight_control import (
     ROLES,
-    config_problems,
     known_options,
+    listeners,
     ports_of,
     targets_of,
 )
+
+from kcms.config import SCHEMAS
 
 SITE: dict[str, Any] = {
     "hosts": {
@@ -74,6 +82,18 @@ def test_a_host_is_asked_for_the_ports_of_its_roles() -> None:
     assert set(ports_of(SITE, "head", off)) == ports - {"tcp 8443"}
 
 
+def test_all_that_listens_is_told_also_where_two_want_one_port() -> None:
+    same = {**SETTING, "kcms_web_tls_port": 8651, "kcms_web_port": 8660}
+    found = [(place, what) for place, what, _name in listeners(SITE, "head", same)]
+    assert found == [
+        ("tcp 8651", "the aggregator"),
+        ("tcp 8660", "the page"),
+        ("tcp 8651", "the page over TLS"),
+        ("tcp 8660", "the manager of alpha"),
+        ("tcp 8661", "the manager of beta"),
+    ]
+
+
 def test_a_host_with_users_reaches_every_manager_and_a_lent_one_its_own() -> None:
     play = ["head", "alpha1", "desk7"]
     assert [each.port for each in targets_of(SITE, "alpha1", play)] == [8660, 8661]
@@ -99,6 +119,22 @@ def test_the_aggregator_reaches_the_monitors_of_this_play_alone() -> None:
             {"monitor": {"host_tmax": "soon"}},
             "h: kcms_config.monitor.host_tmax must be int, not 'soon'; correct it",
         ),
+        (
+            {"monitor": {"host_tmax": -1}},
+            "h: kcms_config.monitor.host_tmax is -1; it must not be below 0",
+        ),
+        (
+            {"aggregator": {"read_timeout": -0.5}},
+            "h: kcms_config.aggregator.read_timeout is -0.5; it must not be below 0",
+        ),
+        (
+            {"web": {"tls_port": 8444}},
+            "h: kcms_config.web.tls_port is set by the rollout; set kcms_web_tls_port instead",
+        ),
+        (
+            {"manager": {"state_directory": "/srv"}},
+            "h: kcms_config.manager.state_directory is set by the rollout; leave it out",
+        ),
     ],
 )
 def test_overrides_are_checked_against_the_daemons_settings(
@@ -111,6 +147,24 @@ def test_overrides_are_checked_against_the_daemons_settings(
 def test_right_overrides_pass() -> None:
     overrides = {"monitor": {"host_tmax": 30}, "aggregator": {"connect_timeout": 5}}
     assert lines(config_problems("h", {"kcms_config": overrides})) == []
+
+
+def test_what_is_the_rollouts_is_a_setting_and_its_variable_exists() -> None:
+    """Also of daemons that change: a name that is gone would forbid nothing."""
+    for daemon, settings in OURS.items():
+        assert settings.keys() <= {each.name for each in dataclasses.fields(SCHEMAS[daemon])}
+        variables = {each for each in settings.values() if each.startswith("kcms_")}
+        assert variables <= set(known_options())
+
+
+def test_identity_files_and_ports_of_every_daemon_are_the_rollouts() -> None:
+    """Of daemons that get new ones, too."""
+    kinds = r"(.*_)?(host|cluster|address|file|port|ca|certificate|key)|rrd_directory"
+    elsewhere = {"aggregator_address", "default_cluster"}  # another machine, and a convenience
+    for daemon, schema in SCHEMAS.items():
+        names = {each.name for each in dataclasses.fields(schema)}
+        wanted = {name for name in names if re.fullmatch(kinds, name)}
+        assert wanted - OURS[daemon].keys() - elsewhere == set()
 
 
 def test_every_role_says_what_its_variables_are() -> None:

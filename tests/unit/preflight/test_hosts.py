@@ -33,6 +33,8 @@ def sound(**changes: Any) -> dict[str, Any]:
         "manager_hosts": {"alpha": "head"},
         "reach": {},
         "asked": {"tcp 8649": "kcms_xml_port", "udp 8649": "kcms_channel_port"},
+        "listeners": [["tcp 8649", "the monitor", "kcms_xml_port"]],
+        "wanted_users": [],
         "targets": [],
         "users": {"alice": {"uid": 2001, "gid": 2001, "home": "/shared/home/alice"}},
         "space": {"/var/lib": 4096 * MIB, "/opt": 4096 * MIB, "/usr": 4096 * MIB},
@@ -213,3 +215,22 @@ def test_a_manager_is_not_set_up_elsewhere_while_its_jobs_are_here() -> None:
     )
     (gone,) = found(head=sound(managers=["beta"]))
     assert "puts it on no host" in gone
+
+
+def test_two_of_our_own_on_one_port_are_named() -> None:
+    both = [
+        ["tcp 8651", "the aggregator", "kcms_aggregator_port"],
+        ["udp 8651", "the channel", "kcms_channel_port"],
+        ["tcp 8651", "the page", "kcms_web_port"],
+    ]
+    assert found(head=sound(listeners=both)) == [
+        "head: the aggregator and the page both want TCP port 8651; "
+        "change kcms_aggregator_port or kcms_web_port"
+    ]
+
+
+def test_a_node_that_knows_no_verify_user_is_named() -> None:
+    assert found(a1=sound(wanted_users=["carol"]), head=sound(wanted_users=[])) == [
+        "a1: it knows no user carol; "
+        "make it there, or set kcms_verify_user to one that all nodes know"
+    ]

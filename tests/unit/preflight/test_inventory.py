@@ -119,7 +119,7 @@ def test_what_only_a_conversion_would_make_right_is_refused(name: str, value: An
         ("kcms_submit", False),
         ("kcms_shared_directory", ["/shared", "/scratch"]),
         ("kcms_trusted_hosts", ["10.0.0.0/24", "fd00::1"]),
-        ("kcms_address", "fd00::5"),
+        ("kcms_address", "10.9.9.9"),
     ],
 )
 def test_what_is_of_its_kind_is_taken(name: str, value: Any) -> None:
@@ -231,3 +231,34 @@ def test_a_mirror_or_proxy_needs_an_address(kind: str) -> None:
     assert line.startswith(f"head: kcms_packages_url is ''; a {kind} needs an address")
     given["head"].update(kcms_packages_url="http://10.0.0.1:3128")
     assert found(groups, given) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "rule"),
+    [
+        ("rrd", "it must be an absolute path below /"),
+        ("/srv/../shared", "it must be an absolute path below /"),
+        ("/shared/rrd", "put it on a disk of the host's own"),
+        ("/shared", "put it on a disk of the host's own"),
+    ],
+)
+def test_round_robin_files_lie_on_the_hosts_own_disk(path: str, rule: str) -> None:
+    (line,) = with_variable("head", "kcms_rrd_directory", path)
+    assert line.startswith(f"head: kcms_rrd_directory is {path!r}")
+    assert line.endswith(rule)
+
+
+@pytest.mark.parametrize("path", ["/sharedrrd", "/srv/rrd", "/var/lib/kcms/rrd"])
+def test_a_place_beside_the_shared_directory_is_fine(path: str) -> None:
+    assert with_variable("head", "kcms_rrd_directory", path) == []
+
+
+def test_addresses_are_of_the_channels_kind() -> None:
+    groups, given = site()
+    for host in ("alpha1", "alpha2"):
+        given[host]["kcms_channel"] = "ff15::4b43"
+    given["alpha2"]["kcms_address"] = "2001:db8::2"
+    assert found(groups, given) == [
+        "alpha1: its address 10.0.0.2 is IPv4, the channel ff15::4b43 IPv6; "
+        "give kcms_address and kcms_channel addresses of one kind"
+    ]
