@@ -45,6 +45,13 @@ attributes:
   check_mode:
     support: full
     description: Checks the archive, and writes nothing.
+  diff_mode:
+    support: none
+    description: An archive has no difference to show.
+  platform:
+    description: The control node.
+    platforms: posix
+    support: full
 """
 
 EXAMPLES = r"""
@@ -61,8 +68,12 @@ hosts:
   description: Hosts, each with its parts.
   returned: for the step open
   type: dict
+  sample:
+    head: [store alpha, rrd]
 settled:
   description: Cluster to what became of its jobs.
   returned: for the step put
   type: dict
+  sample:
+    alpha: {}
 """

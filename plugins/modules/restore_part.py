@@ -55,6 +55,13 @@ attributes:
   check_mode:
     support: full
     description: Only looks.
+  diff_mode:
+    support: none
+    description: An archive has no difference to show.
+  platform:
+    description: A host of the grid, or one that is to be.
+    platforms: debian
+    support: full
 """
 
 EXAMPLES = r"""
@@ -71,10 +78,13 @@ there:
   returned: for the step look
   type: list
   elements: str
+  sample: [/var/lib/kcms/manager/alpha]
 settled:
   description: Cluster to what became of its jobs.
   returned: for the step place
   type: dict
+  sample:
+    alpha: {}
 """
 
 from typing import Any
