@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 from ansible.errors import AnsibleError
+from ansible.vars.plugins import get_vars_from_inventory_sources
 from ansible_collections.kcms.cluster.plugins.module_utils import packages_bundle
 from ansible_collections.kcms.cluster.plugins.module_utils.preflight import Problem, lines
 from ansible_collections.kcms.cluster.plugins.module_utils.preflight_config import config_problems
@@ -56,7 +57,9 @@ def check_inventory(task_vars: Mapping[str, Any]) -> list[str]:
                 given[host][name] = value
     broken += (problem for host in ours for problem in config_problems(host, given[host]))
     origins = {host: _origin(task_vars["hostvars"], host) for host in ours}
-    picture = Picture(groups, given, known_options(), origins)
+    picture = Picture(
+        groups, given, known_options(), origins, _clusters_of_groups(task_vars["hostvars"])
+    )
     return lines([*broken, *inventory_problems(picture)])
 
 
@@ -67,6 +70,19 @@ def _origin(hostvars: Any, host: str) -> str:
     except ImportError:
         return ""
     return str(Origin.get_tag(hostvars.raw_get(host).get("kcms_cluster")) or "")
+
+
+def _clusters_of_groups(hostvars: Any) -> dict[str, str]:
+    """Group to the kcms_cluster that it sets itself; empty where this Ansible does not tell."""
+    inventory, loader = getattr(hostvars, "_inventory", None), getattr(hostvars, "_loader", None)
+    found: dict[str, str] = {}
+    for name, group in getattr(inventory, "groups", {}).items():
+        values = dict(group.get_vars())
+        sources = getattr(inventory, "_sources", [])
+        values |= get_vars_from_inventory_sources(loader, sources, [group], "task")
+        if isinstance(values.get("kcms_cluster"), str):
+            found[str(name)] = str(values["kcms_cluster"])
+    return found
 
 
 def _variables(hostvars: Any, host: str) -> Iterator[tuple[str, Any]]:

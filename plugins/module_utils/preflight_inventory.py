@@ -7,6 +7,7 @@ run names everything there is to correct.
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,13 +40,15 @@ NETWORKS = ("kcms_trusted_hosts", "kcms_text_allowed")
 class Picture:
     """An inventory: groups with their hosts, and the variables each host is given.
 
-    ``origins`` tells, where it is known, the place where a host's kcms_cluster was written.
+    ``origins`` tells, where it is known, the place where a host's kcms_cluster was written;
+    ``clusters_of_groups`` is group to the kcms_cluster that it sets itself.
     """
 
     groups: Mapping[str, Sequence[str]]
     given: Mapping[str, Mapping[str, Any]]
     options: Mapping[str, Option]
     origins: Mapping[str, str] = field(default_factory=dict)
+    clusters_of_groups: Mapping[str, str] = field(default_factory=dict)
 
     def hosts(self) -> list[str]:
         """The hosts that are ours, in the order of groups and inventory."""
@@ -166,6 +169,19 @@ def _one_group_a_cluster(picture: Picture) -> Iterator[Problem]:
             wrong = f"groups {' and '.join(sorted(places.values()))} both set kcms_cluster to "
             right = "give each cluster a name of its own, or put them into one group"
             yield Problem("", f"{wrong}{cluster!r}", right)
+
+
+def _one_cluster_a_host(picture: Picture) -> Iterator[Problem]:
+    """Which of two groups is heard would hang on their names; one inside the other is meant so."""
+    groups = {name: set(picture.groups.get(name, ())) for name in picture.clusters_of_groups}
+    for host in picture.groups.get(NODES, ()):
+        mine = [name for name, members in groups.items() if host in members]
+        for first, second in itertools.combinations(sorted(mine), 2):
+            nested = groups[first] < groups[second] or groups[second] < groups[first]
+            values = [picture.clusters_of_groups[name] for name in (first, second)]
+            if values[0] != values[1] and not nested:
+                wrong = f"it is in groups {first} and {second}, of clusters {' and '.join(values)}"
+                yield Problem(host, wrong, "a node is of one cluster: take it out of one of them")
 
 
 def _channels(picture: Picture) -> Iterator[Problem]:
@@ -304,6 +320,7 @@ CHECKS: tuple[Callable[[Picture], Iterator[Problem]], ...] = (
     _placement,
     _one_setting_a_cluster,
     _one_group_a_cluster,
+    _one_cluster_a_host,
     _channels,
     _manager_ports,
     _addresses,

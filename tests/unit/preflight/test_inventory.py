@@ -262,3 +262,23 @@ def test_addresses_are_of_the_channels_kind() -> None:
         "alpha1: its address 10.0.0.2 is IPv4, the channel ff15::4b43 IPv6; "
         "give kcms_address and kcms_channel addresses of one kind"
     ]
+
+
+def of_groups(groups: dict[str, list[str]], clusters: dict[str, str]) -> list[str]:
+    given = site()[1]
+    return lines(inventory_problems(Picture(groups, given, OPTIONS, {}, clusters)))
+
+
+def test_a_host_in_the_groups_of_two_clusters_is_named() -> None:
+    groups, _given = site()
+    groups["beta"] = ["beta1", "alpha2"]
+    assert of_groups(groups, {"alpha": "alpha", "beta": "beta"}) == [
+        "alpha2: it is in groups alpha and beta, of clusters alpha and beta; "
+        "a node is of one cluster: take it out of one of them"
+    ]
+
+
+def test_a_group_inside_another_may_say_otherwise() -> None:
+    groups, _given = site()
+    groups["lab"] = ["alpha1", "alpha2", "beta1"]
+    assert of_groups(groups, {"lab": "alpha", "beta": "beta", "alpha": "alpha"}) == []
