@@ -74,6 +74,7 @@ class World:
         self.calls: list[tuple[str, str, Any]] = []
         self.refuse: dict[str, Refusal] = {}
         self.drained = ""
+        self.gates: dict[str, threading.Event] = {}
 
     def nodes(self, cluster: str) -> list[dict[str, Any]]:
         names = [f"{cluster}{at}" for at in (1, 2, 3)]
@@ -120,6 +121,8 @@ class World:
         cluster = query.get("cluster", "alpha")
         if cluster not in self.clusters:
             raise Refusal(404, "not_found", f"there is no cluster {cluster!r} here")
+        if cluster in self.gates:
+            self.gates[cluster].wait(60)
         if self.clusters[cluster] != "UP":
             raise Refusal(503, "unavailable", f"the manager of {cluster} cannot be reached")
         if path == "/v1/login":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from kcms.config import WebConfig
+from kcms.web import gateway as gateway_module
 from kcms.web.app import create_app
 from kcms.web.files import RrdFiles
 from kcms.web.gateway import Gateway
@@ -37,6 +39,7 @@ class Page:
     """A browser at the page: it keeps cookies and sends the forms it was given."""
 
     def __init__(self, app: Flask, base: str = HTTPS) -> None:
+        self.app = app
         self.client: FlaskClient = app.test_client()
         self.base = base
         self.last: TestResponse | None = None
@@ -308,11 +311,14 @@ class TestPlain:
         assert "over TLS only, at https://grid.example:8443/" in said(answer)
         assert world.calls == []
 
-    def test_a_stolen_id_is_worth_nothing(self, alice: Page, site: Site) -> None:
-        plain = Page(site.app(), HTTP)
-        cookie = f"kcms-session={alice.cookie()}; {SESSION}={alice.cookie()}"
-        assert plain.get("/cluster/alpha/results", headers={"Cookie": cookie}).status_code == 303
-        assert "Logout" not in plain.get("/", headers={"Cookie": cookie}).text
+    def test_a_stolen_id_is_worth_nothing(self, alice: Page) -> None:
+        number = alice.cookie()
+        thief = alice.app.test_client(use_cookies=False)
+        headers = {"Cookie": f"kcms-session={number}; {SESSION}={number}"}
+        url = "/cluster/alpha/results"
+        assert thief.get(url, base_url=HTTPS, headers=headers).status_code == 200
+        assert thief.get(url, base_url=HTTP, headers=headers).status_code == 303
+        assert "Logout" not in thief.get("/", base_url=HTTP, headers=headers).text
 
     def test_no_login_at_all_and_nothing_dead(self, site: Site) -> None:
         plain = Page(site.app(tls_port=0), HTTP)
@@ -597,6 +603,37 @@ class TestNodes:
         document = page.get("/api/v1/grid").json
         assert document is not None
         assert all("jobs" not in h for c in document["clusters"] for h in c["hosts"])
+
+
+def test_a_manager_that_hangs_keeps_no_other_waiting(
+    alice: Page, site: Site, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway_module, "PLACE_SECONDS", 0.05)
+    gate = world.gates["alpha"] = threading.Event()
+    cookie = {"Cookie": f"{SESSION}={alice.cookie()}"}
+    found: list[int] = []
+
+    def ask() -> None:
+        client = site.app().test_client(use_cookies=False)
+        url = "/cluster/alpha/processes"
+        found.append(client.get(url, base_url=HTTPS, headers=cookie).status_code)
+
+    asking = [threading.Thread(target=ask) for _ in range(gateway_module.PLACES)]
+    for thread in asking:
+        thread.start()
+    places = site.gateway._places
+    while "alpha" not in places or places["alpha"]._value:  # type: ignore[attr-defined]
+        assert found == []
+        time.sleep(0.01)
+    busy = alice.get("/cluster/alpha/results")
+    assert busy.status_code == 503
+    assert "has not answered earlier calls yet" in said(busy)
+    assert alice.get("/cluster/beta/processes").status_code == 200
+    assert found == []
+    gate.set()
+    for thread in asking:
+        thread.join(60)
+    assert found == [200] * gateway_module.PLACES
 
 
 @pytest.mark.parametrize(

@@ -29,12 +29,13 @@ from kcms.web.sessions import Token
 READ_SECONDS = 15.0
 ACT_SECONDS = 45.0
 LOGIN_SECONDS = 20.0
+CLUSTERS_SECONDS = 8.0
 LOGOUT_SECONDS = 5.0
 NODES_SECONDS = 4.0
-PLACES = 4  # calls to one cluster at once
+PLACES = 3  # pages that ask one cluster at once, each with up to four calls
 PLACE_SECONDS = 3.0
 LOGINS = 3
-WORKERS = 12
+WORKERS = 20  # a gateway takes 32 connections of one user
 
 T = TypeVar("T")
 
@@ -75,24 +76,32 @@ class Gateway:
 
     def ask(self, cluster: str, token: Token, call: Callable[[Client], T]) -> T:
         """What ``call`` returns that reads something.  :raises KcmsError: its failure"""
-        return self._called(cluster, token.text, READ_SECONDS, call)
+        with self._cluster_place(cluster):
+            return _translate(lambda: call(self._client(cluster, token.text, READ_SECONDS)))
 
     def act(self, cluster: str, token: Token, call: Callable[[Client], T]) -> T:
         """What ``call`` returns that changes something.  :raises KcmsError: its failure"""
-        return self._called(cluster, token.text, ACT_SECONDS, call)
+        with self._cluster_place(cluster):
+            return _translate(lambda: call(self._client(cluster, token.text, ACT_SECONDS)))
 
     def together(
         self, cluster: str, token: Token, *calls: Callable[[Client], Any]
     ) -> list[Any | KcmsError]:
         """Several calls that read, at once; a failure stands in its call's place."""
-        return self._all([lambda call=each: self.ask(cluster, token, call) for each in calls])  # type: ignore[misc]
+        client = self._client(cluster, token.text, READ_SECONDS)
+
+        def bound(call: Callable[[Client], Any]) -> Callable[[], Any]:
+            return lambda: _translate(lambda: call(client))
+
+        with self._cluster_place(cluster):
+            return self._all([bound(each) for each in calls])
 
     def nodes(self, cluster: str) -> list[dict[str, Any]]:
         """The nodes as the cluster's manager sees them; no login is needed for that.
 
         :raises KcmsError: no answer
         """
-        return self._called(cluster, None, NODES_SECONDS, lambda client: client.nodes())
+        return _translate(self._client(cluster, None, NODES_SECONDS).nodes)
 
     def login(self, user: str, password: str) -> Logins:
         """Ask every cluster's manager for a token.
@@ -100,8 +109,8 @@ class Gateway:
         :raises Unavailable: no gateway, no cluster, or too many log in at this moment
         """
         with self._place(self._logins, "many log in at this moment: try again in a few seconds"):
-            with translated():
-                names = [str(each["name"]) for each in self._client(None, None, 8.0).clusters()]
+            rows = _translate(self._client(None, None, CLUSTERS_SECONDS).clusters)
+            names = [str(each["name"]) for each in rows]
             if not names:
                 raise Unavailable("the gateway of this host knows no clusters")
             found = self._all([self._one_login(name, user, password) for name in names])
@@ -117,27 +126,20 @@ class Gateway:
 
     def _one_login(self, cluster: str, user: str, password: str) -> Callable[[], Token]:
         def login() -> Token:
-            with translated():
-                answer = self._client(cluster, None, LOGIN_SECONDS).login(user, password)
+            client = self._client(cluster, None, LOGIN_SECONDS)
+            answer = _translate(lambda: client.login(user, password))
             return Token(str(answer["token"]), answer.get("root") is True)
 
         return login
 
     def _one_logout(self, cluster: str, token: Token) -> Callable[[], None]:
-        def logout() -> None:
-            with translated():
-                self._client(cluster, token.text, LOGOUT_SECONDS).logout()
+        return lambda: _translate(self._client(cluster, token.text, LOGOUT_SECONDS).logout)
 
-        return logout
-
-    def _called(
-        self, cluster: str, token: str | None, seconds: float, call: Callable[[Client], T]
-    ) -> T:
+    def _cluster_place(self, cluster: str) -> contextlib.AbstractContextManager[None]:
         with self._lock:
             places = self._places.setdefault(cluster, threading.BoundedSemaphore(PLACES))
         busy = f"the manager of {cluster} has not answered earlier calls yet: try again"
-        with self._place(places, busy), translated():
-            return call(self._client(cluster, token, seconds))
+        return self._place(places, busy)
 
     def _client(self, cluster: str | None, token: str | None, seconds: float) -> Client:
         return Client(self._path, cluster=cluster, token=token, timeout=seconds)
@@ -163,10 +165,9 @@ def _outcome(future: Future[Any]) -> Any | KcmsError:
         return error
 
 
-@contextlib.contextmanager
-def translated() -> Iterator[None]:
-    """Raise what the client says of a failure as an error of this package, with its sentence."""
+def _translate(call: Callable[[], T]) -> T:
+    """What ``call`` returns; the client's failures as errors of this package, word for word."""
     try:
-        yield
+        return call()
     except ClientError as error:
         raise _ERRORS.get(error.status, Unavailable)(error.message) from error

@@ -64,7 +64,7 @@
     const at = focused();
     keep(old, fresh);
     old.replaceWith(document.adoptNode(fresh));
-    schedule(Number(page.body.dataset.refresh || 0));
+    schedule(answer.status >= 500 ? seconds : Number(page.body.dataset.refresh || 0));
     const same = at && fresh.querySelector(at);
     if (same) same.focus({ preventScroll: true });
   };
