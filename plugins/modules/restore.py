@@ -69,7 +69,7 @@ hosts:
   returned: for the step open
   type: dict
   sample:
-    head: [store alpha, rrd]
+    head: {stores: {alpha: {size: 40960}}, rrd: []}
 settled:
   description: Cluster to what became of its jobs.
   returned: for the step put
