@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 
@@ -47,3 +48,15 @@ def quiet(grid: Grid) -> Iterator[Grid]:
             if job["state"] in ("PENDING", "RUNNING", "SUSPENDED"):
                 grid.kcms("head", "kill", str(job["id"]), "--cluster", cluster, check=False)
     grid.wait(lambda: not grid.active_jobs(), "all jobs to end")
+
+
+@pytest.fixture
+def movers(quiet: Grid) -> Grid:
+    """The grid, once every node of alpha has found out that its criu works."""
+
+    def known() -> bool:
+        nodes = json.loads(quiet.kcms("head", "nodes", "--cluster", "alpha", "--json").stdout)
+        return all(each["mover"].get("trouble") == "" for each in nodes["nodes"])
+
+    quiet.wait(known, "criu to be tried on every node")
+    return quiet

@@ -81,46 +81,46 @@ def leftovers(grid: Grid) -> str:
     return shared + "".join(grid.shell(node, find).stdout for node in ("alpha1", "alpha2"))
 
 
-def test_a_tree_moves_and_goes_on_as_if_nothing_had_been(quiet: Grid, tree: str) -> None:
-    quiet.shell("alpha1", f"rm -f {HOME}/still.* {HOME}/moved.*", user="alice")
-    still = started(quiet, tree, "still", f"{HOME}/still.log")
-    moved = started(quiet, tree, "moved", f"{HOME}/moved.log")
+def test_a_tree_moves_and_goes_on_as_if_nothing_had_been(movers: Grid, tree: str) -> None:
+    movers.shell("alpha1", f"rm -f {HOME}/still.* {HOME}/moved.*", user="alice")
+    still = started(movers, tree, "still", f"{HOME}/still.log")
+    moved = started(movers, tree, "moved", f"{HOME}/moved.log")
     source, target = node_of(moved), other(node_of(moved))
-    quiet.kcms("alpha1", "migrate", str(moved["id"]), target, user="alice")
-    job = quiet.job(moved["id"])
+    movers.kcms("alpha1", "migrate", str(moved["id"]), target, user="alice")
+    job = movers.job(moved["id"])
     assert job["state"] == "RUNNING"
     assert node_of(job) == target
     assert job["migration"]["phase"] == "done"
-    assert not [each for each in processes_on(quiet, source) if each["job"] == moved["id"]]
+    assert not [each for each in processes_on(movers, source) if each["job"] == moved["id"]]
     for each in (still, moved):
-        ended = quiet.wait_job(each["id"], "COMPLETED", "FAILED", "NODE_FAIL", "CANCELLED")
+        ended = movers.wait_job(each["id"], "COMPLETED", "FAILED", "NODE_FAIL", "CANCELLED")
         assert ended["reason"] == "exit status 3"
         assert ended["tasks"][0]["exit"]["processes_left"] == 0
-    assert results(quiet, "moved") == results(quiet, "still")
-    assert results(quiet, "moved")["log"] == "jumps 0\n"
-    assert results(quiet, "moved")["out"].endswith("read line 59\nend\n")
-    quiet.wait(lambda: leftovers(quiet) == "", "every image to be removed")
+    assert results(movers, "moved") == results(movers, "still")
+    assert results(movers, "moved")["log"] == "jumps 0\n"
+    assert results(movers, "moved")["out"].endswith("read line 59\nend\n")
+    movers.wait(lambda: leftovers(movers) == "", "every image to be removed")
 
 
-def test_a_job_moves_there_and_back_by_the_module(quiet: Grid) -> None:
-    program = quiet.program(
+def test_a_job_moves_there_and_back_by_the_module(movers: Grid) -> None:
+    program = movers.program(
         "alice", "count.sh", "#!/bin/sh\nseq 1 9 | while read n\ndo sleep 4\ndone"
     )
-    job = started(quiet, program, "back")
+    job = started(movers, program, "back")
     home = node_of(job)
     for target in (other(home), home):
-        checked = quiet.adhoc("head", "job_migrate", "--check", id=job["id"], node=target)
+        checked = movers.adhoc("head", "job_migrate", "--check", id=job["id"], node=target)
         assert checked.result["changed"] is True
-        assert node_of(quiet.job(job["id"])) != target
-        assert quiet.adhoc("head", "job_migrate", id=job["id"], node=target).result["changed"]
-        assert node_of(quiet.job(job["id"])) == target
-        again = quiet.adhoc("head", "job_migrate", id=job["id"], node=target)
+        assert node_of(movers.job(job["id"])) != target
+        assert movers.adhoc("head", "job_migrate", id=job["id"], node=target).result["changed"]
+        assert node_of(movers.job(job["id"])) == target
+        again = movers.adhoc("head", "job_migrate", id=job["id"], node=target)
         assert again.result["changed"] is False
-    quiet.kcms("alpha1", "kill", str(job["id"]), user="alice")
-    ended = quiet.wait_job(job["id"], "CANCELLED")
+    movers.kcms("alpha1", "kill", str(job["id"]), user="alice")
+    ended = movers.wait_job(job["id"], "CANCELLED")
     assert ended["tasks"][0]["exit"]["processes_left"] == 0
     for node in ("alpha1", "alpha2"):
-        assert quiet.shell(node, "pgrep -u alice", check=False).stdout == ""
+        assert movers.shell(node, "pgrep -u alice", check=False).stdout == ""
 
 
 HOLDERS = {
@@ -174,9 +174,9 @@ def refusal(grid: Grid, job: object, node: str, user: str = "alice") -> str:
 
 @pytest.mark.parametrize("holder", HOLDERS, indirect=True)
 def test_what_cannot_move_is_refused_and_goes_on(
-    quiet: Grid, holder: tuple[dict[str, Any], str]
+    movers: Grid, holder: tuple[dict[str, Any], str]
 ) -> None:
-    job, word = holder
+    quiet, (job, word) = movers, holder
     node, number = node_of(job), job["id"]
     assert word in refusal(quiet, number, other(node))
     after = quiet.job(number)
@@ -187,24 +187,24 @@ def test_what_cannot_move_is_refused_and_goes_on(
     assert leftovers(quiet) == ""
 
 
-def test_the_manager_refuses_what_makes_no_sense(quiet: Grid) -> None:
-    program = quiet.program("alice", "long.sh", "#!/bin/sh\nsleep 600\n")
-    job = started(quiet, program, "refused")
+def test_the_manager_refuses_what_makes_no_sense(movers: Grid) -> None:
+    program = movers.program("alice", "long.sh", "#!/bin/sh\nsleep 600\n")
+    job = started(movers, program, "refused")
     number, node = job["id"], node_of(job)
     target = other(node)
-    assert node in refusal(quiet, number, node)
-    assert "nowhere" in refusal(quiet, number, "nowhere")
-    assert "there is no job" in refusal(quiet, number, target, user="bob")
-    assert "there is no job" in refusal(quiet, 999_999, target)
+    assert node in refusal(movers, number, node)
+    assert "nowhere" in refusal(movers, number, "nowhere")
+    assert "there is no job" in refusal(movers, number, target, user="bob")
+    assert "there is no job" in refusal(movers, 999_999, target)
     drained = {"node": target, "cluster": "alpha"}
-    quiet.adhoc("head", "node_state", **drained, state="drained", reason="a test")
+    movers.adhoc("head", "node_state", **drained, state="drained", reason="a test")
     try:
-        assert "drain" in refusal(quiet, number, target)
+        assert "drain" in refusal(movers, number, target)
     finally:
-        quiet.adhoc("head", "node_state", **drained, state="resumed")
-    quiet.kcms("alpha1", "kill", str(number), user="alice")
-    quiet.wait_job(number, "CANCELLED")
-    assert "over" in refusal(quiet, number, target)
+        movers.adhoc("head", "node_state", **drained, state="resumed")
+    movers.kcms("alpha1", "kill", str(number), user="alice")
+    movers.wait_job(number, "CANCELLED")
+    assert "over" in refusal(movers, number, target)
 
 
 def test_a_host_whose_criu_does_not_work_is_refused(quiet: Grid) -> None:
