@@ -28,11 +28,8 @@ def predicted(grid: Grid, module: str, **arguments: Any) -> dict[str, Any]:
 
 def test_submit_migrate_and_kill_do_what_was_predicted(movers: Grid) -> None:
     program = movers.program("alice", "long.sh", "#!/bin/sh\nsleep 600\n")
-    asked = {
-        "executable": program,
-        "user": "alice",
-        "key": f"predicted-{len(movers.jobs('alpha'))}",
-    }
+    key = f"predicted-{len(movers.jobs('alpha'))}"
+    asked = {"executable": program, "user": "alice", "key": key}
     made = predicted(movers, "job_submit", host="alpha1", **asked)
     assert made["changed"] is True
     number = made["job"]["id"]
@@ -67,7 +64,7 @@ def test_a_drained_node_gets_nothing_until_it_is_resumed(quiet: Grid) -> None:
 
 
 def test_the_inventory_follows_the_grid(quiet: Grid, tmp_path: Path) -> None:
-    source = tmp_path / "live.grid.yml"
+    source = tmp_path / "live.kcms.yml"
     source.write_text(
         f"plugin: kcms.cluster.grid\nurl: http://{quiet.address('head')}:8080\n", encoding="utf-8"
     )
