@@ -14,7 +14,7 @@ exec 3>>"$0"
 python3 -c '
 import sys, time
 last, jumps = time.monotonic(), 0
-for _ in range(80):
+for _ in range(LINES + 20):
     time.sleep(0.1)
     now = time.monotonic()
     jumps += not 0 <= now - last < 60
@@ -23,19 +23,24 @@ print("jumps", jumps, file=sys.stderr)
 ' 2>&3 3>&- &
 clock=$!
 i=0
-while [ $i -lt 60 ]; do echo "line $i"; i=$((i+1)); sleep 0.1; done |
+while [ $i -lt LINES ]; do echo "line $i"; i=$((i+1)); sleep 0.1; done |
   while read -r line; do echo "read $line"; done &
 reader=$!
 wait $clock; wait $reader
 echo end
 exit 3
 """
-EXPECTED = "".join(f"read line {each}\n" for each in range(60)) + "end\n"
 COUNT = "i=0; while [ $i -lt 100000 ]; do echo $i; i=$((i+1)); sleep 0.05; done"
 
 
-def start_tree(grid: Grid, number: int, host: str) -> None:
-    arguments = {"executable": "/bin/sh", "arguments": ["-c", TREE, f"{HOME}/{number}.log"]}
+def expected(lines: int = 60) -> str:
+    return "".join(f"read line {each}\n" for each in range(lines)) + "end\n"
+
+
+def start_tree(grid: Grid, number: int, host: str, lines: int = 60) -> None:
+    """A job of some 0.1 s a line."""
+    script = TREE.replace("LINES", str(lines))
+    arguments = {"executable": "/bin/sh", "arguments": ["-c", script, f"{HOME}/{number}.log"]}
     grid.start(number, "", host, **arguments)
     grid.hosts[host].wait(lambda: "line 3" in grid.read(f"{number}.out"), "the tree to work")
 
@@ -93,13 +98,13 @@ def test_a_tree_moves_and_goes_on_as_if_nothing_had_been(grid: Grid) -> None:
     assert (source["exit"]["signal"], source["exit"]["processes_left"]) == (9, 0)
     assert (target["exit"]["code"], target["exit"]["signal"]) == (3, None)
     assert target["exit"]["usage"]["cpu_seconds"] > 0
-    assert grid.read("1.out") == EXPECTED
+    assert grid.read("1.out") == expected()
     assert grid.read("1.log") == "jumps 0\n"
     nothing_left(grid)
 
 
 def test_there_and_back_and_on(grid: Grid) -> None:
-    start_tree(grid, 2, "alpha1")
+    start_tree(grid, 2, "alpha1", 250)
     path = ["alpha1", "alpha2", "alpha1", "alpha3"]
     for epoch, (source, target) in enumerate(itertools.pairwise(path), 1):
         move = grid.move(2, source, target, epoch)
@@ -108,7 +113,7 @@ def test_there_and_back_and_on(grid: Grid) -> None:
         move.source.over(2)
         move.forget()
     assert grid.hosts["alpha3"].over(2)["exit"]["code"] == 3
-    assert grid.read("2.out") == EXPECTED
+    assert grid.read("2.out") == expected(250)
     assert grid.read("2.log") == "jumps 0\n"
     nothing_left(grid)
 
@@ -199,7 +204,7 @@ def test_what_came_between_check_and_dump_is_refused_and_goes_on(grid: Grid) -> 
 
 
 def test_daemons_killed_after_every_step(grid: Grid) -> None:
-    start_tree(grid, 12, "alpha1")
+    start_tree(grid, 12, "alpha1", 200)
     move = grid.move(12, "alpha1", "alpha2", 1)
 
     def kill_both(_: str) -> None:
@@ -211,12 +216,12 @@ def test_daemons_killed_after_every_step(grid: Grid) -> None:
     kill_both("commit")
     assert move.target.over(12)["exit"]["code"] == 3
     move.source.over(12)
-    assert grid.read("12.out") == EXPECTED
+    assert grid.read("12.out") == expected(200)
     nothing_left(grid)
 
 
 def test_daemons_killed_within_every_step(grid: Grid) -> None:
-    start_tree(grid, 13, "alpha1")
+    start_tree(grid, 13, "alpha1", 300)
     move = grid.move(13, "alpha1", "alpha2", 1)
     data: dict[str, object] = {}
     for step in ("check", "admit", "dump", "restore"):
@@ -229,7 +234,7 @@ def test_daemons_killed_within_every_step(grid: Grid) -> None:
         data = answer["data"]
     move.commit()
     assert move.target.over(13)["exit"]["code"] == 3
-    assert grid.read("13.out") == EXPECTED
+    assert grid.read("13.out") == expected(300)
     move.source.over(13)
     nothing_left(grid)
 

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,7 +76,8 @@ class Dump:
             data = self._dump()
         except (MoveError, CarryError, image.ImageError) as error:
             return self._fail(str(error))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the job must go on
+            traceback.print_exc()
             return self._fail(f"the dump failed on {self.plan.host}: {error}")
         finally:
             self._keep_log()

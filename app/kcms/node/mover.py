@@ -17,6 +17,7 @@ import os
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,7 +110,8 @@ def _outcome(step: str, plan: Plan) -> Outcome:
         return steps[step]()
     except (MoveError, CarryError, KcmsError, image.ImageError) as error:
         return plain(str(error)), False, {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is to be told
+        traceback.print_exc()
         return plain(f"the step {step} failed on {plan.host}: {error}"), False, {}
 
 

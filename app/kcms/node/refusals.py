@@ -93,7 +93,7 @@ def _is_root(job: Job, process: Proc) -> bool:
 
 def _spaces(job: Job, process: Proc) -> Iterator[str]:
     for name, link in process.namespaces.items():
-        if link != job.snapshot.namespaces.get(name):
+        if link != job.spaces.get(name):
             yield f"has a {SPACES[name]} namespace of its own (a container, or unshare)"
 
 

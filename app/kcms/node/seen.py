@@ -8,6 +8,8 @@ from kcms.node import sockets
 from kcms.node.mounts import Where
 from kcms.node.procfs import OpenFile, Proc
 
+TIME_SPACES = ("time", "time_for_children")
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -37,17 +39,31 @@ class Job:
     pids: frozenset[int]
     sockets: frozenset[int]
     terminals: frozenset[int]
+    spaces: dict[str, str]
 
     @classmethod
     def of(cls, snapshot: Snapshot, uid: int, gid: int) -> Job:
         files = [file for each in snapshot.processes for file in each.files]
         inodes = (inode(file.target) for file in files if file.target.startswith("socket:"))
         pids = frozenset(each.pid for each in snapshot.processes)
-        return cls(snapshot, uid, gid, pids, frozenset(inodes), terminals(snapshot))
+        return cls(
+            snapshot, uid, gid, pids, frozenset(inodes), terminals(snapshot), spaces(snapshot)
+        )  # fmt: skip
 
     @property
     def where(self) -> Where:
         return self.snapshot.where
+
+
+def spaces(snapshot: Snapshot) -> dict[str, str]:
+    """The namespaces that processes of the job are to have: its init's.
+
+    A job that has moved before has a time namespace of its own, which carries its clocks on.
+    """
+    first = root(snapshot)
+    own = next((each.namespaces for each in snapshot.processes if each.pid == first), {})
+    clocks = {name: link for name, link in own.items() if name in TIME_SPACES}
+    return {**snapshot.namespaces, **clocks}
 
 
 def root(snapshot: Snapshot) -> int:
