@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import NamedTuple
 
 from kcms import __version__
 from kcms.client import ClientError
@@ -22,12 +21,16 @@ INTERRUPT_STATUS = 130
 PIPE_STATUS = 141
 
 
-class Command(NamedTuple):
-    """Where a command's ``function(words) -> exit status`` is, and what it is for."""
+class Command:
+    """Where a command's ``function(words) -> exit status`` is, and what it is for.
 
-    module: str
-    function: str
-    text: str
+    (No NamedTuple: importing typing costs every command 6 ms.)
+    """
+
+    def __init__(self, module: str, function: str, text: str) -> None:
+        self.module = module
+        self.function = function
+        self.text = text
 
 
 COMMANDS = {

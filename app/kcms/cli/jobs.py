@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
 
 from kcms.cli import complain, tables
 from kcms.cli.options import Parser, client, client_options, whole_number
 from kcms.client import FINAL_STATES, ClientError
 from kcms.jobs.paths import expand
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any  # 6 ms, so not when it runs
 
 ACTIVE = ("PENDING", "RUNNING", "SUSPENDED")
 STATES = (*ACTIVE, *sorted(FINAL_STATES))

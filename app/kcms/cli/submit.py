@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from typing import Any
 
 from kcms.cli.options import Parser, client, client_options, whole_number
 from kcms.errors import InvalidRequest
 from kcms.jobs.spec import FIELDS, Field, SpecError, check_spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any  # 6 ms, so not when it runs
 
 POSITIONAL = ("executable", "arguments")
 
