@@ -16,6 +16,9 @@ from kcms.web.view import in_order
 SHOWN_MOVES = 600.0
 """Seconds that the outcome of a migration stays on the process monitor."""
 
+SHOWN_ENDED = 25
+"""Ended processes of one node that are shown; a loop of a shell ends many a second."""
+
 ACTIVE = ("PENDING", "RUNNING", "SUSPENDED")
 KINDS = {
     "PENDING": "quiet",
@@ -48,13 +51,14 @@ class ProcessRow:
 
 @dataclass(frozen=True)
 class Column:
-    """One node with its processes."""
+    """One node with its processes; ``more`` is how many ended ones are not shown."""
 
     node: str
     state: str
     said: str
     drained: bool
     rows: tuple[ProcessRow, ...]
+    more: int = 0
 
 
 def columns(
@@ -63,13 +67,13 @@ def columns(
     now: float,
     user: str | None,
 ) -> list[Column]:
-    """A column a node, in the order of their numbers; the ended processes last in each.
+    """A column a node, in the order of their numbers; the ended processes last, newest first.
 
     Only those of ``user`` can be chosen; with None all.
     """
     known = {str(node["name"]): node for node in nodes}
     rows: dict[str, list[Mapping[str, Any]]] = {name: [] for name in known}
-    for process in processes:
+    for process in sorted(processes, key=_in_column):
         rows.setdefault(str(process["node"]), []).append(process)
     return [
         _column(name, known.get(name, {}), [_process(each, now, user) for each in rows[name]])
@@ -78,7 +82,8 @@ def columns(
 
 
 def _column(name: str, node: Mapping[str, Any], processes: list[ProcessRow]) -> Column:
-    ordered = sorted(processes, key=lambda each: (each.over, each.job, each.pid))
+    alive = [each for each in processes if not each.over]
+    over = [each for each in processes if each.over]
     state = "up" if node.get("state") == "UP" else "down"
     said = [f"{node.get('used', 0)} of {node.get('slots', 0)} slots used"]
     if node.get("drained"):
@@ -86,7 +91,13 @@ def _column(name: str, node: Mapping[str, Any], processes: list[ProcessRow]) -> 
     if state == "down":
         said = ["down"]
     drained = node.get("drained") is True
-    return Column(name, state, " · ".join(said), drained, tuple(ordered))
+    shown = (*alive, *over[:SHOWN_ENDED])
+    return Column(name, state, " · ".join(said), drained, shown, max(0, len(over) - SHOWN_ENDED))
+
+
+def _in_column(row: Mapping[str, Any]) -> tuple[bool, float, int, int]:
+    over = row["state"] != "R"
+    return over, -float(row.get("ended") or 0) if over else 0.0, int(row["job"]), int(row["pid"])
 
 
 def _process(row: Mapping[str, Any], now: float, user: str | None) -> ProcessRow:

@@ -47,6 +47,14 @@ def test_a_column_for_each_node_in_the_order_of_their_numbers() -> None:
     ]
 
 
+def test_ended_processes_are_newest_first_and_bounded() -> None:
+    many = [process(pid, "n1", state="T", ended=NOW - 600 + pid) for pid in range(1, 301)]
+    (column,) = work.columns([node("n1")], [*many, process(999, "n1")], NOW, "alice")
+    assert [row.pid for row in column.rows[:3]] == [999, 300, 299]
+    assert len(column.rows) == 1 + work.SHOWN_ENDED
+    assert column.more == 300 - work.SHOWN_ENDED
+
+
 def test_only_ones_own_processes_can_be_chosen() -> None:
     rows = [process(1, "n1"), process(2, "n1", user="bob")]
     own = work.columns([node("n1")], rows, NOW, "alice")[0].rows
