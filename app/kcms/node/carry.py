@@ -104,6 +104,8 @@ def _end(child: subprocess.Popen[bytes]) -> None:
             cast(Any, pipe).close()
     if child.poll() is None:
         child.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # one that hangs in a file server
+            child.wait(1.0)
 
 
 def _exchange(

@@ -1,0 +1,136 @@
+"""An image on its way: packed, carried by the owner, verified, unpacked."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from kcms.node import image
+from kcms.node.carry import Carrier, CarryError
+from kcms.node.image import Counting, Digest, ImageError
+from kcms.node.owner import Ids
+
+ME = Ids(os.geteuid(), os.getegid())
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    directory = tmp_path / "source"
+    directory.mkdir()
+    (directory / "core-2.img").write_bytes(b"x" * 3000)
+    (directory / "pages-1.img").write_bytes(os.urandom(2 * image.CHUNK + 17))
+    (directory / "empty.img").write_bytes(b"")
+    (directory / "dump.log").write_text("left behind")
+    return directory
+
+
+def packed(source: Path) -> tuple[bytes, Digest]:
+    counting = Counting()
+    data = b"".join(counting.add(each) for each in image.pack(source, ("dump.log",)))
+    return data, counting.digest
+
+
+def test_what_is_packed_comes_out_again(source: Path, tmp_path: Path) -> None:
+    data, digest = packed(source)
+    image.store(iter([data[:10], data[10:]]), tmp_path / "packed", digest)
+    image.unpack(tmp_path / "packed", tmp_path / "out")
+    there = {each.name: each.read_bytes() for each in (tmp_path / "out").iterdir()}
+    assert there == {
+        each.name: each.read_bytes() for each in source.iterdir() if each.name != "dump.log"
+    }
+    assert stat.S_IMODE((tmp_path / "packed").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda data: data[:-1], "less than"),
+        (lambda data: data + b"x", "more than"),
+        (lambda data: data[:-1] + bytes([data[-1] ^ 1]), "not the one"),
+    ],
+)
+def test_any_other_bytes_are_refused(source: Path, tmp_path: Path, change, says) -> None:
+    data, digest = packed(source)
+    with pytest.raises(ImageError, match=says):
+        image.store(iter([change(data)]), tmp_path / "packed", digest)
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a/b", "", ".hidden", "a\\u0000b", "x" * 200])
+def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> None:
+    row = f'[["{name}", 1]]\n'.encode()
+    (tmp_path / "packed").write_bytes(image.MAGIC + row + b"x")
+    with pytest.raises(ImageError, match="name"):
+        image.unpack(tmp_path / "packed", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"[1]\n", b'[["a", -1]]\n', b'[["a", true]]\n', b'[["a", 9]]\nshort', b"[]\nmore"]
+)
+def test_damage_is_an_error_and_no_traceback(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "packed").write_bytes(image.MAGIC + text)
+    with pytest.raises(ImageError):
+        image.unpack(tmp_path / "packed", tmp_path / "out")
+
+
+# the owner's hands -------------------------------------------------------------------------------
+
+
+def test_the_owner_carries_and_clears_away(tmp_path: Path) -> None:
+    carrier, data = Carrier(ME), [os.urandom(image.CHUNK) for _ in range(3)]
+    path = tmp_path / ".kcms" / "7.1-x.image"
+    assert carrier.room(str(tmp_path)) > 0
+    carrier.put(str(path), iter(data))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert b"".join(carrier.get(str(path))) == b"".join(data)
+    carrier.remove(str(path))
+    assert list(tmp_path.iterdir()) == []
+    carrier.remove(str(path))  # again is no error
+
+
+def test_a_file_that_is_there_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / ".kcms").mkdir()
+    (tmp_path / ".kcms" / "a.image").write_text("mine")
+    with pytest.raises(CarryError, match="File exists"):
+        Carrier(ME).put(str(tmp_path / ".kcms/a.image"), [b"x"])
+    assert (tmp_path / ".kcms" / "a.image").read_text() == "mine"
+
+
+@pytest.mark.parametrize("link", [".kcms", ".kcms/a.image"])
+def test_no_link_is_followed(tmp_path: Path, link: str) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "a.image").write_text("secret")
+    place = tmp_path / "home"
+    place.mkdir()
+    if link == ".kcms":
+        (place / ".kcms").symlink_to(other)
+    else:
+        (place / ".kcms").mkdir()
+        (place / link).symlink_to(other / "a.image")
+    with pytest.raises(CarryError):
+        list(Carrier(ME).get(str(place / ".kcms/a.image")))
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "relative/.kcms/x", "/tmp/.kcms/"])
+def test_only_images_are_carried(path: str) -> None:
+    with pytest.raises(CarryError, match="no image's name"):
+        list(Carrier(ME).get(path))
+
+
+def test_a_fifo_is_no_image(tmp_path: Path) -> None:
+    (tmp_path / ".kcms").mkdir()
+    os.mkfifo(tmp_path / ".kcms" / "a.image")
+    with pytest.raises(CarryError, match="no regular file"):
+        list(Carrier(ME).get(str(tmp_path / ".kcms/a.image")))
+
+
+def test_whoever_watches_can_end_it(tmp_path: Path) -> None:
+    def stop() -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        Carrier(ME, stop).put(str(tmp_path / ".kcms/a.image"), [b"x" * image.CHUNK] * 8)
