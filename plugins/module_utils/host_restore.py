@@ -33,7 +33,8 @@ from ansible_collections.kcms.cluster.plugins.module_utils.host_copies import (
 
 RRD_UNITS = ("kcms-aggregator.service",)
 STAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")
-STORE_NAMES = (*STORE_FILES, "hosts.json")
+HOSTS = "hosts.json"
+STORE_NAMES = (*STORE_FILES, HOSTS)
 PIECE = 1 << 20
 _NAME = re.compile(r"[^./\x00-\x1f\x7f][^/\x00-\x1f\x7f]{0,254}")
 
@@ -104,10 +105,14 @@ class Restore:
         done = json.loads(_run(*command))
         _stop(f"kcms-manager@{cluster}.service")
         with _said():
+            (staged / HOSTS).unlink(missing_ok=True)  # the rollout writes it from the inventory
             if place.exists():
-                place.rename(place.with_name(f"{place.name}.{self.aside}"))
+                aside = Path(STATE) / self.aside
+                aside.mkdir(mode=0o700, exist_ok=True)
+                place.rename(aside / place.name)
             staged.rename(place)
-            staged.parent.rmdir() if not any(staged.parent.iterdir()) else None
+            if not any(staged.parent.iterdir()):
+                staged.parent.rmdir()
         return dict(done)
 
     def place_rrd(self) -> None:

@@ -184,9 +184,8 @@ def test_a_restore_over_what_is_there_has_to_be_told(site: Grid, tmp_path: Path)
     site.wait_job(site.submit("alice", program)["id"], "COMPLETED")
     restore(site, archive, "-e", "kcms_restore_replace=true")
     assert len(site.jobs("alpha")) == before
-    aside = site.shell("head", "ls -d /var/lib/kcms/manager-alpha.before-* ").stdout.split()
-    assert len(aside) == 1
-    assert site.shell("head", "ls -d /var/lib/kcms/rrd/.before-*/alpha").returncode == 0
+    kept = "/var/lib/kcms/before-*/manager-alpha/jobs.sqlite /var/lib/kcms/rrd/.before-*/alpha"
+    assert len(site.shell("head", f"ls -d {kept}").stdout.split()) == 2
 
 
 def test_a_planned_move_goes_on_with_jobs_that_wait(site: Grid, tmp_path: Path) -> None:

@@ -49,15 +49,16 @@ def test_a_store_takes_its_place_and_the_old_one_is_kept(state: Path, tmp_path: 
     old = state / "manager-alpha"
     old.mkdir(parents=True)
     (old / "jobs.sqlite").write_bytes(b"old")
-    new = part(tmp_path / "part", {"jobs.sqlite": b"new", "passwords.json": b"{}"})
+    files = {"jobs.sqlite": b"new", "passwords.json": b"{}", "hosts.json": b"{}"}
+    new = part(tmp_path / "part", files)
     restore = Restore(STAMP, replace=True)
-    assert restore.unpack_store("alpha", new) == 2
+    assert restore.unpack_store("alpha", new) == 3
     assert (old / "jobs.sqlite").read_bytes() == b"old"
     assert restore.place_store("alpha", 1.0, False, 1000)["last_job"] == 1007
     assert tree(state) == {
         "manager-alpha/jobs.sqlite": b"new",
         "manager-alpha/passwords.json": b"{}",
-        f"manager-alpha.before-{STAMP}/jobs.sqlite": b"old",
+        f"before-{STAMP}/manager-alpha/jobs.sqlite": b"old",
     }
     modes = {each.stat().st_mode & 0o777 for each in (state / "manager-alpha").iterdir()}
     assert modes == {0o600}
