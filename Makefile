@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 .PHONY: help setup demo test unit lint lab integration lab-test molecule e2e interop bench chaos
-.PHONY: lock clean distclean
+.PHONY: picture lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ bench: setup ## measurements beside a peer (NAME=rollout, monitoring, ...)
 
 chaos: setup ## random faults over a grid with jobs (KCMS_CHAOS_MINUTES=10)
 	@$(PYTHON) -m pytest -q -s tests/chaos
+
+picture: setup ## docs/page.png anew, from the grid of `make demo`
+	@$(PYTHON) tools/picture
 
 lock: ## resolve requirements/control.in anew
 	@.venv/bin/pip install -q uv
