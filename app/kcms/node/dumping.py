@@ -122,7 +122,8 @@ class Dump:
 
     def _freeze(self) -> None:
         self.plan.watch()
-        if cgroup.is_held(self.plan.cgroup):
+        unit = self.plan.cgroup.removesuffix("/task")
+        if cgroup.is_held(self.plan.cgroup) or cgroup.is_held(unit):
             raise MoveError("the job is frozen already; thaw it first")
         self.touched = True
         cgroup.hold(self.plan.cgroup)
