@@ -179,10 +179,14 @@ class WantedTask:
 
     @classmethod
     def parse(cls, document: Any) -> WantedTask:
-        """:raises ProtocolError: not such a document"""
+        """What a newer manager says more is passed over.
+
+        :raises ProtocolError: not such a document
+        """
         try:
-            wanted = cls(**document)
-        except TypeError as error:
+            known = cls.__dataclass_fields__.keys() & document.keys()
+            wanted = cls(**{name: document[name] for name in known})
+        except (TypeError, AttributeError) as error:
             raise ProtocolError(f"not a wanted task: {error}") from error
         if wanted.want not in ("run", "kill"):
             raise ProtocolError(f"a task can be wanted 'run' or 'kill', not {wanted.want!r}")

@@ -116,6 +116,32 @@ def test_a_restart_that_came_right_after_all_is_none_to_complain_of(tmp_path: Pa
     assert systemd.stale([MONITOR]) == set()
 
 
+def test_a_plan_is_carried_out_in_order_and_what_it_starts_owes_no_restart(tmp_path: Path) -> None:
+    systemd = Quiet(str(tmp_path))
+    systemd.mark([MONITOR, NODE])
+    wanted = [Unit(MONITOR), Unit(NODE), Unit(WEB, enabled=False, started=False)]
+    systemd.carry_out(plan_units(wanted, parse_show(SHOWN), files_changed=True))
+    assert systemd.commands == [
+        ("daemon-reload",),
+        ("--quiet", "enable", "--", NODE),
+        ("--quiet", "disable", "--", WEB),
+        ("--quiet", "stop", "--", WEB),
+        ("start", "--", NODE),
+    ]
+    assert systemd.stale([MONITOR, NODE]) == {MONITOR}  # which runs, and with old inputs
+
+
+def test_loaded_units_are_those_that_systemd_has_something_of(tmp_path: Path) -> None:
+    listed = (
+        "kcms-node.service loaded active running KCMS node\n"
+        "kcms-web.service not-found failed failed kcms-web.service\n"
+        "kcms-monitor.service not-found inactive dead kcms-monitor.service\n"
+    )
+    systemd = Quiet(str(tmp_path))
+    systemd._run = lambda *words: listed  # type: ignore[method-assign]
+    assert systemd.loaded("kcms-*") == [NODE, WEB]
+
+
 class Quiet(Systemd):
     """A systemd that notes commands and runs none."""
 

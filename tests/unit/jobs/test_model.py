@@ -84,3 +84,13 @@ def test_a_wanted_task_is_wanted_run_or_killed() -> None:
                 "spec": {},
             }
         )
+
+
+def test_what_a_newer_manager_says_more_is_passed_over() -> None:
+    said = {"job": 1, "task": 0, "epoch": 1, "want": "run", "user": "a", "uid": 1, "gid": 1}
+    wanted = WantedTask.parse({**said, "spec": {}, "later": {"things": 1}})
+    assert (wanted.job, wanted.want) == (1, "run")
+    with pytest.raises(ProtocolError, match="not a wanted task"):
+        WantedTask.parse(said)
+    with pytest.raises(ProtocolError, match="not a wanted task"):
+        WantedTask.parse("nonsense")
