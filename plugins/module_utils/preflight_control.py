@@ -86,10 +86,11 @@ def _clusters_of_groups(hostvars: Any) -> dict[str, str]:
 
 
 def _variables(hostvars: Any, host: str) -> Iterator[tuple[str, Any]]:
+    values = hostvars[host]  # once: it is worked out anew each time
     for name in hostvars.raw_get(host):
         if name in CONNECTION or (name.startswith(PREFIX) and name not in INTERNAL):
             try:
-                yield name, plain(hostvars[host].get(name))
+                yield name, plain(values.get(name))
             except AnsibleError as error:
                 yield name, error
 

@@ -88,17 +88,18 @@ def _groups(picture: Picture) -> Iterator[Problem]:
 
 def _names(picture: Picture) -> Iterator[Problem]:
     for host in picture.hosts():
-        if not _good_name(host):
+        if not good_name(host):
             yield Problem("", f"host name {host!r} cannot be used", NAME_RULE)
     for cluster in picture.clusters():
-        if not _good_name(cluster):
+        if not good_name(cluster):
             yield Problem("", f"cluster name {cluster!r} cannot be used", NAME_RULE)
     for grid in {str(picture.value(host, "kcms_grid") or "x") for host in picture.hosts()}:
         if not NAME.fullmatch(grid):
             yield Problem("", f"grid name {grid!r} cannot be used", NAME_RULE)
 
 
-def _good_name(name: str) -> bool:
+def good_name(name: str) -> bool:
+    """Whether a host or cluster may be called so; also the survey of the site goes by this."""
     return NAME.fullmatch(name) is not None and not name.isdigit()
 
 
@@ -120,10 +121,15 @@ def _variables(picture: Picture) -> Iterator[Problem]:
 
 
 def _wrong_port(name: str, value: Any) -> str | None:
-    least = 0 if name in MAY_BE_OFF else 1
-    if PORTS.fullmatch(name) and not least <= int(value) < 65536:
+    off = name in MAY_BE_OFF and str(value) == "0"
+    if PORTS.fullmatch(name) and not off and not is_port(value):
         return "a port is a number from 1 to 65535"
     return None
+
+
+def is_port(value: Any) -> bool:
+    """Whether something may listen there; also the survey of the site goes by this."""
+    return str(value).isdigit() and 0 < int(value) < 65536
 
 
 def _placement(picture: Picture) -> Iterator[Problem]:

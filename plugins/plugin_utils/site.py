@@ -7,12 +7,18 @@ thousand hosts a million look-ups.  No Ansible in here: groups and variables com
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-HEAD, NODES = "kcms_head", "kcms_nodes"
+from ansible_collections.kcms.cluster.plugins.module_utils.preflight_inventory import (
+    HEAD,
+    NAME_RULE,
+    NODES,
+    good_name,
+    is_port,
+)
+
 AGGREGATOR, WEB = "kcms_aggregator", "kcms_web"
 SOURCES_PER_CLUSTER = 3
 ROLE_ORDER = ("monitor", "node", "gateway", "rrd", "aggregator", "web", "manager")
@@ -23,7 +29,6 @@ UNITS = {
     "aggregator": "kcms-aggregator.service",
     "web": "kcms-web.service",
 }
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 DEFAULT_MANAGER_PORT = 8660
 DEFAULT_XML_PORT = 8649
 DEFAULT_TEXT_BIND = "127.0.0.1"
@@ -155,8 +160,8 @@ def survey(inventory: Inventory, resolve: Resolve) -> Site:
 
 
 def _host(inventory: Inventory, name: str, is_node: bool, resolve: Resolve) -> Host:
-    if not NAME.fullmatch(name):
-        raise SiteError(f"host name {name!r} has other than letters, digits, dots, '-' and '_'")
+    if not good_name(name):
+        raise SiteError(f"host name {name!r} cannot be used: {NAME_RULE}")
     given = inventory.variable(name, "kcms_address") or inventory.variable(name, "ansible_host")
     address = _address(name, str(given or name), resolve)
     cluster = inventory.variable(name, "kcms_cluster") if is_node else None
@@ -164,8 +169,8 @@ def _host(inventory: Inventory, name: str, is_node: bool, resolve: Resolve) -> H
         raise SiteError(
             f"{name} is in {NODES} and in no cluster: set kcms_cluster in the group of its cluster"
         )
-    if cluster and not NAME.fullmatch(str(cluster)):
-        raise SiteError(f"kcms_cluster of {name}, {cluster!r}, must be letters, digits, '-', '_'")
+    if cluster and not good_name(str(cluster)):
+        raise SiteError(f"kcms_cluster of {name}, {cluster!r}, cannot be used: {NAME_RULE}")
     return Host(name, address, str(cluster) if cluster else None)
 
 
@@ -254,7 +259,7 @@ def _give_text_ports(inventory: Inventory, site: Site) -> None:
 
 
 def _port(cluster: str, variable: str, given: Any) -> int:
-    if not str(given).isdigit() or not 0 < int(given) < 65536:
+    if not is_port(given):
         raise SiteError(f"{variable} of cluster {cluster}, {given!r}, is no port (1 to 65535)")
     return int(given)
 
@@ -300,7 +305,7 @@ def _page_names(inventory: Inventory, host: Host) -> list[str]:
     if isinstance(given, str) or not isinstance(given, Sequence):
         raise SiteError(f"kcms_web_names of {host.name} must be a list of names, not {given!r}")
     for each in given:
-        if not NAME.fullmatch(str(each)):
+        if not good_name(str(each)):
             raise SiteError(f"kcms_web_names of {host.name}: {str(each)!r} is no host name")
     return [str(each) for each in given if str(each) != host.name]
 
