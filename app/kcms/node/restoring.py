@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from typing import Any, NoReturn
 
@@ -27,6 +28,7 @@ LOWEST = 300
 """Where the kernel goes on after its last number."""
 
 FREEZE_SECONDS = 10.0
+LOG_SHOWN = 16384
 
 
 class RestoreError(Exception):
@@ -52,6 +54,7 @@ def _restore(plan: dict[str, Any], task_cgroup: str) -> int:
     status = _run(command, task_cgroup)
     if status != 0:
         log = os.path.join(plan["directory"], criu.RESTORE_LOG)
+        sys.stderr.write(criu.tail(log, LOG_SHOWN))  # the journal, which is root's
         why = criu.reason(log) or f"it ended with status {status}"
         raise RestoreError(f"criu cannot restore the job here: {why}")
     _verify(plan, task_cgroup)
