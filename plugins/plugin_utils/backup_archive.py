@@ -30,7 +30,7 @@ END = bytes(2 * BLOCK)
 PIECE = 1 << 20
 MOST_MANIFEST = 64 << 20
 PART_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*){0,3}")
-HALF_MADE = re.compile(r"\.kcms-.*\.tar\.(\d+)\.(part|rows)")
+HALF_MADE = re.compile(r"\.kcms-.*\.tar\.(\d+)\.(part|rows)(\..*)?")
 
 
 class ArchiveError(Exception):

@@ -125,7 +125,8 @@ def test_a_part_has_a_harmless_name(tmp_path: Path, name: str) -> None:
 def test_only_what_dead_runs_left_is_swept(tmp_path: Path) -> None:
     alive = backup_archive.os.getpid()
     kept = [f".kcms-demo-1.tar.{alive}.part", ".kcms-other", "kcms-demo-20231114T221320Z.tar"]
-    for name in (*kept, ".kcms-demo-1.tar.4194305.part", ".kcms-demo-1.tar.4194305.rows"):
+    dead = ".kcms-demo-1.tar.4194305"
+    for name in (*kept, f"{dead}.part", f"{dead}.rows", f"{dead}.part.x7f2_"):
         (tmp_path / name).touch()
     sweep(tmp_path)
     assert sorted(each.name for each in tmp_path.iterdir()) == sorted(kept)
