@@ -11,6 +11,7 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
@@ -74,8 +75,10 @@ class Browser:
         self.driver.find_element(By.LINK_TEXT, text).click()
 
     def press(self, text: str) -> None:
-        """Press the first button with this text."""
+        """Press the first button with this text, and wait for the page that it leads to."""
+        before = self.driver.find_element(By.TAG_NAME, "html")
         self.driver.find_element(By.XPATH, _button(text)).click()
+        WebDriverWait(self.driver, SECONDS, 0.1).until(staleness_of(before))
 
     def field(self, label: str) -> WebElement:
         """The form's field with this label."""

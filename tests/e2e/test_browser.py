@@ -52,7 +52,7 @@ def alice(quiet: Grid, url: str, passwords: dict[str, str]) -> Iterator[Browser]
 
 def running(grid: Grid, user: str = "alice") -> int:
     """A job of a user's that runs a shell with children."""
-    program = grid.program(user, "long.sh", LONG)
+    program = grid.program(user, f"of-{user}.sh", LONG)
     number = int(grid.submit(user, program)["id"])
     grid.wait_job(number, "RUNNING")
     grid.wait(lambda: grid.job(number)["start_time"], "the job to start")
@@ -67,7 +67,7 @@ def test_looking_needs_no_login_and_shows_no_orders(grid: Grid, url: str) -> Non
     with chromium() as browser:
         for base in (url, url.replace("https", "http").replace("8443", "8080")):
             browser.go(f"{base}/cluster/alpha")
-            assert "alpha1" in browser.text
+            browser.wait_text("alpha1", again=True)
             assert browser.has_link("Login")
             for word in ("Job Submit", "Job Results", "Process Monitor"):
                 assert not browser.has_link(word)
@@ -204,7 +204,7 @@ def test_bob_cannot_touch_alices_work_on_the_page(
         login(browser, url, "bob", passwords["bob"])
         for path in ("processes", "results", f"jobs/{number}"):
             browser.go(f"{url}/cluster/alpha/{path}")
-            assert "long.sh" not in browser.text, path
+            assert "of-alice" not in browser.text, path
         own = running(quiet, "bob")
         browser.go(f"{url}/cluster/alpha/jobs/{own}")
         script = "document.querySelector('form.orders').action = arguments[0]"
@@ -218,7 +218,7 @@ def test_bob_cannot_touch_alices_work_on_the_page(
 def test_the_web_service_can_do_nothing_without_a_live_token(quiet: Grid) -> None:
     """The page's own user, with all that it may open, is nobody to the managers."""
     number = running(quiet)
-    program = "/shared/home/alice/long.sh"
+    program = "/shared/home/alice/of-alice.sh"
     for words in (f"kill {number}", f"job {number}", f"migrate {number} alpha2", "drain alpha1"):
         done = quiet.shell("head", web(f"kcms {words} --cluster alpha"), check=False)
         assert done.returncode != 0, done.stdout

@@ -123,3 +123,30 @@ def test_older_releases_stay_only_while_they_are_of_use(old: Grid) -> None:
     listed = old.shell("alpha2", "ls /opt/kcms/releases").stdout.split()
     assert listed
     assert releases(old)["alpha2"] in listed
+
+
+def test_rollout_and_upgrade_go_on_without_a_host_that_is_cut_off(old: Grid) -> None:
+    old.lab("cut", "alpha3")
+    try:
+        for name in ("site.yml", "upgrade.yml"):
+            play = old.playbook(name, check=False)
+            assert play.status == 4, play.output
+            assert "alpha3: it cannot be reached and is left out" in play.output
+            assert {host: row["failed"] for host, row in play.recap.items()} == dict.fromkeys(
+                ("head", *NODES), 0
+            )
+            assert play.recap["alpha3"]["unreachable"] == 1
+            assert play.recap["alpha2"]["ok"] > 10
+        assert "not upgraded in this run: alpha3" in play.output
+    finally:
+        old.lab("heal", "alpha3")
+
+
+def test_without_its_manager_nothing_is_begun(old: Grid) -> None:
+    old.lab("cut", "head")
+    try:
+        play = old.playbook("site.yml", check=False)
+        assert "head: it has a manager and cannot be reached" in play.output
+        assert play.changed == 0
+    finally:
+        old.lab("heal", "head")
