@@ -70,16 +70,16 @@ class Counting:
 
     def __init__(self) -> None:
         self._sum = hashlib.sha256()
-        self._size = 0
+        self.size = 0
 
     def add(self, data: bytes) -> bytes:
         self._sum.update(data)
-        self._size += len(data)
+        self.size += len(data)
         return data
 
     @property
     def digest(self) -> Digest:
-        return Digest(self._size, self._sum.hexdigest())
+        return Digest(self.size, self._sum.hexdigest())
 
 
 def store(chunks: Iterator[bytes], path: Path, wanted: Digest) -> None:
@@ -92,7 +92,7 @@ def store(chunks: Iterator[bytes], path: Path, wanted: Digest) -> None:
     with os.fdopen(descriptor, "wb") as file:
         for data in chunks:
             file.write(counting.add(data))
-            if counting.digest.size > wanted.size:
+            if counting.size > wanted.size:
                 break
     if counting.digest.size != wanted.size:
         more = "more than" if counting.digest.size > wanted.size else "less than"
