@@ -52,7 +52,12 @@ def roll_out(grid: Grid, tree: Path) -> None:
     done = subprocess.run(
         ["ansible-playbook", "-i", grid.inventory, "playbooks/site.yml"],
         cwd=tree,
-        env={**grid.environment, "ANSIBLE_CONFIG": str(tree / "ansible.cfg")},
+        env={
+            **grid.environment,
+            "ANSIBLE_CONFIG": str(tree / "ansible.cfg"),
+            # Connections that stay open must be those of this tree, which notice a dead host.
+            "ANSIBLE_SSH_ARGS": "-o ControlMaster=no -o ControlPath=none",
+        },
         capture_output=True,
         text=True,
         timeout=600,
