@@ -6,7 +6,8 @@ BUILD := .build
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help setup demo test unit lint lab integration lab-test molecule e2e interop bench chaos
+.PHONY: help setup demo test unit lint lab integration lab-test molecule e2e day-two interop
+.PHONY: bench chaos
 .PHONY: picture lock clean distclean
 
 help: ## this list
@@ -22,7 +23,7 @@ demo: setup ## a whole grid on lab hosts of this machine, with a few jobs
 	@$(PYTHON) tools/demo
 
 test: setup ## every test there is; nothing it made is left behind
-	@tools/test lint unit integration lab-test molecule e2e interop
+	@tools/test lint unit integration lab-test molecule e2e day-two interop
 
 unit: setup ## the pure core: no root, under a minute
 	@$(PYTHON) -m pytest -q tests/unit
@@ -42,8 +43,11 @@ lab-test: setup ## the lab, and the node daemon on a host of it
 molecule: setup ## the rollout, scenario by scenario
 	@tools/molecule
 
-e2e: setup ## a whole grid: jobs, faults, users, page
+e2e: setup ## a whole grid: jobs, migration, faults, users, the page in a browser
 	@$(PYTHON) -m pytest -q tests/e2e
+
+day-two: setup ## upgrade from an older release, backup and restore, with jobs running
+	@$(PYTHON) -m pytest -q tests/day_two
 
 interop: setup ## beside the real Ganglia programs
 	@$(PYTHON) -m pytest -q tests/interop

@@ -41,7 +41,7 @@ RRD = "/var/lib/kcms/rrd/alpha/alpha1/load_one.rrd"
 def site() -> Iterator[Grid]:
     if os.geteuid() != 0:
         pytest.skip("lab hosts need root")
-    grid = Grid(STANDING or "e2e-backup", "head alpha=2", clusters=("alpha",))
+    grid = Grid(STANDING or "backup", "head alpha=2", clusters=("alpha",))
     try:
         grid.up()
         grid.playbook("site.yml", *ROLLOUT)
