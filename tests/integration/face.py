@@ -46,8 +46,10 @@ def gateway_config(site: Site, directory: Path, ports: dict[str, int]) -> Gatewa
 async def gateway(
     config: GatewayConfig, door: Callable[[web.Server], Door] = Door
 ) -> AsyncIterator[None]:
-    async with Managers.open(config) as managers:
-        checker = Checker(config.shared_directories)
+    async with (
+        Checker.open(config.shared_directories) as checker,
+        Managers.open(config) as managers,
+    ):
         face = Gateway(Clusters(config), managers, checker, UserDatabase())
         async with listening(face.application(), Path(config.socket), door):
             yield

@@ -1,27 +1,25 @@
-"""A program of its own: what this process, which is the user, can do with that user's files.
+"""What this process, which is the user, can do with that user's files.
 
-``python3 -I -S -E check.py`` reads one of these on standard input and answers on standard output:
+:func:`answer` gets one of these and returns what stands below it:
 
     {"shared": […], "files": {field: path or null}}     can a submission use these files?
         {"problem": null} or {"problem": "one line"}
     {"tail": {"name": …, "path": …, "bytes": N}}        the end of a file
         {"size": …, "offset": …, "text": …} or {"problem": "one line", "code": …}
 
-It imports nothing of this package: it starts on every submission, and runs with the user's ids and
-no capability, so that the kernel and the file server decide, not we.
+It runs in a child of :mod:`kcms.gateway.forks` with the user's ids and no capability, so that the
+kernel and the file server decide, not we.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import stat
-import sys
 from collections.abc import Mapping, Sequence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any  # 3 ms, so not when it runs
+    from typing import Any
 
 Files = Mapping[str, str | None]
 JOB_ID = "%j"
@@ -123,7 +121,7 @@ def _check_existing(field: str, path: str) -> None:
 
 def _mode(field: str, path: str) -> int:
     try:
-        return os.stat(path).st_mode  # noqa: PTH116 - pathlib would cost 5 ms a submission
+        return os.stat(path).st_mode  # noqa: PTH116 - this file keeps to os
     except FileNotFoundError:
         raise CheckError(f"{field} {path} does not exist") from None
     except PermissionError:
@@ -175,42 +173,9 @@ def _end_of(file: int, name: str, path: str, count: int) -> dict[str, object]:
     return {"size": status.st_size, "offset": offset, "text": text}
 
 
-def capabilities() -> int:
-    """Every capability this process holds or could pass on, as one bit set."""
-    held = 0
-    status = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
-    lines = os.read(status, 65536).decode("utf-8", "replace").splitlines()
-    os.close(status)
-    for line in lines:
-        if line.startswith(("CapInh:", "CapPrm:", "CapEff:", "CapAmb:")):
-            held |= int(line.split()[1], 16)
-    return held
-
-
-def drop_capabilities() -> None:
-    """Give up every capability.  :raises CheckError: the kernel did not take them
-
-    Normally there are none to drop; root that speaks for itself comes here with its own.
-    """
-    if not capabilities():
-        return
-    import ctypes  # 10 ms, so only where it is needed
-
-    class Header(ctypes.Structure):
-        _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    version_3, clear_ambient = 0x20080522, (47, 4, 0, 0, 0)
-    libc.prctl(*clear_ambient)
-    libc.capset(ctypes.byref(Header(version_3, 0)), ctypes.byref((ctypes.c_uint32 * 6)()))
-    if capabilities():
-        raise CheckError("the gateway's check could not give up its capabilities")
-
-
 def answer(request: dict[str, Any]) -> dict[str, object]:
     """What a request asks for, or the problem with it."""
     try:
-        drop_capabilities()
         if "tail" in request:
             wanted = request["tail"]
             return tail(wanted["name"], wanted["path"], wanted["bytes"])
@@ -218,12 +183,3 @@ def answer(request: dict[str, Any]) -> dict[str, object]:
     except CheckError as error:
         return {"problem": str(error), "code": error.code}
     return {"problem": None}
-
-
-def main() -> int:
-    json.dump(answer(json.load(sys.stdin)), sys.stdout)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,61 +1,71 @@
-"""Runs :mod:`kcms.gateway.check` as the user, in bounded time and number.
+"""Has the files of users looked at by children that are those users, in bounded time and number.
 
-Root opens nothing on a shared directory: whatever touches a user's files is this child.
-
-The gateway has CAP_SETUID and CAP_SETGID as ambient capabilities.  Changing from one ordinary uid
-to another keeps them, so setpriv(1) changes the ids *and* clears them before the check starts.
+Root opens nothing on a shared directory: whatever touches a user's files is a child that
+:mod:`kcms.gateway.forks` makes for one look.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
-import os
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from kcms.errors import Conflict, Forbidden, InvalidRequest, KcmsError, NotFound, Unavailable
+from kcms.gateway.children import COMMAND, Children
 from kcms.gateway.users import User
 
 log = logging.getLogger("kcms.gateway")
 
-PYTHON = "/usr/bin/python3"
-SETPRIV = "/usr/bin/setpriv"
-PROGRAM = Path(__file__).with_name("check.py")
 SECONDS = 15.0
 AT_ONCE = 4  # checks of one user; one that hangs in a dead file server keeps its place
-ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
-
-
-def command(user: User, own_uid: int, program: Path = PROGRAM) -> list[str]:
-    """The command line of a check as ``user``, started by a process of ``own_uid``."""
-    check = [PYTHON, "-I", "-S", "-E", str(program)]
-    if user.uid == own_uid:
-        return check
-    ids = [f"--reuid={user.uid}", f"--regid={user.gid}", "--init-groups"]
-    return [SETPRIV, *ids, "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs", *check]
+IN_ALL = 128  # of all users, each a process with a megabyte or two of its own
 
 
 class Checker:
     """Checks files as their users.
 
     :param shared: directories below which executables must lie
-    :param seconds: how long one check may take, waiting for its turn included
+    :param children: who asks, as the user
+    :param seconds: how long one check may take; as long it waits for its turn before
+    :param at_once: how many checks of one user there are
+    :param in_all: how many of all users
     """
 
     def __init__(
         self,
         shared: Sequence[str],
+        children: Children,
         seconds: float = SECONDS,
-        command: Callable[[User, int], list[str]] = command,
+        at_once: int = AT_ONCE,
+        in_all: int = IN_ALL,
     ) -> None:
         self._shared = list(shared)
+        self._children = children
         self._seconds = seconds
-        self._command = command
+        self._at_once = at_once
         self._turns: dict[int, asyncio.Semaphore] = {}
-        self._children: set[asyncio.Task[bytes]] = set()
+        self._all = asyncio.Semaphore(in_all)
+        self._asking: set[asyncio.Task[bytes]] = set()
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(
+        cls, shared: Sequence[str], seconds: float = SECONDS, command: Sequence[str] = COMMAND
+    ) -> AsyncIterator[Checker]:
+        """A checker with a server of its own, which is started at once.
+
+        A server that cannot be started is not the end: each check tries again, and says so.
+        """
+        children = Children(command)
+        with contextlib.suppress(Unavailable):
+            await children.ready()
+        try:
+            yield cls(shared, children, seconds)
+        finally:
+            await children.close()
 
     async def check(self, user: User, files: dict[str, str | None]) -> None:
         """:raises InvalidRequest: a file cannot be used  :raises Unavailable: no telling"""
@@ -81,22 +91,34 @@ class Checker:
 
     async def _asked(self, user: User, request: dict[str, Any]) -> dict[str, Any]:
         """The answer of a child that has become ``user``, when it found no problem."""
-        turns = self._turns.setdefault(user.uid, asyncio.Semaphore(AT_ONCE))
+        turns = self._turns.setdefault(user.uid, asyncio.Semaphore(self._at_once))
         try:
-            await asyncio.wait_for(turns.acquire(), self._seconds)
+            async with asyncio.timeout(self._seconds):
+                await self._places(turns)
         except TimeoutError as error:
             raise self._too_slow(user) from error
-        child = asyncio.create_task(self._run(user, json.dumps(request).encode()))
-        self._children.add(child)
+        asked = self._children.ask(user, json.dumps(request).encode(), self._seconds)
+        child = asyncio.create_task(asked)
+        self._asking.add(child)
         child.add_done_callback(lambda done: self._gone(done, turns))
         done, _ = await asyncio.wait({child}, timeout=self._seconds)
         if not done:
             raise self._too_slow(user)
         return _checked(child.result(), user)
 
+    async def _places(self, turns: asyncio.Semaphore) -> None:
+        """A place among those of the user, and one among all."""
+        await turns.acquire()
+        try:
+            await self._all.acquire()
+        except asyncio.CancelledError:
+            turns.release()
+            raise
+
     def _gone(self, child: asyncio.Task[bytes], turns: asyncio.Semaphore) -> None:
-        """Give back the turn only when the process is really gone: that is what bounds them."""
-        self._children.discard(child)
+        """Give back the places only when the process is really gone: that is what bounds them."""
+        self._asking.discard(child)
+        self._all.release()
         turns.release()
         if not child.cancelled() and (error := child.exception()) is not None:
             log.error("%s", error)
@@ -107,38 +129,6 @@ class Checker:
             "does the shared directory answer?"
         )
 
-    async def _run(self, user: User, request: bytes) -> bytes:
-        """One child's answer; empty when it could not give one."""
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *self._command(user, os.geteuid()),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env=ENVIRONMENT,
-                cwd="/",
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise Unavailable(f"cannot start a check of files: {error.strerror}") from error
-        timer = asyncio.get_running_loop().call_later(self._seconds, _kill, process)
-        try:
-            answer, complaint = await process.communicate(request)
-        finally:
-            timer.cancel()
-        if process.returncode != 0:
-            log.error("check as %s: exit %s, %s", user.name, process.returncode, _line(complaint))
-        return answer
-
-
-def _kill(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        process.kill()
-
-
-def _line(text: bytes) -> str:
-    return (text.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
-
 
 PROBLEMS: dict[str, type[KcmsError]] = {
     each.code: each for each in (InvalidRequest, NotFound, Forbidden, Conflict)
@@ -148,9 +138,12 @@ PROBLEMS: dict[str, type[KcmsError]] = {
 def _checked(answer: bytes, user: User) -> dict[str, Any]:
     try:
         document: dict[str, Any] = json.loads(answer)
+        if "failed" in document:
+            raise ValueError(document["failed"])
         problem = document.get("problem")
         kind = PROBLEMS[document.get("code", InvalidRequest.code)]
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        log.error("check as %s: %s", user.name, error if answer else "it ended without an answer")
         raise Unavailable(
             f"could not look at the files of {user.name} as {user.name}; "
             "the journal of kcms-gateway says why"

@@ -28,8 +28,10 @@ def main(config: GatewayConfig) -> int:
         raise ConfigError("shared_directories is empty: no program could ever be submitted")
 
     async def run(stop: asyncio.Event, ready: Callable[[], None]) -> None:
-        async with Managers.open(config) as managers:
-            checker = Checker(config.shared_directories)
+        async with (
+            Checker.open(config.shared_directories) as checker,
+            Managers.open(config) as managers,
+        ):
             gateway = Gateway(clusters, managers, checker, UserDatabase())
             async with listening(gateway.application(), Path(config.socket)):
                 ready()

@@ -1,0 +1,165 @@
+"""The gateway's side of :mod:`kcms.gateway.forks`: starts it, asks it, starts it again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from kcms.errors import Unavailable
+from kcms.gateway.users import User
+
+log = logging.getLogger("kcms.gateway")
+
+APP = Path(__file__).resolve().parents[2]
+CODE = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from kcms.gateway.forks import main; sys.exit(main())"
+)
+COMMAND = ("/usr/bin/python3", "-I", "-S", "-c", CODE, str(APP))
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+TRIES = 2  # a look at files changes nothing, so one that was lost is repeated
+PAUSE = 0.02  # seconds between tries to hand an order to a server that has many waiting
+
+
+class Server:
+    """One process that forks, and the gateway's end of the pair."""
+
+    def __init__(self, process: asyncio.subprocess.Process, control: socket.socket) -> None:
+        self.process = process
+        self.control = control
+        self._watch = asyncio.create_task(self._watched())
+
+    @classmethod
+    async def start(cls, command: Sequence[str]) -> Server:
+        """:raises Unavailable: it cannot be started"""
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError as error:
+            raise _cannot_start(error) from error
+        ours.setblocking(False)
+        try:
+            with theirs:
+                process = await asyncio.create_subprocess_exec(
+                    *command,
+                    stdin=theirs.fileno(),
+                    env=ENVIRONMENT,
+                    cwd="/",
+                    start_new_session=True,
+                )
+        except OSError as error:
+            ours.close()
+            raise _cannot_start(error) from error
+        return cls(process, ours)
+
+    async def _watched(self) -> None:
+        status = await self.process.wait()
+        if status != 0:
+            log.error("the process that looks at files ended with status %s", status)
+
+    @property
+    def gone(self) -> bool:
+        """Is its end of the pair closed?"""
+        try:
+            return not self.control.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    async def order(self, order: bytes, stream: socket.socket) -> bool:
+        """Hand over an order and the child's end of a stream; False: the server is gone."""
+        while True:
+            try:
+                socket.send_fds(self.control, [order], [stream.fileno()])
+            except BlockingIOError:
+                await asyncio.sleep(PAUSE)
+            except (BrokenPipeError, ConnectionResetError):
+                return False
+            else:
+                return True
+
+    async def close(self) -> None:
+        """Let it end."""
+        self.control.close()
+        await self._watch
+
+
+class Children:
+    """Asks children that are users; the server that forks them is there when it is needed."""
+
+    def __init__(self, command: Sequence[str] = COMMAND) -> None:
+        self._command = command
+        self._server: Server | None = None
+        self._one = asyncio.Lock()
+        self._closed = False
+
+    async def ready(self) -> Server:
+        """The server, which is started unless it runs.  :raises Unavailable: it cannot be"""
+        async with self._one:
+            if self._closed:
+                raise Unavailable("the gateway is being stopped")
+            if self._server is not None and self._server.gone:
+                self._server.control.close()
+                self._server = None
+            if self._server is None:
+                self._server = await Server.start(self._command)
+            return self._server
+
+    async def ask(self, user: User, request: bytes, seconds: float) -> bytes:
+        """What a new child that is ``user`` answers; empty when it ended without an answer.
+
+        It returns when the child is gone, which the kernel ends ``seconds`` after its start; one
+        that hangs in the kernel goes when what it waits for answers.
+
+        :raises Unavailable: no child can be started
+        """
+        clock = asyncio.get_running_loop().time
+        end = clock() + seconds
+        for _ in range(TRIES):
+            who = {"name": user.name, "uid": user.uid, "gid": user.gid, "seconds": end - clock()}
+            answer = await self._asked(await self.ready(), json.dumps(who).encode(), request)
+            if answer or clock() >= end:
+                return answer
+        return b""
+
+    async def _asked(self, server: Server, order: bytes, request: bytes) -> bytes:
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise _cannot_start(error) from error
+        with ours:
+            ours.setblocking(False)
+            with theirs:
+                if not await server.order(order, theirs):
+                    return b""
+            return await _exchanged(ours, request)
+
+    async def close(self) -> None:
+        async with self._one:
+            self._closed = True
+            if self._server is not None:
+                await self._server.close()
+                self._server = None
+
+
+async def _exchanged(stream: socket.socket, request: bytes) -> bytes:
+    """Send a request and its end, and read until the other end is closed everywhere."""
+    loop = asyncio.get_running_loop()
+    parts = []
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        await loop.sock_sendall(stream, request)
+        stream.shutdown(socket.SHUT_WR)
+    with contextlib.suppress(ConnectionResetError):
+        while part := await loop.sock_recv(stream, 65536):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def _cannot_start(error: OSError) -> Unavailable:
+    return Unavailable(f"cannot start a check of files: {os.strerror(error.errno or 0)}")
