@@ -119,7 +119,14 @@ class Client:
 
     def processes(self, user: str | None = None, node: str | None = None) -> list[dict[str, Any]]:
         """Processes of the caller's jobs (for the grid's root: of everybody's)."""
-        return list(self.call("GET", "/v1/processes", user=user, node=node)[1]["processes"])
+        return self.processes_told(user, node)[0]
+
+    def processes_told(
+        self, user: str | None = None, node: str | None = None
+    ) -> tuple[list[dict[str, Any]], int]:
+        """As :meth:`processes`, and how many more there are that the manager left out."""
+        document = self.call("GET", "/v1/processes", user=user, node=node)[1]
+        return list(document["processes"]), int(document.get("left_out") or 0)
 
     def set_password(self, password: str | None) -> None:
         """Set the caller's password for the page; None takes it away."""

@@ -63,6 +63,13 @@ processes:
       job: 12
       user: alice
       root: true
+left_out:
+  description:
+    - How many more processes there are than the manager lists, which is 10000 at the most. Name
+      O(node) or O(user) to have a shorter list when this is not V(0).
+  returned: success
+  type: int
+  sample: 0
 code:
   description: Word for the kind of failure, as V(not_found), V(forbidden), V(unavailable).
   returned: failure of a call
@@ -89,13 +96,13 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 def look(client: Client, params: dict[str, Any], checking: bool) -> dict[str, Any]:
     """What the task returns."""
-    found = listing(client).processes(params["user"], params["node"])
+    found, left_out = listing(client).processes_told(params["user"], params["node"])
     shown = [
         each
         for each in found
         if params["job"] in (None, each["job"]) and (each["state"] == "R" or not params["alive"])
     ]
-    return {"changed": False, "processes": shown}
+    return {"changed": False, "processes": shown, "left_out": left_out}
 
 
 def main() -> None:

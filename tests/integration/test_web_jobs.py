@@ -17,6 +17,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from kcms.config import WebConfig
+from kcms.manager import passwords
 from kcms.web import gateway as gateway_module
 from kcms.web.app import create_app
 from kcms.web.files import RrdFiles
@@ -26,7 +27,7 @@ from kcms.web.nodestates import NodeStates
 from kcms.web.services import Services
 from kcms.web.sessions import Sessions
 from kcms.web.tree import TreeSource
-from tests.integration.fake_gateway import FakeGateway, Refusal, World, ended, job
+from tests.integration.fake_gateway import PASSWORDS, FakeGateway, Refusal, World, ended, job
 from tests.unit.web import trees
 
 HTTPS = "https://grid.example:8443"
@@ -160,6 +161,17 @@ class TestLogin:
         assert "Wrong user or password, or no password set." in said(answer)
         assert page.cookie() is None
         assert "wrong" not in re.findall(r'<input id="password"[^>]*>', answer.text)[0]
+
+    def test_the_longest_password_of_a_manager_is_taken(
+        self, page: Page, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        longest = "\u00e9" * passwords.LONGEST
+        monkeypatch.setitem(PASSWORDS, "alice", longest)
+        assert (
+            "maxlength" not in re.findall(r'<input id="password"[^>]*>', page.get("/login").text)[0]
+        )
+        assert page.login(password=longest + "x").status_code == 401
+        assert page.login(password=longest).status_code == 303
 
     def test_an_empty_field_asks_nobody(self, page: Page, world: World) -> None:
         assert page.login("", "x").status_code == 401

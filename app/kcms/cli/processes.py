@@ -19,11 +19,13 @@ def processes(words: list[str]) -> int:
     parser.add_argument("--node", metavar="NAME", type=name, help="only those on this node")
     client_options(parser, "only those of this user's jobs")
     options = parser.parse_args(words)
-    found = client(options).processes(options.user, options.node)
+    found, left_out = client(options).processes_told(options.user, options.node)
     if options.json:
-        print(json.dumps({"processes": found}, indent=2))
+        print(json.dumps({"processes": found, "left_out": left_out}, indent=2))
     else:
         print(process_table(found))
+    if left_out:
+        complain(f"{left_out} more are not listed; --user and --node make the list shorter")
     return 0
 
 

@@ -19,7 +19,9 @@ OVER = "this login is over: log in again"
 MOST_OF_A_USER = 16
 FREE_FAILURES = 5
 LONGEST_PAUSE = 300.0
-FORGIVEN_AFTER = 900.0
+FORGIVEN_AFTER = 3600.0
+"""Seconds; so long that to wait for it gives no more guesses than to go on with the pauses."""
+
 BUCKETS = 65536
 
 

@@ -16,7 +16,8 @@ log = logging.getLogger("kcms.web")
 
 blueprint = Blueprint("login", __name__)
 
-LONGEST = 256  # characters of a user's name or a password
+LONGEST = 256  # characters of a user's name
+LONGEST_PASSWORD = 1024  # characters; as long as a manager takes one
 
 
 @blueprint.get("/login")
@@ -87,8 +88,10 @@ def _logins(user: str, password: str) -> Logins:
     """:raises KcmsError: no cluster lets this user in"""
     if not user or not password:
         raise Unauthorized("Give your user name and your password for the page.")
-    if len(user) > LONGEST or len(password) > LONGEST:
-        raise Unauthorized(f"User name and password have at most {LONGEST} characters.")
+    if len(user) > LONGEST or len(password) > LONGEST_PASSWORD:
+        raise Unauthorized(
+            f"A user name has at most {LONGEST} characters, a password {LONGEST_PASSWORD}."
+        )
     logins = services().gateway.login(user, password)
     if not logins.tokens:
         raise _refused(logins)

@@ -232,4 +232,12 @@ def test_wide_characters_take_two_columns() -> None:
 def test_json_is_json(capsys: pytest.CaptureFixture[str]) -> None:
     Scripted.answers = {"/v1/processes": {"processes": []}}
     assert main(["processes", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"processes": []}
+    assert json.loads(capsys.readouterr().out) == {"processes": [], "left_out": 0}
+
+
+def test_processes_that_the_manager_left_out_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    Scripted.answers = {"/v1/processes": {"processes": [], "left_out": 17}}
+    assert main(["processes"]) == 0
+    assert capsys.readouterr().err == (
+        "kcms: 17 more are not listed; --user and --node make the list shorter\n"
+    )

@@ -157,6 +157,26 @@ def test_failures_are_forgiven_after_a_while(clock: Clock) -> None:
     refused(throttle, "alice")
 
 
+@pytest.mark.parametrize("at_once", range(1, 30))
+def test_waiting_to_be_forgiven_gives_no_more_guesses(clock: Clock, at_once: int) -> None:
+    throttle, guesses, began = Throttle(clock), 0, clock.now
+    while clock.now - began < 86400:
+        for _ in range(at_once):
+            clock.now += _wait(throttle, clock)
+            throttle.begin("alice")
+            guesses += 1
+        clock.now += sessions.FORGIVEN_AFTER
+    assert guesses <= 325
+
+
+def _wait(throttle: Throttle, clock: Clock) -> float:
+    """Seconds until the next guess is taken."""
+    known = throttle._failures.get(throttle._bucket("alice"))
+    if known is None or clock.now - known.last >= sessions.FORGIVEN_AFTER:
+        return 0.0
+    return max(0.0, known.last + sessions._pause(known.count) - clock.now)
+
+
 def test_no_number_of_other_names_makes_a_name_free(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

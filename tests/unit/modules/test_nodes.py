@@ -46,7 +46,8 @@ class Fake(Client):
         if path == "/v1/processes":
             rows = [process("alpha1", 7, "R"), process("alpha2", 8, "T", 13)]
             return 200, {
-                "processes": [each for each in rows if query["node"] in (None, each["node"])]
+                "processes": [each for each in rows if query["node"] in (None, each["node"])],
+                "left_out": 3,
             }
         if path == "/v1/jobs":
             return self._only_root({"jobs": []})
@@ -212,3 +213,4 @@ def test_looking_at_processes(capsys: pytest.CaptureFixture[str]) -> None:
     assert pids(node="alpha1") == [7]
     assert pids(job=13) == [8]
     assert pids(alive=True) == [7]
+    assert run(process_info, capsys)["left_out"] == 3
