@@ -5,10 +5,11 @@
 Both sides run here at once, on loopback and local sockets, with as many jobs: a manager and a
 gateway of ours, and munged, slurmctld and slurmd.  No job runs (ours have no node, Slurm's are
 held), so nothing but the commands is measured.  They take turns; times are of the whole process,
-from its start to its end.  Ours starts as on a host: Debian's python3, a byte-compiled copy.
+from its start to its end.  Ours starts as on a host: the role's own launcher and a byte-compiled
+copy.
 
 What a call of ours does and one of Slurm's does not: it is answered when the job is on the disk
-(fsync), and a child that has become the user looks at the files first.
+(fsync), and a forked child that has become the user looks at the files first.
 """
 
 from __future__ import annotations
@@ -37,12 +38,8 @@ PACKAGES = ("slurm-wlm", "munge")
 AIM = 10.0
 SECONDS = 30.0  # for daemons to come up
 POLICY = Path("/usr/sbin/policy-rc.d")
-LAUNCHER = """#!/usr/bin/python3 -I
-import sys
-sys.path.insert(0, {app!r})
-from kcms.cli import main
-sys.exit(main())
-"""
+LAUNCHER = ROOT / "roles/common/templates/kcms.py.j2"
+RELEASE = "/opt/kcms/current"
 SLURM = """\
 ClusterName=bench
 SlurmctldHost={host}(127.0.0.1)
@@ -186,7 +183,7 @@ def ours(home: Path) -> Iterator[list[str]]:
     shutil.copytree(ROOT / "app/kcms", app / "kcms", ignore=shutil.ignore_patterns("__pycache__"))
     subprocess.run(["/usr/bin/python3", "-m", "compileall", "-q", str(app)], check=True)
     launcher = home / "kcms"
-    launcher.write_text(LAUNCHER.format(app=str(app)))
+    launcher.write_text(LAUNCHER.read_text().replace(RELEASE, str(app)))
     launcher.chmod(0o755)
     try:
         face.start_daemons(grid)
@@ -206,7 +203,7 @@ def calls(home: Path, kcms: list[str], slurm_environment: dict[str, str]) -> lis
         Call("kcms jobs", [*kcms, "jobs"], plain),
         Call("squeue", ["squeue"], slurm_environment),
         Call("kcms version", [*kcms, "version"], plain),
-        Call("python3 -I -c pass", ["/usr/bin/python3", "-I", "-c", "pass"], plain),
+        Call("python3 -IS -c pass", ["/usr/bin/python3", "-IS", "-c", "pass"], plain),
     ]
 
 

@@ -47,8 +47,8 @@ async def gateway(
     config: GatewayConfig, door: Callable[[web.Server], Door] = Door
 ) -> AsyncIterator[None]:
     async with (
-        Checker.open(config.shared_directories) as checker,
         Managers.open(config) as managers,
+        Checker.open(config.shared_directories) as checker,
     ):
         face = Gateway(Clusters(config), managers, checker, UserDatabase())
         async with listening(face.application(), Path(config.socket), door):

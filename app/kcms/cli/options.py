@@ -14,6 +14,24 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn  # 6 ms, so not when it runs
 
 
+class Help(argparse.HelpFormatter):
+    """As wide as the terminal, which argparse would ask of shutil, at 2 ms for every command."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=columns() - 2)
+
+
+def columns() -> int:
+    """How wide help may be: COLUMNS, or the terminal, or 80."""
+    told = os.environ.get("COLUMNS", "")
+    if told.isascii() and told.isdigit() and 0 < int(told) < 10_000:
+        return int(told)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
 class Parser(argparse.ArgumentParser):
     """argparse, but a mistake is one line, and no option may be shortened.
 
@@ -21,7 +39,13 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, command: str, text: str, **more: Any) -> None:
-        super().__init__(prog=f"kcms {command}", description=text, allow_abbrev=False, **more)
+        super().__init__(
+            prog=f"kcms {command}",
+            description=text,
+            allow_abbrev=False,
+            formatter_class=Help,
+            **more,
+        )
 
     def error(self, message: str) -> NoReturn:
         complain(f"{message} ({self.prog} --help says what is right)")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import site
+import sys
 
 from kcms.cli import FAILURE_STATUS, complain
 from kcms.cli.options import Parser
@@ -11,10 +13,13 @@ from kcms.errors import ConfigError
 
 
 def daemon(words: list[str]) -> int:
+    """Run a daemon.  The command starts without site packages, which daemons alone need."""
     parser = Parser("daemon", "Run a daemon in the foreground.")
     parser.add_argument("name", metavar="NAME", choices=list(SCHEMAS), help=", ".join(SCHEMAS))
     parser.add_argument("--config", metavar="FILE", required=True, help="its configuration, TOML")
     options = parser.parse_args(words)
+    if sys.flags.no_site:
+        site.main()
     settings: object = load(SCHEMAS[options.name], options.config)
     module = importlib.import_module(f"kcms.{options.name}.daemon")
     return int(module.main(settings))

@@ -29,8 +29,8 @@ def main(config: GatewayConfig) -> int:
 
     async def run(stop: asyncio.Event, ready: Callable[[], None]) -> None:
         async with (
-            Checker.open(config.shared_directories) as checker,
             Managers.open(config) as managers,
+            Checker.open(config.shared_directories) as checker,
         ):
             gateway = Gateway(clusters, managers, checker, UserDatabase())
             async with listening(gateway.application(), Path(config.socket)):

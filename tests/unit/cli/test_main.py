@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kcms import __version__
-from kcms.cli import main
+from kcms.cli import COMMANDS, main
 
 APP = Path(__file__).resolve().parents[3] / "app"
 GATEWAY = """
@@ -135,7 +135,7 @@ def test_a_submission_imports_nothing_heavy() -> None:
         "print(*sys.modules)"
     )
     done = subprocess.run(
-        ["/usr/bin/python3", "-I", "-c", f"import sys; sys.path.insert(0, {str(APP)!r}); {code}"],
+        ["/usr/bin/python3", "-IS", "-c", f"import sys; sys.path.insert(0, {str(APP)!r}); {code}"],
         capture_output=True,
         text=True,
         check=True,
@@ -149,6 +149,8 @@ def test_a_submission_imports_nothing_heavy() -> None:
         "inspect",
         "logging",
         "pathlib",
+        "shutil",
+        "site",
         "ssl",
         "subprocess",
         "tomllib",
@@ -157,3 +159,42 @@ def test_a_submission_imports_nothing_heavy() -> None:
     }
     assert "no gateway" in done.stderr
     assert heavy & set(done.stdout.split()) == set()
+
+
+LAUNCHER = APP.parent / "roles/common/templates/kcms.py.j2"
+
+
+def launched(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command started as on a host, by the role's own launcher."""
+    program = tmp_path / "kcms"
+    program.write_text(LAUNCHER.read_text().replace("/opt/kcms/current", str(APP)))
+    program.chmod(0o755)
+    return subprocess.run([program, *words], env={}, capture_output=True, text=True, check=False)
+
+
+def test_every_command_starts_without_site_packages(tmp_path: Path) -> None:
+    for name in COMMANDS:
+        sub = {"config": ["document"], "store": ["backup"]}.get(name, [])
+        done = launched(tmp_path, name, *sub, "--help")
+        assert (done.returncode, done.stderr) == (0, ""), name
+        assert done.stdout.startswith("usage: kcms ")
+
+
+def test_a_daemon_has_site_packages(tmp_path: Path) -> None:
+    """It comes as far as its certificate, which is after aiohttp."""
+    path = tmp_path / "gateway.toml"
+    path.write_text(GATEWAY)
+    done = launched(tmp_path, "daemon", "gateway", "--config", str(path))
+    assert done.returncode == 78
+    assert done.stderr.splitlines()[-1].startswith("kcms: cannot use the certificate files")
+
+
+def test_help_is_as_wide_as_it_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    widths = []
+    for told in ("60", "120", "no number"):
+        monkeypatch.setenv("COLUMNS", told)
+        assert run("submit", "--help") == 0
+        widths.append(max(map(len, capsys.readouterr().out.splitlines())))
+    assert widths[0] <= 58 < widths[2] <= 78 < widths[1] <= 118
