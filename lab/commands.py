@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from lab import hosts, inventory, network, proxy, recipe, roots, spec, state
+from lab import hosts, inventory, limits, network, proxy, recipe, roots, spec, state
 from lab.errors import LabError
 from lab.launcher import launcher
 from lab.model import Host, Lab
@@ -111,6 +111,7 @@ def stand(lab: Lab, paths: Paths) -> bool:
     running = find_inits(host.machine_id for host in lab.hosts)
     dead = [host for host in lab.hosts if host.machine_id not in running]
     if dead:
+        limits.check_inotify(len(dead))
         print(f"starting {' '.join(host.name for host in dead)}", flush=True)
     hashed = _password_hash(paths)
 
@@ -232,6 +233,7 @@ def start(name: str, host_name: str) -> bool:
     starter = launcher(name)
     changed = host.machine_id not in find_inits([host.machine_id])
     if changed:
+        limits.check_inotify(1)
         network.ensure_bridge(lab)
         starter.kill(host.name)
         hosts.prepare(lab, host, paths, _password_hash(paths))
