@@ -71,6 +71,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible publishes no ty
             return result | steps[given["step"]](given)
         except ArchiveError as error:
             return result | {"failed": True, "msg": str(error)}
+        except OSError as error:
+            said = f"cannot use {error.filename or given['path']}: {error.strerror}"
+            return result | {"failed": True, "msg": said}
         except _Refused as error:
             return result | error.result
 
@@ -163,7 +166,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible publishes no ty
         )
         with whole_or_nothing(making):
             done = making.finish(manifest)
-        removed = prune(making.path.parent, given["grid"], given["keep"])
+        removed = prune(making.path, given["grid"], given["keep"])
         return {
             "changed": True,
             "path": str(making.path),

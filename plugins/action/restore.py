@@ -82,6 +82,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible publishes no ty
         ca_part = next((part for part in manifest.parts if part.name == "ca.tar"), None)
         if ca_part is None:
             raise ArchiveError(f"{archive} has no CA")
+        if ca_part.size > backup_ca.MOST:
+            raise ArchiveError(f"the CA in {archive} is too large for one: {ca_part.size} bytes")
         ca = backup_ca.state(_directory(given), _ca_of(archive, ca_part))
         if ca == "other" and not given["replace"]:
             raise ArchiveError(
@@ -95,7 +97,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible publishes no ty
             "made": manifest.utc,
             "taken": manifest.time,
             "keep": keep,
-            "gap": 0 if manifest.final else GAP,
+            "gap": gap(manifest, keep),
             "ca": ca,
             "ca_part": vars(ca_part),
             "hosts": targets(manifest, self._vars["kcms_site"]),
@@ -170,6 +172,11 @@ def _ca_of(archive: Path, part: Part) -> dict[str, bytes]:
     packed = io.BytesIO()
     extract(archive, part, packed)
     return backup_ca.unpack(packed.getvalue())
+
+
+def gap(manifest: Manifest, keep: bool) -> int:
+    """Job numbers to leave out: none where nothing went on, as the managers had been stopped."""
+    return 0 if manifest.final and keep else GAP
 
 
 def check_fits(manifest: Manifest, grid: str, release: str) -> None:

@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -168,11 +169,13 @@ def _unpack(part: str, place: Path, fits: Callable[[str], bool], mode: int) -> i
     count = 0
     with gzip.open(part) as packed, tarfile.open(fileobj=packed, mode="r|") as archive:
         for info in archive:
-            source = archive.extractfile(info) if info.isreg() else None
+            source = archive.extractfile(info) if info.isreg() and not info.issparse() else None
             if source is None or not fits(info.name):
                 raise HostError(f"the backup has {info.name!r:.100} where it cannot be")
             if fits is _is_rrd and info.size > MOST_RRD:
                 raise HostError(f"{info.name} in the backup is too large for a round-robin file")
+            if info.size > shutil.disk_usage(place).free:
+                raise HostError(f"{place} has no room for {info.name} of {info.size} bytes")
             target = place / info.name
             target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -187,7 +190,7 @@ def _unpack(part: str, place: Path, fits: Callable[[str], bool], mode: int) -> i
 def _said() -> Iterator[None]:
     try:
         yield
-    except (OSError, EOFError, tarfile.TarError) as error:
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         where = getattr(error, "filename", None) or "the backup"
         raise HostError(f"cannot restore: {where}: {reason}") from error

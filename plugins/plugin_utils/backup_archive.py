@@ -217,10 +217,15 @@ def sweep(directory: Path) -> None:
             each.unlink(missing_ok=True)
 
 
-def prune(directory: Path, grid: str, keep: int) -> list[str]:
-    """Remove all but the newest ``keep`` archives of the grid; their names.  0 keeps all."""
+def prune(made: Path, grid: str, keep: int) -> list[str]:
+    """Remove archives of the grid until ``keep`` are there; their names.  0 keeps all.
+
+    ``made`` is the one that is new.  It stays, and those that a wrong clock dated after it count as
+    older than any other: they would push each new one out.
+    """
     ours = re.compile(rf"kcms-{re.escape(grid)}-\d{{8}}T\d{{6}}Z\.tar")
-    found = sorted(each for each in directory.iterdir() if ours.fullmatch(each.name))
+    found = [each for each in made.parent.iterdir() if ours.fullmatch(each.name)]
+    found.sort(key=lambda each: (each.name <= made.name, each.name))
     gone = found[:-keep] if keep > 0 else []
     for each in gone:
         each.unlink()

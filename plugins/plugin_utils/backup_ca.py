@@ -16,6 +16,10 @@ from ansible_collections.kcms.cluster.plugins.plugin_utils.backup_archive import
 
 NAME = re.compile(r"ca\.(pem|key)|hosts/[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9_.@-]+\.(pem|key)")
 HALVES = ("ca.pem", "ca.key")
+MOST = 256 << 20
+"""Bytes of a whole CA's part, which is held in memory; ten thousand hosts need less."""
+
+MOST_FILE = 1 << 20
 
 
 def pack(directory: Path) -> bytes:
@@ -39,17 +43,23 @@ def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def unpack(packed: bytes) -> dict[str, bytes]:
-    """Name to content.  :raises ArchiveError: it has something else in it"""
-    found = {}
-    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-        for info in archive:
-            source = archive.extractfile(info) if info.isreg() else None
-            if source is None or not NAME.fullmatch(info.name):
-                raise ArchiveError(f"the CA's part has {info.name!r:.100}, which is none of a CA's")
-            found[info.name] = source.read()
+    """Name to content.  :raises ArchiveError: it has something else in it, or is no tar"""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(packed), mode="r:") as archive:
+            found = {info.name: _content(archive, info) for info in archive}
+    except tarfile.TarError as error:
+        raise ArchiveError(f"the CA's part cannot be read: {error}") from error
     if not set(HALVES) <= found.keys():
         raise ArchiveError("the CA's part has no CA")
     return found
+
+
+def _content(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
+    """A plain file's bytes: of a sparse one, a few could stand for any number."""
+    source = archive.extractfile(info) if info.isreg() and not info.issparse() else None
+    if source is None or not NAME.fullmatch(info.name) or info.size > MOST_FILE:
+        raise ArchiveError(f"the CA's part has {info.name!r:.100}, which is none of a CA's")
+    return source.read()
 
 
 def state(directory: Path, files: dict[str, bytes]) -> str:

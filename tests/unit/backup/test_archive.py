@@ -138,10 +138,22 @@ def test_the_newest_archives_are_kept(tmp_path: Path, keep: int, left: int) -> N
     others = [archive_name("demo-b", NOW), "kcms-demo-notes.tar", "my.tar"]
     for name in (*names, *others):
         (tmp_path / name).touch()
-    gone = prune(tmp_path, "demo", keep)
+    gone = prune(tmp_path / names[-1], "demo", keep)
     assert gone == names[: 4 - left]
     there = {each.name for each in tmp_path.iterdir()}
     assert there == {*names[4 - left :], *others}
+
+
+@pytest.mark.parametrize(("keep", "left"), [(1, ["made"]), (2, ["before", "made"])])
+def test_an_archive_of_a_wrong_clock_pushes_no_other_out(
+    tmp_path: Path, keep: int, left: list[str]
+) -> None:
+    days = {"before": -1, "made": 0, "ahead": 400}
+    names = {what: archive_name("demo", NOW + day * 86400) for what, day in days.items()}
+    for name in names.values():
+        (tmp_path / name).touch()
+    prune(tmp_path / names["made"], "demo", keep)
+    assert {each.name for each in tmp_path.iterdir()} == {names[what] for what in left}
 
 
 def test_an_archive_of_a_coming_format_says_so(

@@ -57,3 +57,35 @@ def test_a_part_with_other_names_is_refused(name: str) -> None:
         archive.addfile(tarfile.TarInfo(name))
     with pytest.raises(ArchiveError, match="none of a CA's"):
         unpack(packed.getvalue())
+
+
+def packed_as(mode: str, files: dict[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode=mode) as archive:  # type: ignore[call-overload]
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def sparse(size: int) -> bytes:
+    """A ca.pem of ``size`` zeros that takes no room at all in the tar."""
+    info = tarfile.TarInfo("ca.pem")
+    info.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(size)}
+    return info.tobuf(tarfile.PAX_FORMAT) + bytes(1024)
+
+
+@pytest.mark.parametrize(
+    ("packed", "words"),
+    [
+        (packed_as("w:xz", FILES), "cannot be read"),
+        (packed_as("w:gz", FILES), "cannot be read"),
+        (b"x" * 1024, "cannot be read"),
+        (packed_as("w", {**FILES, "ca.pem": bytes((1 << 20) + 1)}), "ca.pem', which is none"),
+        (sparse(1 << 19), "ca.pem', which is none"),
+    ],
+)
+def test_a_part_does_not_grow_in_memory(packed: bytes, words: str) -> None:
+    with pytest.raises(ArchiveError, match=words):
+        unpack(packed)

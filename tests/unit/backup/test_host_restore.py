@@ -151,6 +151,35 @@ def test_a_cut_part_is_one_line(state: Path, tmp_path: Path) -> None:
         Restore(STAMP, True, str(tmp_path / "rrd")).unpack_rrd(whole)
 
 
+def test_a_sparse_file_is_no_plain_one(state: Path, tmp_path: Path) -> None:
+    """A kilobyte of the part would be a terabyte of zeros on the disk."""
+    info = tarfile.TarInfo("jobs.sqlite")
+    info.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": "9000"}
+    with gzip.open(tmp_path / "part", "wb") as packed:
+        packed.write(info.tobuf(tarfile.PAX_FORMAT) + bytes(1024))
+    with pytest.raises(HostError, match=r"'jobs.sqlite' where it cannot be"):
+        Restore(STAMP).unpack_store("alpha", str(tmp_path / "part"))
+    assert tree(state) == {}
+
+
+def test_a_file_that_does_not_fit_is_not_begun(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = type("usage", (), {"free": 8})
+    monkeypatch.setattr(host_restore.shutil, "disk_usage", lambda place: room)
+    with pytest.raises(HostError, match=r"no room for jobs.sqlite of 9 bytes"):
+        Restore(STAMP).unpack_store("alpha", part(tmp_path / "part", {"jobs.sqlite": b"123456789"}))
+    assert tree(state) == {}
+
+
+def test_a_broken_stream_is_one_line(state: Path, tmp_path: Path) -> None:
+    whole = bytearray(Path(part(tmp_path / "part", {"jobs.sqlite": os.urandom(9000)})).read_bytes())
+    whole[10:60] = b"\xff" * 50
+    (tmp_path / "part").write_bytes(whole)
+    with pytest.raises(HostError, match=r"^cannot restore: the backup: "):
+        Restore(STAMP).unpack_store("alpha", str(tmp_path / "part"))
+
+
 def test_a_stamp_is_a_time(state: Path) -> None:
     with pytest.raises(HostError, match="no time of a restore"):
         Restore("../../x")

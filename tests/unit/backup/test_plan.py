@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.kcms.cluster.plugins.action.restore import check_fits, numbers, targets
+from ansible_collections.kcms.cluster.plugins.action.restore import (
+    GAP,
+    check_fits,
+    gap,
+    numbers,
+    targets,
+)
 from ansible_collections.kcms.cluster.plugins.plugin_utils.backup_archive import (
     ArchiveError,
     Manifest,
@@ -70,6 +76,16 @@ def test_an_archive_of_this_or_an_older_release_is_taken(release: str) -> None:
 def test_an_archive_of_a_newer_release_is_refused(release: str) -> None:
     with pytest.raises(ArchiveError, match="newer than this one"):
         check_fits(manifest(release=release), "lab", "0.2.0+ffff")
+
+
+@pytest.mark.parametrize(
+    ("final", "keep", "left_out"),
+    [(True, True, 0), (True, False, GAP), (False, True, GAP), (False, False, GAP)],
+)
+def test_numbers_go_on_without_a_gap_only_where_nothing_went_on(
+    final: bool, keep: bool, left_out: int
+) -> None:
+    assert gap(manifest(final=final), keep) == left_out
 
 
 def test_numbers_compare_as_numbers() -> None:
