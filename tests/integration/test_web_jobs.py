@@ -6,7 +6,7 @@ import html
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -617,29 +617,77 @@ class TestNodes:
         assert all("jobs" not in h for c in document["clusters"] for h in c["hosts"])
 
 
+def start(asking: list[threading.Thread], site: Site, cluster: str) -> None:
+    """Start these, and wait until each holds a place at the cluster."""
+    wanted = site.gateway._clusters.held(cluster) + len(asking)
+    for thread in asking:
+        thread.start()
+    until(lambda: site.gateway._clusters.held(cluster) == wanted)
+
+
+def until(true: Callable[[], bool]) -> None:
+    for _ in range(2000):
+        if true():
+            return
+        time.sleep(0.01)
+    pytest.fail("it never came about")
+
+
+def test_one_address_that_logs_in_all_the_time_leaves_room_for_others(
+    site: Site, world: World
+) -> None:
+    gate = world.gates["alpha"] = threading.Event()
+    found: list[int] = []
+
+    def log_in(address: str) -> int:
+        page = Page(site.app())
+        page.client.environ_base["REMOTE_ADDR"] = address
+        return page.login().status_code
+
+    hold = [threading.Thread(target=lambda: found.append(log_in("10.0.0.1"))) for _ in range(2)]
+    for thread in hold:
+        thread.start()
+    until(lambda: site.gateway._addresses.held("10.0.0.1") == 2)
+    assert log_in("10.0.0.1") == 503
+    hold.append(threading.Thread(target=lambda: found.append(log_in("10.0.0.2"))))
+    hold[-1].start()
+    until(lambda: site.gateway._logins.held("") == 3)
+    gate.set()
+    for thread in hold:
+        thread.join(60)
+    assert found == [303] * 3
+    assert site.gateway._addresses.held("10.0.0.1") == 0
+
+
 def test_a_manager_that_hangs_keeps_no_other_waiting(
     alice: Page, site: Site, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gateway_module, "PLACE_SECONDS", 0.05)
-    gate = world.gates["alpha"] = threading.Event()
-    cookie = {"Cookie": f"{SESSION}={alice.cookie()}"}
     found: list[int] = []
 
-    def ask() -> None:
+    def ask(page: Page) -> None:
+        cookie = {"Cookie": f"{SESSION}={page.cookie()}"}
         client = site.app().test_client(use_cookies=False)
         url = "/cluster/alpha/processes"
         found.append(client.get(url, base_url=HTTPS, headers=cookie).status_code)
 
-    asking = [threading.Thread(target=ask) for _ in range(gateway_module.PLACES)]
-    for thread in asking:
-        thread.start()
-    places = site.gateway._places
-    while "alpha" not in places or places["alpha"]._value:  # type: ignore[attr-defined]
-        assert found == []
-        time.sleep(0.01)
+    bob, root = Page(site.app()), Page(site.app())
+    bob.login("bob", "battery staple")
+    root.login("root", "grid root")
+    asking = [
+        threading.Thread(target=ask, args=(each,)) for each in [alice] * gateway_module.OF_ONE_USER
+    ]
+    gate = world.gates["alpha"] = threading.Event()
+    start(asking, site, "alpha")
     busy = alice.get("/cluster/alpha/results")
     assert busy.status_code == 503
-    assert "has not answered earlier calls yet" in said(busy)
+    assert "alpha has not answered earlier calls of yours yet" in said(busy)
+    asking.append(threading.Thread(target=ask, args=(bob,)))
+    start(asking[-1:], site, "alpha")
+    assert site.gateway._clusters.held("alpha") == gateway_module.PLACES
+    busy = root.get("/cluster/alpha/results")
+    assert busy.status_code == 503
+    assert "the manager of alpha has not answered earlier calls yet" in said(busy)
     assert alice.get("/cluster/beta/processes").status_code == 200
     assert found == []
     gate.set()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.kcms.cluster.plugins.plugin_utils.ca_authority import Authority, Request
-from flask import Flask
+from flask import Flask, request
 
 from kcms.config import WebConfig
 from kcms.errors import ConfigError
@@ -179,6 +179,61 @@ def test_one_address_has_so_many_places_and_gets_them_back(
                 return
             time.sleep(0.05)
         pytest.fail("the place was never given back")
+
+
+@contextlib.contextmanager
+def telling(certificates: Path) -> Iterator[tuple[int, int]]:
+    """A page that answers with the address it is called from: its ports in clear and for TLS."""
+    app = Flask("telling")
+
+    @app.get("/")
+    def address() -> str:
+        return request.remote_addr or "nobody"
+
+    config = WebConfig(
+        bind="127.0.0.1",
+        port=0,
+        tls_port=free_port(),
+        tls_certificate=str(certificates / "web.pem"),
+        tls_key=str(certificates / "web.key"),
+    )
+    plain = servers.plain(app, config)
+    thread = threading.Thread(target=plain.run, daemon=True)
+    with servers.secure(app, config):
+        thread.start()
+        yield plain.effective_port, config.tls_port
+    plain.task_dispatcher.shutdown(timeout=3)
+    plain.trigger.pull_trigger(plain.close)
+
+
+def test_the_page_behind_the_door_learns_the_address(
+    certificates: Path, client: ssl.SSLContext
+) -> None:
+    with telling(certificates) as (_, port):
+        connection = http.client.HTTPSConnection("localhost", port, context=client, timeout=30)
+        connection.source_address = ("127.0.0.9", 0)
+        with contextlib.closing(connection):
+            connection.request("GET", "/", headers={"X-Forwarded-For": "10.9.9.9"})
+            assert connection.getresponse().read() == b"127.0.0.9"
+
+
+def test_one_address_leaves_room_for_others_in_clear(
+    certificates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "OF_ONE_ADDRESS", 3)
+
+    def connect(port: int, address: str) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", port), 20, source_address=(address, 0))
+
+    with telling(certificates) as (port, _), contextlib.ExitStack() as stack:
+        for _ in range(3):
+            held = stack.enter_context(connect(port, "127.0.0.8"))
+            held.sendall(b"GET / HTTP/1.1\r\nHost: page\r\n\r\n")
+            assert held.recv(4096).startswith(b"HTTP/1.1 200")
+        assert stack.enter_context(connect(port, "127.0.0.8")).recv(1) == b""
+        other = stack.enter_context(connect(port, "127.0.0.9"))
+        other.sendall(b"GET / HTTP/1.1\r\nHost: page\r\nConnection: close\r\n\r\n")
+        assert other.recv(4096).startswith(b"HTTP/1.1 200")
 
 
 class Secure(Daemon):

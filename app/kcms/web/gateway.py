@@ -1,13 +1,12 @@
 """The page's way to the managers: this host's gateway, with the tokens of those who logged in.
 
 Every call has a time limit and a place: a cluster whose manager hangs holds a few threads of the
-page for a while, and never all of them.
+page for a while, and never all of them; nor does a user, or an address that keeps logging in.
 """
 
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from kcms.errors import (
     Unavailable,
 )
 from kcms.web.sessions import Token
+from kcms.web.shares import Shares
 
 READ_SECONDS = 15.0
 ACT_SECONDS = 45.0
@@ -33,8 +33,10 @@ CLUSTERS_SECONDS = 8.0
 LOGOUT_SECONDS = 5.0
 NODES_SECONDS = 4.0
 PLACES = 3  # pages that ask one cluster at once, each with up to four calls
+OF_ONE_USER = 2  # of the pages that ask one cluster
 PLACE_SECONDS = 3.0
 LOGINS = 3
+OF_ONE_ADDRESS = 2  # of the logins
 WORKERS = 20  # a gateway takes 32 connections of one user
 
 T = TypeVar("T")
@@ -66,9 +68,10 @@ class Gateway:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._lock = threading.Lock()
-        self._places: dict[str, threading.BoundedSemaphore] = {}
-        self._logins = threading.BoundedSemaphore(LOGINS)
+        self._clusters = Shares(PLACES)
+        self._users = Shares(OF_ONE_USER)
+        self._logins = Shares(LOGINS)
+        self._addresses = Shares(OF_ONE_ADDRESS)
         self._workers = ThreadPoolExecutor(WORKERS, "gateway")
 
     def close(self) -> None:
@@ -76,12 +79,12 @@ class Gateway:
 
     def ask(self, cluster: str, token: Token, call: Callable[[Client], T]) -> T:
         """What ``call`` returns that reads something.  :raises KcmsError: its failure"""
-        with self._cluster_place(cluster):
+        with self._place(cluster, token):
             return _translate(lambda: call(self._client(cluster, token.text, READ_SECONDS)))
 
     def act(self, cluster: str, token: Token, call: Callable[[Client], T]) -> T:
         """What ``call`` returns that changes something.  :raises KcmsError: its failure"""
-        with self._cluster_place(cluster):
+        with self._place(cluster, token):
             return _translate(lambda: call(self._client(cluster, token.text, ACT_SECONDS)))
 
     def together(
@@ -93,7 +96,7 @@ class Gateway:
         def bound(call: Callable[[Client], Any]) -> Callable[[], Any]:
             return lambda: _translate(lambda: call(client))
 
-        with self._cluster_place(cluster):
+        with self._place(cluster, token):
             return self._all([bound(each) for each in calls])
 
     def nodes(self, cluster: str) -> list[dict[str, Any]]:
@@ -103,12 +106,17 @@ class Gateway:
         """
         return _translate(self._client(cluster, None, NODES_SECONDS).nodes)
 
-    def login(self, user: str, password: str) -> Logins:
+    def login(self, user: str, password: str, address: str | None = None) -> Logins:
         """Ask every cluster's manager for a token.
 
+        :param address: where the user is, if that is known
         :raises Unavailable: no gateway, no cluster, or too many log in at this moment
         """
-        with self._place(self._logins, "many log in at this moment: try again in a few seconds"):
+        busy = "many log in at this moment: try again in a few seconds"
+        with contextlib.ExitStack() as places:
+            if address is not None:  # without waiting, as that would hold a thread of the page
+                places.enter_context(self._addresses.one(address, 0.0, busy))
+            places.enter_context(self._logins.one("", PLACE_SECONDS, busy))
             rows = _translate(self._client(None, None, CLUSTERS_SECONDS).clusters)
             names = [str(each["name"]) for each in rows]
             if not names:
@@ -128,18 +136,23 @@ class Gateway:
         def login() -> Token:
             client = self._client(cluster, None, LOGIN_SECONDS)
             answer = _translate(lambda: client.login(user, password))
-            return Token(str(answer["token"]), answer.get("root") is True)
+            return Token(str(answer["token"]), answer.get("root") is True, user)
 
         return login
 
     def _one_logout(self, cluster: str, token: Token) -> Callable[[], None]:
         return lambda: _translate(self._client(cluster, token.text, LOGOUT_SECONDS).logout)
 
-    def _cluster_place(self, cluster: str) -> contextlib.AbstractContextManager[None]:
-        with self._lock:
-            places = self._places.setdefault(cluster, threading.BoundedSemaphore(PLACES))
+    @contextlib.contextmanager
+    def _place(self, cluster: str, token: Token) -> Iterator[None]:
+        """A place among those of the user, and one among those of the cluster."""
+        yours = f"{cluster} has not answered earlier calls of yours yet: try again"
         busy = f"the manager of {cluster} has not answered earlier calls yet: try again"
-        return self._place(places, busy)
+        with (
+            self._users.one((cluster, token.user), PLACE_SECONDS, yours),
+            self._clusters.one(cluster, PLACE_SECONDS, busy),
+        ):
+            yield
 
     def _client(self, cluster: str | None, token: str | None, seconds: float) -> Client:
         return Client(self._path, cluster=cluster, token=token, timeout=seconds)
@@ -147,15 +160,6 @@ class Gateway:
     def _all(self, calls: Iterable[Callable[[], Any]]) -> list[Any | KcmsError]:
         futures = [self._workers.submit(each) for each in calls]
         return [_outcome(each) for each in futures]
-
-    @contextlib.contextmanager
-    def _place(self, places: threading.BoundedSemaphore, busy: str) -> Iterator[None]:
-        if not places.acquire(timeout=PLACE_SECONDS):
-            raise Unavailable(busy)
-        try:
-            yield
-        finally:
-            places.release()
 
 
 def _outcome(future: Future[Any]) -> Any | KcmsError:

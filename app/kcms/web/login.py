@@ -92,7 +92,9 @@ def _logins(user: str, password: str) -> Logins:
         raise Unauthorized(
             f"A user name has at most {LONGEST} characters, a password {LONGEST_PASSWORD}."
         )
-    logins = services().gateway.login(user, password)
+    # In clear, where a proxy does TLS, everybody comes from one address.
+    address = request.remote_addr if request.is_secure else None
+    logins = services().gateway.login(user, password, address)
     if not logins.tokens:
         raise _refused(logins)
     return logins

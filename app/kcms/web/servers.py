@@ -29,6 +29,7 @@ log = logging.getLogger("kcms.web")
 
 BODY_LIMIT = 256 * 1024
 CONNECTIONS = 256
+OF_ONE_ADDRESS = 96
 
 
 def listen(address: str, port: int) -> socket.socket:
@@ -55,7 +56,30 @@ def plain(app: Flask, config: WebConfig) -> Any:
     """
     listener = listen(config.bind, config.port)
     log.info("serving the page on port %d", listener.getsockname()[1])
-    return waitress.create_server(app, sockets=[listener], **_limits(config))
+    server = waitress.create_server(app, sockets=[listener], **_limits(config))
+    if not config.plain_login:  # there a proxy has one address for everybody
+        _bound_addresses(server)
+    return server
+
+
+def _bound_addresses(server: Any) -> None:
+    """Let one address hold :data:`OF_ONE_ADDRESS` connections; more are closed at once.
+
+    waitress bounds how many there are in all, so that one client could hold every one of them.
+    """
+    accept = server.accept
+
+    def bounded() -> Any:
+        found = accept()
+        if found is None:
+            return None
+        open_ones = [each for each in server.active_channels.values() if each.addr]
+        if sum(each.addr[0] == found[1][0] for each in open_ones) < OF_ONE_ADDRESS:
+            return found
+        found[0].close()
+        return None
+
+    server.accept = bounded
 
 
 @contextlib.contextmanager
@@ -94,6 +118,7 @@ def _inner(app: Flask, config: WebConfig, path: str) -> Iterator[None]:
         url_scheme="https",
         **_limits(config),
     )
+    server.fix_addr = lambda name: (tls.address_of(name), None)
     thread = threading.Thread(target=server.run, name="page", daemon=True)
     thread.start()
     try:

@@ -32,10 +32,11 @@ class Note:
 
 @dataclass(frozen=True)
 class Token:
-    """What a cluster's manager gave for a login; ``root`` says whether it sees everybody's work."""
+    """What a cluster's manager gave for a login of ``user``; ``root``: it sees everybody's work."""
 
     text: str = field(repr=False)
     root: bool = False
+    user: str = ""
 
 
 @dataclass

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 import socket
 import ssl
 import threading
@@ -20,6 +21,7 @@ from kcms.errors import ConfigError
 log = logging.getLogger("kcms.web.tls")
 
 BLOCK = 64 * 1024
+MARK = b"\0kcms-web/"
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,10 @@ def context(certificate: str, key: str) -> ssl.SSLContext:
 
 
 class Door:
-    """Serves TLS on ``listener`` for what listens at the Unix socket ``inside``, in a thread."""
+    """Serves TLS on ``listener`` for what listens at the Unix socket ``inside``, in a thread.
+
+    What listens there learns the browser's address by :func:`address_of`.
+    """
 
     def __init__(
         self,
@@ -121,7 +126,7 @@ class Door:
             return
         self._held[address] += 1
         try:
-            await self._connection(channel)
+            await self._connection(channel, address)
         except (OSError, ssl.SSLError, TimeoutError, asyncio.IncompleteReadError):
             pass  # theirs to see; a port that everybody may try is no news in the journal
         finally:
@@ -130,7 +135,7 @@ class Door:
             if not self._held[address]:
                 del self._held[address]
 
-    async def _connection(self, channel: socket.socket) -> None:
+    async def _connection(self, channel: socket.socket, address: str) -> None:
         channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=BLOCK)
@@ -144,13 +149,25 @@ class Door:
         )
         outside = asyncio.StreamWriter(transport, protocol, reader, loop)
         try:
-            inner, inside = await asyncio.open_unix_connection(self._inside, limit=BLOCK)
+            inner, inside = await self._opened(address)
             try:
                 await self._both(reader, inside, inner, outside)
             finally:
                 inside.close()
         finally:
             await _closed(outside, self._limits.shutdown)
+
+    async def _opened(self, address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to what is inside, from a socket whose name tells the address."""
+        channel = socket.socket(socket.AF_UNIX)
+        try:
+            channel.setblocking(False)
+            channel.bind(_name_for(address))
+            await asyncio.get_running_loop().sock_connect(channel, self._inside)
+            return await asyncio.open_unix_connection(sock=channel, limit=BLOCK)
+        except BaseException:
+            channel.close()
+            raise
 
     async def _both(
         self,
@@ -181,6 +198,18 @@ class Door:
             sink.write(data)
             await sink.drain()
             limit.reschedule(loop.time() + self._limits.idle)
+
+
+def _name_for(address: str) -> bytes:
+    """A name that nobody can have taken before."""
+    return MARK + secrets.token_hex(16).encode() + b"/" + address[:48].encode()
+
+
+def address_of(name: bytes | str | None) -> str:
+    """The browser's address, from the name of the socket that came to the inside."""
+    if not isinstance(name, bytes) or not name.startswith(MARK):
+        return "localhost"
+    return name[len(MARK) :].partition(b"/")[2].decode("ascii", "replace")
 
 
 async def _closed(writer: asyncio.StreamWriter, seconds: float) -> None:
