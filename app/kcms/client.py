@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ FINAL_STATES = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_F
 REASON_LIMIT = 200
 """Characters of the reason that a node is drained for; the manager's own limit."""
 
+PAGE = 1000  # jobs that one call lists
 ANSWER_LIMIT = 256 * 1024 * 1024
 _UNRESERVED = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
 
@@ -92,6 +93,18 @@ class Client:
         }
         document = self.call("GET", "/v1/jobs", **query)[1]
         return list(document["jobs"])
+
+    def every_job(
+        self, states: Iterable[str] = (), user: str | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """As :meth:`jobs`, all there are, the newest first.
+
+        A page may be short, as a manager bounds its bytes, too; an empty one is the end.
+        """
+        before: int | None = None
+        while page := self.jobs(states, user, PAGE, before):
+            yield from reversed(page)
+            before = min(int(each["id"]) for each in page)
 
     def job(self, job_id: int) -> dict[str, Any]:
         return self.call("GET", f"/v1/jobs/{job_id}")[1]

@@ -147,7 +147,6 @@ from ansible_collections.kcms.cluster.plugins.module_utils.kcms_module import (
 )
 from ansible_collections.kcms.cluster.plugins.module_utils.kcms_spec import SpecError, check_spec
 
-PAGE = 1000  # jobs that one call lists
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **spec_arguments(),
     "key": {"type": "str", "no_log": False},
@@ -187,15 +186,7 @@ def predict(client: Client, spec: dict[str, Any], key: str | None) -> dict[str, 
 
 def number_of(client: Client, key: str) -> int | None:
     """The job of the caller's that has ``key``, among all there are, the newest first."""
-    before = None
-    while True:
-        page = client.jobs(limit=PAGE, before=before)
-        for each in page:
-            if each["key"] == key:
-                return int(each["id"])
-        if len(page) < PAGE:
-            return None
-        before = min(each["id"] for each in page)
+    return next((int(each["id"]) for each in client.every_job() if each["key"] == key), None)
 
 
 def submit(client: Client, spec: dict[str, Any], key: str | None) -> dict[str, Any]:

@@ -102,7 +102,6 @@ from ansible_collections.kcms.cluster.plugins.module_utils.kcms_client import (
 )
 
 ACTIVE = ("RUNNING", "SUSPENDED")
-PAGE = 1000
 PAUSE = 1.0
 CALL_SECONDS = 20.0
 
@@ -118,14 +117,8 @@ class Wave:
 
     def running(self, cluster: str) -> list[Task]:
         """The tasks that run on the wave's nodes.  :raises ClientError: no answer"""
-        found: list[Task] = []
-        before = None
-        while True:
-            jobs = self.clients[cluster].jobs(ACTIVE, limit=PAGE, before=before)
-            found += tasks_on(cluster, self.clusters[cluster], jobs)
-            if len(jobs) < PAGE:
-                return found
-            before = min(int(job["id"]) for job in jobs)
+        jobs = list(self.clients[cluster].every_job(ACTIVE))
+        return tasks_on(cluster, self.clusters[cluster], jobs)
 
     def unready(self, release: str, managers: list[str]) -> list[str]:
         """What is not as it should be yet."""

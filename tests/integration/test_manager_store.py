@@ -19,6 +19,7 @@ from kcms.jobs.migration import Migration
 from kcms.jobs.model import Exit, Job, Task
 from kcms.jobs.spec import check_spec
 from kcms.jobs.states import State
+from kcms.manager import store as store_module
 from kcms.manager.rows import Drain, Event
 from kcms.manager.store import Query, Store
 
@@ -116,6 +117,23 @@ def test_listings(store: Store) -> None:
     assert listed(user="bob", states=("PENDING",)) == [1, 3]
     assert listed(states=("PENDING", "RUNNING"), limit=2) == [7, 8]
     assert listed(user="carol") == []
+
+
+def test_a_listing_has_so_many_bytes_and_goes_on_where_it_ended(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "LISTING_BYTES", 10_000)
+    jobs = [job(n, reason="x" * 3000, tasks=(task(),)) for n in range(1, 8)]
+    store.commit([*jobs, job(8, reason="x" * 20_000)], [])
+
+    def listed(before: int | None) -> list[int]:
+        return [each.id for each in store.listing(Query(before=before))]
+
+    assert [listed(before) for before in (None, 8, 6, 4, 2, 1)] == [
+        [8],
+        *([5, 6, 7], [3, 4, 5], [1, 2, 3], [1], []),
+    ]
+    assert [each.id for each in store.active()] == list(range(1, 9))
 
 
 def test_all_or_nothing(store: Store) -> None:

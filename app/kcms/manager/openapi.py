@@ -61,7 +61,9 @@ def _paths() -> dict[str, Any]:
         "/v1/jobs": {
             "post": _call("Submit a job", {201: job, 200: job}, body=submission),
             "get": _call(
-                "List jobs, newest last, each without its spec's environment", {200: jobs}, listing
+                "The newest jobs, as many as 8 MiB hold, newest last, without their environments",
+                {200: jobs},
+                listing,
             ),
         },
         "/v1/jobs/{id}": {"get": _call("One job", {200: job}, [number])},

@@ -24,12 +24,16 @@ from kcms.jobs.states import State
 from kcms.manager import rows, schema
 from kcms.manager.rows import Drain, Event
 
+LISTING_BYTES = 8 << 20
+"""Of the rows of one listing: 10,000 specifications of 64 KiB would be all of the memory."""
+
 _ACTIVE = tuple(state.value for state in State if not state.final)
 
 
 @dataclass(frozen=True)
 class Query:
-    """Which jobs a listing asks for; None is any.  The newest ``limit`` are returned.
+    """Which jobs a listing asks for; None is any.  The newest ``limit`` are returned, or as many as
+    :data:`LISTING_BYTES` holds.
 
     ``before`` asks for jobs with lower numbers only: the first of one page gives the next page.
     """
@@ -123,14 +127,20 @@ class Reader:
             terms.append("id < ?")
             values.append(query.before)
         where = f"WHERE {' AND '.join(terms)} ORDER BY id DESC LIMIT ?"
-        return self._jobs(where, (*values, query.limit))[::-1]
+        return self._jobs(where, (*values, query.limit), LISTING_BYTES)[::-1]
 
-    def _jobs(self, where: str, values: tuple[Any, ...]) -> list[Job]:
-        """``where`` holds words of this module only; what callers sent is in ``values``."""
+    def _jobs(
+        self, where: str, values: tuple[Any, ...], most_bytes: float = float("inf")
+    ) -> list[Job]:
+        """The first jobs that have ``most_bytes`` together, one at least.
+
+        ``where`` holds words of this module only; what callers sent is in ``values``.
+        """
         chosen = f"FROM jobs {where}"
         parts: dict[int, list[Task]] = {}
         with self._errors(), self._snapshot():
-            found = self._reader.execute(f"SELECT {rows.JOB_COLUMNS} {chosen}", values).fetchall()
+            cursor = self._reader.execute(f"SELECT {rows.JOB_COLUMNS} {chosen}", values)
+            found = list(_within(cursor, most_bytes))
             tasks = self._reader.execute(
                 f"SELECT {rows.TASK_COLUMNS} FROM tasks WHERE job IN (SELECT id {chosen})"  # noqa: S608
                 " ORDER BY job, task",
@@ -157,6 +167,16 @@ class Reader:
 
     def close(self) -> None:
         self._reader.close()
+
+
+def _within(found: Iterable[tuple[Any, ...]], most_bytes: float) -> Iterator[tuple[Any, ...]]:
+    """The first rows whose texts have ``most_bytes`` together, and one at least."""
+    left = most_bytes
+    for at, row in enumerate(found):
+        left -= sum(len(each) for each in row if isinstance(each, str))
+        if left < 0 and at:
+            return
+        yield row
 
 
 class Store(Reader):

@@ -24,6 +24,7 @@ class Fake(Client):
 
     known: list[dict[str, Any]]
     calls: list[tuple[Any, ...]]
+    page = 1000
 
     def call(
         self, method: str, path: str, body: dict[str, Any] | None = None, **query: object
@@ -31,7 +32,8 @@ class Fake(Client):
         given = {key: value for key, value in query.items() if value is not None}
         Fake.calls.append((method, path, self.as_user, self.cluster, given))
         if path == "/v1/jobs" and method == "GET":
-            return 200, {"jobs": Fake.known}
+            before = given.get("before", 1 << 62)
+            return 200, {"jobs": [each for each in Fake.known if each["id"] < before][-Fake.page :]}
         if path == "/v1/jobs":
             assert body is not None
             return self._submit(body, "check" in query)
@@ -80,6 +82,20 @@ def test_a_submission_changes(capsys: pytest.CaptureFixture[str]) -> None:
     assert (got["changed"], got["job"]["id"]) == (True, 13)
     assert got["diff"] == {"before": {}, "after": got["job"]["spec"]}
     assert Fake.calls == [("POST", "/v1/jobs", "alice", "beta", {})]
+
+
+def test_a_key_is_found_over_pages_that_are_short(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Fake, "page", 1)
+    Fake.known = [job(12, key="k"), job(13), job(14)]
+    there = run(job_submit, capsys, True, executable="/s/x", key="k")
+    assert (there["changed"], there["job"]["id"]) == (False, 12)
+    assert run(job_submit, capsys, True, executable="/s/x", key="new")["changed"] is True
+    assert [each[4].get("before") for each in Fake.calls if each[:2] == ("GET", "/v1/jobs")] == [
+        *(None, 14, 13),
+        *(None, 14, 13, 12),
+    ]
 
 
 def test_the_same_key_again_does_not(capsys: pytest.CaptureFixture[str]) -> None:
