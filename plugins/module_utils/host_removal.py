@@ -19,6 +19,7 @@ from pathlib import Path
 from ansible_collections.kcms.cluster.plugins.module_utils import packages_host
 from ansible_collections.kcms.cluster.plugins.module_utils.host_accounts import HostError
 from ansible_collections.kcms.cluster.plugins.module_utils.host_owners import give, has_strangers
+from ansible_collections.kcms.cluster.plugins.module_utils.host_places import wrong_rrd_directory
 from ansible_collections.kcms.cluster.plugins.module_utils.host_store import open_jobs
 from ansible_collections.kcms.cluster.plugins.module_utils.host_tasks import Tasks
 from ansible_collections.kcms.cluster.plugins.module_utils.host_units import Systemd
@@ -54,7 +55,10 @@ class Wish:
 
 @dataclass(frozen=True)
 class Found:
-    """What of ours is on a host.  ``strangers``: data that does not belong to root."""
+    """What of ours is on a host.
+
+    ``strangers``: data that does not belong to root; ``foreign``: a file of others among it.
+    """
 
     units: Sequence[str] = ()
     jobs: Sequence[str] = ()
@@ -63,10 +67,18 @@ class Found:
     data: Sequence[str] = ()
     strangers: Sequence[str] = ()
     open_jobs: dict[str, int | None] = field(default_factory=dict)
+    foreign: str = ""
 
     def refusal(self, wish: Wish) -> str:
         """Why the host is left as it is, in one line; empty when nothing forbids it."""
         reasons = []
+        right = wrong_rrd_directory(wish.rrd_directory)
+        if right:
+            reasons.append(f"kcms_rrd_directory is {wish.rrd_directory!r}: {right}")
+        if self.foreign and wish.data:
+            reasons.append(
+                f"{self.foreign} is no round-robin file: move it elsewhere, or keep the data"
+            )
         if self.jobs and not wish.running:
             what = f"{_jobs(self.jobs)} {'runs' if len(self.jobs) == 1 else 'run'} there"
             reasons.append(f"{what}: wait, kill them, or say -e kcms_remove_running=true")
@@ -105,7 +117,7 @@ class Removal:
         """Look at the host, touching nothing."""
         loaded = self.systemd.loaded("kcms-*")
         local = _names(self.root)
-        data = [path for path in self.wish.data_paths if self._there(path)]
+        data = [path for path in self.wish.data_paths if self._is_data(path, local["passwd"])]
         policy = [str(path) for path in packages_host.interrupted()]
         return Found(
             units=[name for name in _stop_order(loaded) if not self.tasks.is_task(name)],
@@ -115,6 +127,7 @@ class Removal:
             data=data,
             strangers=[path for path in data if _is_strange(self._at(path))],
             open_jobs=open_jobs(self._at(STATE)) if self.wish.data else {},
+            foreign=self._foreign(data) if self.wish.data else "",
         )
 
     def carry_out(self, found: Found) -> None:
@@ -139,8 +152,23 @@ class Removal:
         paths = {path for pattern in CODE for path in top.glob(pattern.lstrip("/"))}
         return sorted(f"/{path.relative_to(top)}" for path in paths)
 
-    def _there(self, path: str) -> bool:
-        return os.path.lexists(self._at(path))
+    def _is_data(self, path: str, users: dict[str, int]) -> bool:
+        """Whether it is there, and ours: any host may have others' files where ours would be."""
+        try:
+            owner = os.lstat(self._at(path)).st_uid
+        except FileNotFoundError:
+            return False
+        return path == STATE or owner in (os.geteuid(), users.get("kcms-aggregator"))
+
+    def _foreign(self, data: Sequence[str]) -> str:
+        """A file beside the round-robin files, in a directory that the inventory names."""
+        for top in (each for each in data if each != STATE):
+            for path, directories, files in os.walk(self._at(top)):
+                directories[:] = [each for each in directories if not each.startswith(".")]
+                for name in sorted(files):
+                    if not name.endswith(".rrd") and not name.startswith("."):
+                        return f"{path.removeprefix(self.root)}/{name}"
+        return ""
 
     def _at(self, path: str) -> str:
         return self.root + path
@@ -221,13 +249,14 @@ def _is_strange(top: str) -> bool:
     return (there.st_uid, there.st_gid) != ROOT or has_strangers(top, ROOT)
 
 
-def _names(root: str = "") -> dict[str, set[str]]:
-    """Users and groups of this host itself; those of a directory service are not ours."""
+def _names(root: str = "") -> dict[str, dict[str, int]]:
+    """Users and groups of this host itself with their ids; a directory service's are not ours."""
     found = {}
     for database in ("passwd", "group"):
         path = Path(f"{root}/etc/{database}")
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        found[database] = {line.split(":", 1)[0] for line in lines}
+        rows = (line.split(":") for line in lines)
+        found[database] = {row[0]: int(row[2]) for row in rows if len(row) > 2 and row[2].isdigit()}
     return found
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.kcms.cluster.plugins.module_utils.host_places import wrong_rrd_directory
 from ansible_collections.kcms.cluster.plugins.module_utils.preflight import (
     Problem,
     some,
@@ -276,8 +277,9 @@ def _rrd_directory(picture: Picture) -> Iterator[Problem]:
     for host in picture.groups.get("kcms_aggregator") or heads[:1]:
         path = str(picture.value(host, "kcms_rrd_directory") or "")
         wrong = f"kcms_rrd_directory is {path!r}"
-        if not path.startswith("/") or path.rstrip("/") == "" or ".." in path.split("/"):
-            yield Problem(host, wrong, "it must be an absolute path below /")
+        right = wrong_rrd_directory(path)
+        if right:
+            yield Problem(host, wrong, right)
             continue
         for shared in shared_directories(picture.value(host, "kcms_shared_directory")):
             if f"{path}/".startswith(f"{shared.rstrip('/')}/"):

@@ -113,6 +113,39 @@ def test_data_goes_when_asked_wherever_it_is(host: Path) -> None:
     assert wanted.examine().data == []
 
 
+def test_a_directory_of_others_is_refused_before_anything_goes(host: Path) -> None:
+    (host / "srv/home").mkdir(parents=True)
+    wish = Wish(data=True, running=True, rrd_directory="/srv")
+    refusal = removal(host, wish).examine().refusal(wish)
+    assert refusal.startswith("kcms_rrd_directory is '/srv': it must be a directory of")
+
+
+@pytest.mark.parametrize("data", [True, False])
+def test_files_of_others_beside_ours_stop_a_removal_of_data(host: Path, data: bool) -> None:
+    for name in ("srv/rrd/alpha/load.rrd", "srv/rrd/.before-X/o", "srv/rrd/alpha/thesis.tex"):
+        (host / name).parent.mkdir(parents=True, exist_ok=True)
+        (host / name).write_text("x")
+    wish = Wish(data=data, rrd_directory="/srv/rrd")
+    said = "/srv/rrd/alpha/thesis.tex is no round-robin file: move it elsewhere, or keep the data"
+    assert removal(host, wish).examine().refusal(wish) == (said if data else "")
+    (host / "srv/rrd/alpha/thesis.tex").unlink()
+    assert removal(host, wish).examine().refusal(wish) == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a directory away")
+@pytest.mark.parametrize(("uid", "ours"), [(0, True), (991, True), (33, False)])
+def test_round_robin_files_of_other_software_are_left_alone(
+    host: Path, uid: int, ours: bool
+) -> None:
+    with (host / "etc/passwd").open("a") as passwd:
+        passwd.write("kcms-aggregator:x:991:991::/:\n")
+    (host / "srv/rrd").mkdir(parents=True)
+    os.chown(host / "srv/rrd", uid, uid)
+    found = removal(host, Wish(rrd_directory="/srv/rrd")).examine()
+    assert ("/srv/rrd" in found.data) is ours
+    assert ("/srv/rrd" in found.strangers) is (uid == 991)
+
+
 def test_links_are_taken_away_and_not_followed(tmp_path: Path) -> None:
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept/file").write_text("x")

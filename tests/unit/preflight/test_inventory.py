@@ -238,6 +238,7 @@ def test_a_mirror_or_proxy_needs_an_address(kind: str) -> None:
     [
         ("rrd", "it must be an absolute path below /"),
         ("/srv/../shared", "it must be an absolute path below /"),
+        ("/srv", "all in it is given to the aggregator, and removed with it"),
         ("/shared/rrd", "put it on a disk of the host's own"),
         ("/shared", "put it on a disk of the host's own"),
     ],
