@@ -173,6 +173,40 @@ def test_an_image_that_is_not_the_source_s_is_refused(
     end(grid, number, "alpha1", 1)
 
 
+def test_a_link_in_the_place_of_an_open_file_leads_nowhere(grid: Grid) -> None:
+    """criu opens the output as root: it must not come to be a file of the host."""
+    victim = "/etc/kcms-victim"
+    start_count(grid, 18)
+    move = grid.move(18, "alpha1", "alpha2", 1)
+    told = move.up_to("dump")
+    move.target.run(f"echo mine > {victim}; chmod 644 {victim}")
+    place = f"cd {HOME} && mv 18.out 18.old && ln -s {victim} 18.out"
+    move.target.run(f"su alice -s /bin/sh -c '{place}'")
+    move.ask("restore", told)
+    answer = move.answer("restore")
+    assert answer["ok"] is False
+    assert "Too many levels of symbolic links" in answer["message"]
+    assert move.target.run(f"cat {victim}; rm {victim}") == "mine\n"
+    move.target.run(f"mv {HOME}/18.old {HOME}/18.out")
+    move.undo()
+    goes_on(grid, 18)
+    nothing_left(grid)
+    end(grid, 18, "alpha1", 1)
+
+
+def test_a_job_that_moved_follows_links_as_before(grid: Grid) -> None:
+    grid.hosts["alpha1"].run(f"echo there > {HOME}/real; ln -sf real {HOME}/link")
+    script = f"i=0; while [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done; cat {HOME}/link"
+    grid.start(19, script, "alpha1")
+    move = grid.move(19, "alpha1", "alpha2", 1)
+    move.up_to("restore")
+    move.commit()
+    move.source.over(19)
+    assert move.target.over(19)["exit"]["code"] == 0
+    assert grid.read("19.out") == "there\n"
+    nothing_left(grid)
+
+
 def test_what_cannot_be_dumped_is_refused_and_untouched(grid: Grid) -> None:
     script = "exec 5>/tmp/kcms-local-file; while :; do sleep 0.1; done"
     grid.start(10, script, "alpha1")

@@ -93,6 +93,7 @@ class Movement:
                     "processes": told.get("processes"),
                     "pids": told.get("pids"),
                     "usage": told.get("usage", {}),
+                    "shared": list(self.means.shared_directories),
                 }
         return None
 

@@ -2,8 +2,9 @@
 
 Loaded by a task's PID 1 when its plan has ``restore``: ``directory`` (the image, root's),
 ``criu``, ``root`` (the pid of the first process), ``processes`` and ``pids`` (every process, and
-every number that is taken, as seen inside).  The tree ends in cgroup ``task``, frozen, before one
-instruction of it ran, as a child of ours.  Only the node daemon thaws it.
+every number that is taken, as seen inside), and ``shared`` (the shared directories).  The tree ends
+in cgroup ``task``, frozen, before one instruction of it ran, as a child of ours.  Only the node
+daemon thaws it.
 """
 
 # pathlib would cost every init time and memory.
@@ -17,7 +18,7 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from kcms.node import cgroup, criu
+from kcms.node import cgroup, criu, nolinks
 
 LAST_PID = "/proc/sys/kernel/ns_last_pid"
 MOST_PID = "/proc/sys/kernel/pid_max"
@@ -42,7 +43,9 @@ def restore(plan: dict[str, Any], task_cgroup: str) -> int:
         about to be killed by the caller
     """
     try:
-        return _restore(plan["restore"], task_cgroup)
+        root = _restore(plan["restore"], task_cgroup)
+        _verify_owner(plan, task_cgroup)
+        return root
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RestoreError(f"cannot restore: {error}") from error
 
@@ -51,7 +54,9 @@ def _restore(plan: dict[str, Any], task_cgroup: str) -> int:
     _run(criu.check(plan["criu"]), None, quiet=True)
     _skip(free_pid(plan["pids"], _number(MOST_PID)))
     command = criu.restore(plan["criu"], plan["directory"], _action(plan["directory"]))
+    nolinks.forbid(plan["shared"])
     status = _run(command, task_cgroup)
+    nolinks.allow(plan["shared"])
     if status != 0:
         log = os.path.join(plan["directory"], criu.RESTORE_LOG)
         sys.stderr.write(criu.tail(log, LOG_SHOWN))  # the journal, which is root's
@@ -136,3 +141,28 @@ def _verify(plan: dict[str, Any], task_cgroup: str) -> None:
         parent = int(file.read().rpartition(")")[2].split()[1])
     if parent != os.getpid():
         raise RestoreError("the restored tree has another parent than the task's init")
+
+
+def _verify_owner(plan: dict[str, Any], task_cgroup: str) -> None:
+    """Whether every thread is the owner's and nobody else's, whatever the image says of it: part of
+    what criu records is told by memory that other processes of the owner may write."""
+    ids = plan["wanted"]["uid"], plan["wanted"]["gid"]
+    for pid in cgroup.pids(task_cgroup):
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
+            with open(f"/proc/{pid}/task/{thread}/status", errors="replace") as file:
+                if not is_owner(file.read(), *ids, plan["account"]["groups"]):
+                    raise RestoreError(
+                        "the image gives the job rights that its owner does not have"
+                    )
+
+
+def is_owner(status: str, uid: int, gid: int, groups: list[int]) -> bool:
+    """Whether a status of /proc is of somebody with these ids, among these groups, and without
+    capabilities."""
+    rows = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    return (
+        {int(each) for each in rows["Uid"].split()} == {uid}
+        and {int(each) for each in rows["Gid"].split()} == {gid}
+        and {int(each) for each in rows["Groups"].split()} <= {gid, *groups}
+        and not any(int(rows[each], 16) for each in ("CapPrm", "CapEff", "CapAmb"))
+    )

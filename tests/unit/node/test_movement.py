@@ -143,6 +143,7 @@ def test_life_of_a_restored_task(node: Node, restarts: bool) -> None:
     assert node.plan["restore"] == {
         "directory": str(node.path / "state/moves" / str(M) / "image"), "criu": "/criu",
         "root": 2, "processes": [2, 3], "pids": [2, 3], "usage": {"cpu_seconds": 4},
+        "shared": ["/shared"],
     }  # fmt: skip
     node.begin()
     then()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kcms.node import criu
-from kcms.node.restoring import ROOM, RestoreError, free_pid
+from kcms.node.restoring import ROOM, RestoreError, free_pid, is_owner
 
 
 def test_helpers_come_after_the_job_s_highest_number() -> None:
@@ -35,3 +35,34 @@ def test_the_cause_is_taken_from_criu_s_log(tmp_path: Path) -> None:
     )
     assert criu.reason(str(log)) == "Connected TCP socket ?[1m"
     assert criu.reason(str(tmp_path / "none")) == ""
+
+
+STATUS = """Name:\ta: b
+Umask:\t0022
+Uid:\t2001\t2001\t2001\t2001
+Gid:\t2001\t2001\t2001\t2001
+Groups:\t27 2001
+CapInh:\t0000000000000000
+CapPrm:\t0000000000000000
+CapEff:\t0000000000000000
+CapBnd:\t000001ffffffffff
+CapAmb:\t0000000000000000
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fits"),
+    [
+        ("", "", True),
+        ("27 2001", "", True),
+        ("Uid:\t2001\t2001", "Uid:\t2001\t0", False),
+        ("Uid:\t2001\t2001\t2001\t2001", "Uid:\t0\t0\t0\t0", False),
+        ("Gid:\t2001", "Gid:\t42", False),
+        ("27 2001", "27 42", False),
+        ("CapPrm:\t00", "CapPrm:\t01", False),
+        ("CapEff:\t00", "CapEff:\t01", False),
+        ("CapAmb:\t00", "CapAmb:\t01", False),
+    ],
+)
+def test_a_restored_process_has_its_owner_s_rights_alone(old: str, new: str, fits: bool) -> None:
+    assert is_owner(STATUS.replace(old, new, 1), 2001, 2001, [27]) is fits
