@@ -25,7 +25,7 @@ from kcms.gateway.users import User
 from tests.integration.face import ME
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="several users need root")
-SECONDS = 30.0
+SECONDS = 15.0
 # What a child does in place of looking at files; ``open`` hangs as a dead file server would.
 ANSWER = """
 import os, sys, signal, time
@@ -76,7 +76,8 @@ async def scripted(*prefix: str) -> AsyncIterator[Children]:
 
 
 async def asked(children: Children, who: User, seconds: float = SECONDS, **more: Any) -> Any:
-    answer = await children.ask(who, json.dumps(more).encode(), seconds)
+    async with asyncio.timeout(2 * SECONDS):
+        answer = await children.ask(who, json.dumps(more).encode(), seconds)
     return json.loads(answer) if answer else None
 
 
