@@ -70,6 +70,7 @@ class World:
         self.tokens: dict[str, str] = {}
         self.jobs: dict[int, dict[str, Any]] = {}
         self.processes: list[dict[str, Any]] = []
+        self.left_out = 0
         self.output = "line 1\nline 2\n"
         self.calls: list[tuple[str, str, Any]] = []
         self.refuse: dict[str, Refusal] = {}
@@ -150,7 +151,7 @@ class World:
             return 200, {}
         if path == "/v1/processes":
             found = [each for each in self.processes if user in ("root", each["user"])]
-            return 200, {"processes": found}
+            return 200, {"processes": found, "left_out": self.left_out}
         if path == "/v1/jobs" and method == "POST":
             return self._submitted(user, body)
         if path == "/v1/jobs":

@@ -298,6 +298,14 @@ class TestForms:
         assert len(world.jobs) == 1
         assert "alice" in world.tokens.values()
 
+    def test_another_site_ends_no_login_in_the_browser(self, site: Site, alice: Page) -> None:
+        # A SameSite=Strict cookie is not sent from there, but an answer could take it away.
+        across = site.app().test_client(use_cookies=False)
+        answer = across.post("/logout", base_url=HTTPS, headers={"Sec-Fetch-Site": "cross-site"})
+        assert answer.status_code == 303
+        assert "Set-Cookie" not in answer.headers
+        assert alice.get("/cluster/alpha/processes").status_code == 200
+
     def test_a_change_is_no_address_to_be_called(self, alice: Page) -> None:
         assert alice.get("/logout").status_code == 405
 
@@ -354,6 +362,11 @@ def running(pid: int, number: int, **changes: Any) -> dict[str, Any]:
 
 
 class TestProcesses:
+    def test_processes_that_the_manager_left_out_are_told(self, alice: Page, world: World) -> None:
+        assert "not shown" not in said(alice.get("/cluster/alpha/processes"))
+        world.left_out = 7
+        assert "7 more processes are not shown" in said(alice.get("/cluster/alpha/processes"))
+
     def test_nodes_as_columns_and_processes_as_rows(self, alice: Page, world: World) -> None:
         world.jobs[1] = job(1)
         world.processes = [

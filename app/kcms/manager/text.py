@@ -102,7 +102,7 @@ def answer(nodes: Sequence[str], processes: Iterable[Mapping[str, Any]]) -> byte
         name: "".join(_process(each) for each in group)
         for name, group in groupby(ordered, key=lambda each: each["node"])
     }
-    names = [*nodes, *(name for name in by_node if name not in set(nodes))]
+    names = dict.fromkeys([*nodes, *by_node])
     return "".join(f"{_node(name)}|{by_node.get(name, '')}" for name in names).encode()
 
 

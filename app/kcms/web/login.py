@@ -53,15 +53,19 @@ def begin() -> Response:
 
 @blueprint.post("/logout")
 def end() -> Response:
-    """Log out, everywhere."""
+    """Log out, everywhere.
+
+    Of who shows no login nothing is taken away: what another site sends comes without the cookie,
+    and would end the login in the browser alone.
+    """
     access.require_safe_way()
     found = access.session()
+    response = make_response(redirect(url_for("grid.page"), 303))
     if found is not None:
         access.require_form(lambda seal: same(seal, found.form))
         _end(found)
         log.info("%s logs out", found.user)
-    response = make_response(redirect(url_for("grid.page"), 303))
-    access.set_cookie(response, "session", "")
+        access.set_cookie(response, "session", "")
     return response
 
 

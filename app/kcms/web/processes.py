@@ -28,7 +28,7 @@ def page(cluster: str) -> Response:
     """Nodes as columns, processes as rows."""
     session, token = access.acting(cluster)
     asked = _number(request.args.get("moved", ""))
-    nodes, processes, jobs, moved = _answers(cluster, token, asked)
+    nodes, (processes, left_out), jobs, moved = _answers(cluster, token, asked)
     now = services().now()
     moves = work.moves([*jobs, *moved], now)
     columns = work.columns(nodes, processes, now, None if token.root else session.user)
@@ -42,6 +42,7 @@ def page(cluster: str) -> Response:
         moves=moves,
         moving=moving,
         everybody=token.root,
+        left_out=left_out,
         any_choice=any(row.choice for column in columns for row in column.rows),
         refresh=MOVING_REFRESH if moving else settings().refresh,
     )
@@ -88,13 +89,13 @@ def ordered(cluster: str, session: Session, token: Token, number: int) -> bool:
 
 
 def _answers(cluster: str, token: Token, asked: int | None) -> tuple[Any, Any, Any, list[Any]]:
-    """Nodes, processes, running jobs, and the job asked for if there is one.
+    """Nodes, processes with how many were left out, running jobs, and the job asked for if any.
 
     :raises KcmsError: no answer
     """
     calls: list[Callable[[Client], Any]] = [
         lambda client: client.nodes(),
-        lambda client: client.processes(),
+        lambda client: client.processes_told(),
         lambda client: client.jobs(states=["RUNNING", "SUSPENDED"], limit=500),
     ]
     if asked is not None:
