@@ -5,17 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from ansible import constants
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.kcms.cluster.plugins.module_utils.preflight import Problem, lines
 from ansible_collections.kcms.cluster.plugins.module_utils.preflight_control import (
     bundle_problems,
     check_inventory,
+    newest_schema,
     plain,
 )
 from ansible_collections.kcms.cluster.plugins.module_utils.preflight_hosts import (
     Seen,
     Target,
     host_problems,
+    newer_store_problems,
     unreached_problems,
     unseen_problems,
 )
@@ -55,6 +58,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible publishes no ty
         for row in facts.values():  # what is not there itself is no firewall's fault
             row["targets"] = [each for each in row["targets"] if each.other not in silent]
         judged = host_problems(Seen(facts, tolerance)) + bundle_problems(facts)
+        if not boolean(task_vars.get("kcms_restore_replace", False), strict=False):
+            judged += newer_store_problems(facts, newest_schema())
         return fatal + unseen_problems(rows) + judged
 
 

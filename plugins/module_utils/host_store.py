@@ -1,5 +1,5 @@
-"""How many jobs of a manager's store are not over, asked of the store itself: its daemon may be
-down, and the host may not be told in whose name to ask."""
+"""A manager's store asked itself: how many of its jobs are not over, and how new its tables are.
+Its daemon may be down, and the host may not be told in whose name to ask."""
 
 from __future__ import annotations
 
@@ -9,28 +9,38 @@ from pathlib import Path
 
 STORE = "jobs.sqlite"
 SECONDS = 60
-COUNT = """
+ASK = """
 import sqlite3, sys
 base = sqlite3.connect("file:" + sys.argv[1] + "?mode=rw", uri=True, timeout=10)
-states = "('PENDING', 'RUNNING', 'SUSPENDED')"
-print(base.execute("SELECT count(*) FROM jobs WHERE state IN " + states).fetchone()[0])
+print(base.execute(sys.argv[2]).fetchone()[0])
 """
+OPEN = "SELECT count(*) FROM jobs WHERE state IN ('PENDING', 'RUNNING', 'SUSPENDED')"
+SCHEMA = "PRAGMA user_version"
 
 
 def open_jobs(state: str) -> dict[str, int | None]:
     """Cluster to its number of open jobs, None where it cannot be told, for the stores there."""
+    return _asked(state, OPEN)
+
+
+def schemas(state: str) -> dict[str, int | None]:
+    """Cluster to the version of its store's tables, as :func:`open_jobs`."""
+    return _asked(state, SCHEMA)
+
+
+def _asked(state: str, question: str) -> dict[str, int | None]:
     return {
-        path.parent.name.removeprefix("manager-"): _count(path)
+        path.parent.name[len("manager-") :]: _ask(path, question)
         for path in sorted(Path(state).glob(f"manager-*/{STORE}"))
     }
 
 
-def _count(path: Path) -> int | None:
+def _ask(path: Path, question: str) -> int | None:
     """Asked by a child with the owner's ids, as reading a store makes files beside it."""
-    owner = path.stat()
     try:
+        owner = path.stat()
         done = subprocess.run(
-            [sys.executable, "-I", "-c", COUNT, str(path)],
+            [sys.executable, "-I", "-c", ASK, str(path), question],
             user=owner.st_uid,
             group=owner.st_gid,
             extra_groups=[],
@@ -40,6 +50,6 @@ def _count(path: Path) -> int | None:
             timeout=SECONDS,
             check=False,
         )
-    except subprocess.TimeoutExpired:
+    except (OSError, subprocess.TimeoutExpired):
         return None
     return int(done.stdout) if done.returncode == 0 and done.stdout.strip().isdigit() else None

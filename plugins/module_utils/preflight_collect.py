@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any, Iterable  # noqa: UP035 - Python 3.8
 
 from ansible_collections.kcms.cluster.plugins.module_utils import preflight_ports as ports
+from ansible_collections.kcms.cluster.plugins.module_utils.host_store import schemas
 from ansible_collections.kcms.cluster.plugins.module_utils.packages_apt import POLICY, policy_owner
 from ansible_collections.kcms.cluster.plugins.module_utils.packages_sources import machine_sources
 
 # What a look at could block on, or refuse to root, when the server does
 NETWORK_TYPES = ("nfs", "nfs4", "autofs", "cifs", "ceph", "lustre", "beegfs", "glusterfs")
+STATE = "/var/lib/kcms"
 DIRECTORIES = ("/var/lib", "/opt", "/usr", "/var/tmp")  # noqa: S108 - their free space is read
 
 
@@ -183,6 +185,7 @@ def collect(
         "shared": {path: shared_kind(path, table) for path in shared},
         "ports": ports.taken(wanted_ports),
         "managers": managers_here(),
+        "stores": schemas(STATE),
         "managed": manager_of_node(_read("/etc/kcms/node.toml")),
         "reach": ports.reach(targets),
         "installed": there,

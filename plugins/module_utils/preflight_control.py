@@ -5,6 +5,7 @@ Reads the roles' files of this collection; contacts no host.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ from ansible.errors import AnsibleError
 from ansible.vars.plugins import get_vars_from_inventory_sources
 from ansible_collections.kcms.cluster.plugins.module_utils import packages_bundle
 from ansible_collections.kcms.cluster.plugins.module_utils.preflight import Problem, lines
-from ansible_collections.kcms.cluster.plugins.module_utils.preflight_config import config_problems
+from ansible_collections.kcms.cluster.plugins.module_utils.preflight_config import (
+    APP,
+    config_problems,
+)
 from ansible_collections.kcms.cluster.plugins.module_utils.preflight_hosts import Target
 from ansible_collections.kcms.cluster.plugins.module_utils.preflight_inventory import (
     Picture,
@@ -29,6 +33,15 @@ from ansible_collections.kcms.cluster.plugins.module_utils.preflight_options imp
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 CONNECTION = ("ansible_host",)
+
+
+def newest_schema() -> int:
+    """The version of the job stores that the managers of this collection make."""
+    if str(APP) not in sys.path:
+        sys.path.append(str(APP))
+    from kcms.manager.schema import VERSION
+
+    return VERSION
 
 
 def known_options(roles: Path = ROLES) -> dict[str, Option]:

@@ -190,6 +190,20 @@ def unreached_problems(silent: Collection[str], managers: Collection[str]) -> li
     ]
 
 
+def newer_store_problems(facts: Mapping[str, Mapping[str, Any]], schema: int) -> list[Problem]:
+    """Managers that would not start, as a newer release than this one changed their job store."""
+    right = (
+        "roll that release out, or a newer one; back leads only restore.yml with "
+        "kcms_restore_replace and a backup of before"
+    )
+    return [
+        Problem(host, f"the job store of {cluster} is a newer release's (schema {found})", right)
+        for host, row in facts.items()
+        for cluster, found in row.get("stores", {}).items()
+        if found is not None and found > schema and row["manager_hosts"].get(cluster) == host
+    ]
+
+
 def unseen_problems(facts: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
     """Hosts that answered, and could not be looked at."""
     return [

@@ -18,7 +18,7 @@ from ansible_collections.kcms.cluster.plugins.module_utils.host_removal import (
     Wish,
     remove,
 )
-from ansible_collections.kcms.cluster.plugins.module_utils.host_store import open_jobs
+from ansible_collections.kcms.cluster.plugins.module_utils.host_store import open_jobs, schemas
 from ansible_collections.kcms.cluster.plugins.module_utils.host_tasks import Tasks
 from ansible_collections.kcms.cluster.plugins.module_utils.host_units import UnitState
 
@@ -213,6 +213,18 @@ def test_open_jobs_are_counted_in_the_store(tmp_path: Path) -> None:
     base.close()
     (tmp_path / "manager-beta/jobs.sqlite").write_text("this is no store at all, for sure " * 9)
     assert open_jobs(str(tmp_path)) == {"alpha": 3, "beta": None}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes the owner of a store")
+def test_the_version_of_a_store_is_known_while_it_is_only_in_the_log(tmp_path: Path) -> None:
+    (tmp_path / "manager-alpha").mkdir()
+    base = sqlite3.connect(tmp_path / "manager-alpha/jobs.sqlite")
+    base.execute("PRAGMA journal_mode = WAL")
+    base.execute("CREATE TABLE jobs (id INTEGER)")
+    base.execute("PRAGMA user_version = 7")
+    base.commit()
+    assert schemas(str(tmp_path)) == {"alpha": 7}
+    base.close()
 
 
 def test_every_account_that_a_role_makes_is_removed() -> None:

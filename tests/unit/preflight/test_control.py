@@ -18,11 +18,13 @@ from ansible_collections.kcms.cluster.plugins.module_utils.preflight_control imp
     ROLES,
     known_options,
     listeners,
+    newest_schema,
     ports_of,
     targets_of,
 )
 
 from kcms.config import SCHEMAS
+from kcms.manager.schema import STEPS
 
 SITE: dict[str, Any] = {
     "hosts": {
@@ -196,3 +198,7 @@ def test_options_carry_types_and_defaults(tmp_path: Path) -> None:
     option = known_options(tmp_path)["kcms_x"]
     assert set(known_options(tmp_path)) == {"kcms_x"}
     assert (option.kind, option.required, option.default) == ("int", True, 7)
+
+
+def test_the_newest_job_store_is_that_of_the_manager_here() -> None:
+    assert newest_schema() == len(STEPS)

@@ -10,6 +10,7 @@ from ansible_collections.kcms.cluster.plugins.module_utils.preflight_hosts impor
     Seen,
     Target,
     host_problems,
+    newer_store_problems,
     unreached_problems,
     unseen_problems,
     version,
@@ -215,6 +216,14 @@ def test_a_manager_is_not_set_up_elsewhere_while_its_jobs_are_here() -> None:
     )
     (gone,) = found(head=sound(managers=["beta"]))
     assert "puts it on no host" in gone
+
+
+def test_an_older_release_does_not_take_a_newer_ones_store() -> None:
+    stores = {"alpha": 3, "beta": 2, "left": 9, "broken": None}
+    head = sound(stores=stores, manager_hosts={"alpha": "head", "beta": "head", "broken": "head"})
+    (line,) = lines(newer_store_problems({"head": head, "alpha1": sound()}, 2))
+    assert line.startswith("head: the job store of alpha is a newer release's (schema 3); ")
+    assert newer_store_problems({"head": head}, 3) == []
 
 
 def test_two_of_our_own_on_one_port_are_named() -> None:
