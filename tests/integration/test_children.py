@@ -20,7 +20,7 @@ import pytest
 
 from kcms.errors import InvalidRequest, Unavailable
 from kcms.gateway.checker import Checker
-from kcms.gateway.children import APP, Children
+from kcms.gateway.children import APP, TRIES, Children
 from kcms.gateway.users import User
 from tests.integration.face import ME
 
@@ -245,10 +245,10 @@ async def test_a_server_that_is_killed_loses_no_answer(place: Path) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-async def test_a_child_that_is_killed_has_one_more_try(place: Path) -> None:
+async def test_a_child_that_is_killed_is_not_repeated_for_ever(place: Path) -> None:
     async with scripted() as children:
         call = asyncio.create_task(asked(children, MYSELF, sleep=f"{place}/pid"))
-        for _ in range(2):
+        for _ in range(TRIES):
             pid = await written(place / "pid")
             (place / "pid").unlink()
             os.kill(pid, signal.SIGKILL)

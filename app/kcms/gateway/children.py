@@ -23,7 +23,10 @@ CODE = (
 )
 COMMAND = ("/usr/bin/python3", "-I", "-S", "-c", CODE, str(APP))
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
-TRIES = 2  # a look at files changes nothing, so one that was lost is repeated
+TRIES = 3
+"""A look at files changes nothing, so one that was lost is repeated: a server that is killed may
+take one order along, and keep its end of the pair open until the next."""
+
 PAUSE = 0.02  # seconds between tries to hand an order to a server that has many waiting
 
 

@@ -132,12 +132,14 @@ async def test_all_together_are_bounded_and_one_who_waits_for_himself_keeps_nobo
 
 
 async def test_one_who_gives_up_waiting_leaves_no_place_taken() -> None:
-    children = Scripted(lambda _: {"problem": None}, ALICE)
-    checker = Checker(["/shared"], children, at_once=2, in_all=1)
-    first, second = await waiting(checker, ALICE, 2)
+    children = Scripted(lambda _: {"problem": None}, BOB)
+    checker = Checker(["/shared"], children, at_once=1, in_all=1)
+    (first,) = await waiting(checker, BOB, 1)
+    (second,) = await waiting(checker, ALICE, 1)
     second.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await second
     children.end.set()
     await first
-    await asyncio.wait_for(asyncio.gather(*await waiting(checker, ALICE, 4)), 10)
+    async with asyncio.timeout(10):
+        await checker.check(ALICE, {})
