@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from kcms.errors import Forbidden, Unauthorized, Unavailable
@@ -37,6 +38,17 @@ T = TypeVar("T")
 def boot_clock() -> float:
     """Seconds that go on while the machine sleeps, and are never set."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Who hands a login or a password in; a user of several hosts is one."""
+
+    user: str
+    host: str
+
+    def __str__(self) -> str:
+        return f"{self.user} of {self.host}"
 
 
 class Logins:
@@ -78,14 +90,13 @@ class Logins:
                 raise Forbidden(
                     "root may not log in on the page: web_root is off in this manager's settings"
                 )
-            asker = f"{caller.user} of {caller.host}"
-            entry = await self._line.run(asker, lambda: Entry.make(account, text, self._cost))
+            entry = await self._line.run(caller.user, lambda: Entry.make(account, text, self._cost))
         self._passwords.put(caller.user, entry)
         done = "sets" if entry else "takes away"
         ended = self._sessions.end_all(caller.user)
         log.info("%s of %s %s the password, %d logins end", caller.user, caller.host, done, ended)
 
-    async def login(self, asker: str, user: str, password: str) -> tuple[str, Account, float]:
+    async def login(self, asker: Asker, user: str, password: str) -> tuple[str, Account, float]:
         """A token, whose it is, and the seconds it is good for.
 
         Whatever is wrong costs the same time and has the same sentence.
@@ -94,11 +105,11 @@ class Logins:
         :raises Unauthorized: wrong  :raises TooMany: not now
         """
         self._passwords.require()
-        self._line.check_room(asker)
+        self._line.check_room(asker.user)
         self._throttle.begin(user)
         entry = self._passwords.get(user)
         tried = entry or self._nobody
-        fits = await self._line.run(asker, lambda: tried.fits(password))
+        fits = await self._line.run(asker.user, lambda: tried.fits(password))
         if entry is None or not fits or not self._may(entry.account):
             # Who is unknown is not named: it may be a password in the wrong field.
             log.info("a login as %s by %s fails", user if entry else "an unknown user", asker)
@@ -128,9 +139,10 @@ class Logins:
         self._sessions.end(token)
         log.info("%s logs out", account.user)
 
-    async def _made_anew(self, asker: str, entry: Entry, password: str) -> Entry:
+    async def _made_anew(self, asker: Asker, entry: Entry, password: str) -> Entry:
         """The entry with the parameters that are in force now; as it is when that cannot be."""
-        made = await self._line.run(asker, lambda: Entry.make(entry.account, password, self._cost))
+        cost = self._cost
+        made = await self._line.run(asker.user, lambda: Entry.make(entry.account, password, cost))
         if self._passwords.get(entry.account.user) is not entry:
             return entry
         try:

@@ -11,7 +11,7 @@ from aiohttp import web
 from kcms.errors import Forbidden, InvalidRequest, Unauthorized
 from kcms.http import json_body
 from kcms.manager.core import Caller
-from kcms.manager.logins import Logins
+from kcms.manager.logins import Asker, Logins
 from kcms.manager.passwords import LONGEST
 from kcms.manager.sessions import Account
 
@@ -58,7 +58,7 @@ class SessionApi:
         user, password = body["user"], body["password"]
         if not all(isinstance(each, str) and len(each) <= LONGEST for each in (user, password)):
             raise InvalidRequest(f"user and password must be texts of up to {LONGEST} characters")
-        asker = f"{request.headers.get('Kcms-User', 'nobody'):.64} of {host}"
+        asker = Asker(request.headers.get("Kcms-User", "nobody")[:64], host)
         token, account, left = await self._logins.login(asker, user, password)
         ends = time.time() + left
         return web.json_response(

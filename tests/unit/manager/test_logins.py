@@ -13,7 +13,7 @@ import pytest
 from kcms.errors import Forbidden, TooMany, Unauthorized, Unavailable
 from kcms.manager import logins as module
 from kcms.manager.core import Caller
-from kcms.manager.logins import PLACES, WRONG, Line, Logins
+from kcms.manager.logins import PLACES, WRONG, Asker, Line, Logins
 from kcms.manager.passwords import Cost, Entry, Passwords
 from kcms.manager.sessions import Account, Sessions, Throttle
 
@@ -22,7 +22,7 @@ BOB = Caller("bob", 2002, 2002, "alpha1")
 ROOT = Caller("root", 0, 0, "head", grid_root=True)
 CHEAP = Cost(n=4, r=1, p=1)
 PASSWORD = "correct horse"
-WEB = "kcms-web of head"
+WEB = Asker("kcms-web", "head")
 
 
 class Site:
@@ -217,6 +217,16 @@ async def test_one_asker_has_few_places_and_others_still_have_theirs() -> None:
     finally:
         go_on.set()
         line.close()
+
+
+async def test_a_user_of_several_hosts_has_the_places_of_one(site: Site) -> None:
+    logins = site.logins()
+    tried = [
+        logins.login(Asker("mallory", f"alpha{number}"), f"name{number}", "guess")
+        for number in range(PLACES + 1)
+    ]
+    outcomes = await asyncio.gather(*tried, return_exceptions=True)
+    assert [type(each) for each in outcomes] == [Unauthorized] * PLACES + [Unavailable]
 
 
 async def test_hashing_gives_way_to_the_managers_work() -> None:
