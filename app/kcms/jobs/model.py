@@ -199,6 +199,10 @@ MOVER = ("machine", "kernel", "criu", "trouble")
 """What a node says of its means to move jobs."""
 
 
+REPORT_LIMIT = 256 * 1024
+"""Bytes of a node's report as JSON; the API takes no longer body (kcms.http.BODY_LIMIT)."""
+
+
 @dataclass(frozen=True)
 class NodeReport:
     """What a node daemon says of its node: ``load`` has load_one (float), cpu_num (int),

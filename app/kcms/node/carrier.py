@@ -17,6 +17,7 @@ maps root to nobody works, and nobody gets anywhere through root's rights.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -109,7 +110,22 @@ def _copy(source: int, target: int) -> None:
             view = view[os.write(target, view) :]
 
 
+_IN_THE_WAY = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM)
+"""Why the owner's own file cannot be removed with the owner's ids: what the owner did to it."""
+
+
 def _remove(path: str) -> None:
+    """What the owner put in the image's place, or closed, is left to the owner."""
+    try:
+        _remove_image(path)
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+    except OSError as error:
+        if error.errno not in _IN_THE_WAY:
+            raise
+
+
+def _remove_image(path: str) -> None:
     directory, name = _split(path)
     with contextlib.suppress(FileNotFoundError):
         place = _open_place(directory, make=False)

@@ -70,7 +70,7 @@ class Carrier:
             child = self._start(arguments, what)
             stack.callback(_end, child)
             yield from _exchange(child, feed, self.watch, what)
-            complaint = cast(Any, child.stderr).read(4096).decode(errors="replace").strip()
+            complaint = _complaint(child)
             try:
                 status = child.wait(SECONDS)
             except subprocess.TimeoutExpired:
@@ -96,6 +96,14 @@ class Carrier:
             )  # fmt: skip
         except (OSError, subprocess.SubprocessError) as error:
             raise CarryError(f"cannot {what}: {error}") from error
+
+
+def _complaint(child: subprocess.Popen[bytes]) -> str:
+    """What it says went wrong.  Its owner can make it keep the pipe open and say nothing."""
+    pipe = cast(Any, child.stderr)
+    if not select.select([pipe], [], [], SECONDS)[0]:
+        return ""
+    return str(pipe.read(4096).decode(errors="replace")).strip()
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

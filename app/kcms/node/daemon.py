@@ -201,16 +201,16 @@ class _Daemon:
         moves: tuple[MoveReport, ...],
         processes: tuple[Process, ...],
     ) -> NodeReport:
-        return NodeReport(
+        report = NodeReport(
             boot_id=self.agent.boot_id,
             release=kcms.__version__,
             slots=self.config.slots or load.cpu_count(),
             load=load.read_load(),
             tasks=reports,
             moves=moves,
-            processes=processes,
             mover=capability.mover(self.config),
         )
+        return listing.with_processes(report, processes)
 
     async def _work(self) -> None:
         while True:

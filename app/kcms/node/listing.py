@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from dataclasses import replace
 
+from kcms.jobs.model import REPORT_LIMIT, NodeReport
 from kcms.jobs.processes import MOST, Process
 from kcms.node import cgroup, procfs
 from kcms.node.core import TaskId
 
 NAME_LIMIT = 64
+ROOM = 2
+"""Bytes between two members of a JSON list."""
 
 
 def processes(
@@ -54,3 +59,18 @@ def _birth(pid: int, proc: str) -> procfs.Birth | None:
 def name(text: str) -> str:
     """A name of a process as one line of printable characters; its owner chooses it freely."""
     return procfs.plain(text, NAME_LIMIT) or "?"
+
+
+def with_processes(
+    report: NodeReport, processes: Iterable[Process], most: int = REPORT_LIMIT
+) -> NodeReport:
+    """The report with as many processes as it may have within ``most`` bytes: a longer one is
+    refused as a whole, and its node taken for dead."""
+    left = most - len(json.dumps(report.document()))
+    kept = []
+    for each in processes:
+        left -= len(json.dumps(each.document())) + ROOM
+        if left < 0:
+            break
+        kept.append(each)
+    return replace(report, processes=tuple(kept))

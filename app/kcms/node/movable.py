@@ -42,8 +42,8 @@ SECONDS = 60.0
 
 LOOKS = 2
 
-DATA_LIMIT = 192 * 1024
-"""Bytes of ``data`` as JSON; a node's whole report has 256 KiB."""
+DATA_LIMIT = 96 * 1024
+"""Bytes of ``data`` as JSON; a node tells 120 KiB of all its moves together."""
 
 ROOM = 1.1
 ROOM_KIB = 64 * 1024

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kcms.errors import Unavailable
@@ -233,8 +233,16 @@ def _bounded(reports: tuple[MoveReport, ...]) -> tuple[MoveReport, ...]:
     """As many reports as fit; the others are told when these are over."""
     left = MOST_REPORTED
     found: list[MoveReport] = []
-    for each in reports:
+    for each in map(_tellable, reports):
         left -= len(json.dumps(each.document()))
-        if left >= 0 or not found:
+        if left >= 0:
             found.append(each)
     return tuple(found)
+
+
+def _tellable(report: MoveReport) -> MoveReport:
+    """The report, or a failure in its place when it alone is more than one can say."""
+    if len(json.dumps(report.document())) <= MOST_REPORTED:
+        return report
+    why = "the job has too many processes, threads and files to tell its new node of them"
+    return replace(report, ok=False, message=why, touched=report.step == "dump", data={})

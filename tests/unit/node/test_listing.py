@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from kcms.jobs.processes import Process
+from kcms.http import BODY_LIMIT
+from kcms.jobs.model import REPORT_LIMIT, NodeReport
+from kcms.jobs.processes import MOST, Process
 from kcms.node import listing
 from kcms.node.core import TaskId
 
@@ -79,3 +82,17 @@ def test_names_are_one_printable_line() -> None:
     assert listing.name("a\x1b[1m\n\u202e") == "a?[1m??"
     assert listing.name("") == "?"
     assert len(listing.name("x" * 500)) == listing.NAME_LIMIT
+
+
+def test_a_report_never_is_longer_than_what_is_taken() -> None:
+    """A process names itself, and each strange letter of a name takes 6 bytes."""
+    assert REPORT_LIMIT == BODY_LIMIT
+    bare = NodeReport("boot", "1.0", 4, {})
+    strange = [Process(4_000_000 + i, i, "\ufffd" * 15, *TASK, False) for i in range(MOST)]
+    assert listing.with_processes(bare, strange).processes == tuple(strange)
+    for most in (2_000, 50_000):
+        cut = listing.with_processes(bare, strange, most)
+        length = len(json.dumps(cut.document()))
+        assert most - 250 < length <= most
+        assert cut.processes == tuple(strange[: len(cut.processes)])
+    assert listing.with_processes(bare, strange, 10).processes == ()

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from kcms.jobs.migration import WantedMove
+from kcms.jobs.migration import MoveReport, WantedMove
 from kcms.jobs.model import WantedTask
-from kcms.node import durable
+from kcms.node import durable, movement
 from kcms.node.agent import Agent, Clock
 from kcms.node.capability import STILL
 from kcms.node.core import TaskId, Unit
@@ -216,3 +216,13 @@ def test_nothing_is_left_of_a_move_that_is_over(node: Node) -> None:
     node.systemd.alive.clear()
     node.step({})
     assert list((node.path / "state/moves").iterdir()) == []
+
+
+@pytest.mark.parametrize(("step", "touched"), [("check", False), ("dump", True)])
+def test_an_answer_that_is_too_long_to_be_told_is_a_failure(step: str, touched: bool) -> None:
+    long = MoveReport(7, 0, 1, STORE, 3, step, True, data={"pids": [12345678] * 20_000})
+    short = MoveReport(8, 0, 1, STORE, 1, step, True, data={"pids": [1]})
+    failed, other = movement._bounded((long, short))
+    assert (failed.ok, failed.touched, failed.data, failed.job) == (False, touched, {}, 7)
+    assert "too many processes" in failed.message
+    assert other == short
