@@ -84,6 +84,7 @@ class Restore:
         with _said():
             Path(STATE).mkdir(mode=0o755, parents=True, exist_ok=True)
             place = self.staged_store(cluster)
+            _sweep(place.parent)
             place.parent.mkdir(mode=0o700, exist_ok=True)
             place.mkdir(mode=0o700)
             return _unpack(part, place, lambda name: name in STORE_NAMES, 0o600)
@@ -92,6 +93,7 @@ class Restore:
         """As :meth:`unpack_store`.  The directory is root's from here on."""
         with _said():
             _own(self.rrd_directory)
+            _sweep(self.staged_rrd)
             self.staged_rrd.mkdir(mode=0o755, exist_ok=True)
             return _unpack(part, self.staged_rrd, _is_rrd, 0o644)
 
@@ -138,6 +140,13 @@ class Restore:
         shutil.rmtree(Path(STATE) / f".restore-{self.stamp}", ignore_errors=True)
         if self.rrd_directory:
             shutil.rmtree(self.staged_rrd, ignore_errors=True)
+
+
+def _sweep(ours: Path) -> None:
+    """Remove what other restores staged beside ``ours`` and never put in its place."""
+    for each in ours.parent.glob(".restore-*"):
+        if each != ours and STAMP.fullmatch(each.name[len(".restore-") :]):
+            shutil.rmtree(each, ignore_errors=True)
 
 
 def _visible(directory: str) -> list[str]:

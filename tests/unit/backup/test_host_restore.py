@@ -180,6 +180,23 @@ def test_a_broken_stream_is_one_line(state: Path, tmp_path: Path) -> None:
         Restore(STAMP).unpack_store("alpha", str(tmp_path / "part"))
 
 
+def test_what_a_restore_that_was_killed_staged_goes_with_the_next(
+    state: Path, tmp_path: Path
+) -> None:
+    """It has passwords in it, and the room of all files."""
+    rrd = tmp_path / "rrd"
+    for stamp in ("20261124T030000Z", STAMP):
+        restore = Restore(stamp, True, str(rrd))
+        restore.unpack_store("alpha", part(tmp_path / "part", {"jobs.sqlite": b"s"}))
+        restore.unpack_rrd(part(tmp_path / "part", {"x.rrd": b"x"}))
+    restore.unpack_store("beta", part(tmp_path / "part", {"jobs.sqlite": b"s"}))
+    restore.unpack_rrd(part(tmp_path / "part", {"y.rrd": b"y"}))
+    staged = f".restore-{STAMP}"
+    assert set(tree(rrd)) == {f"{staged}/x.rrd", f"{staged}/y.rrd"}
+    stores = {f"{staged}/manager-{each}/jobs.sqlite" for each in ("alpha", "beta")}
+    assert set(tree(state)) == stores
+
+
 def test_a_stamp_is_a_time(state: Path) -> None:
     with pytest.raises(HostError, match="no time of a restore"):
         Restore("../../x")
