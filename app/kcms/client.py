@@ -85,6 +85,16 @@ class Client:
 
         ``limit`` is how many at the most, ``before`` an id that all of them are lower than.
         """
+        return self.jobs_told(states, user, limit, before)[0]
+
+    def jobs_told(
+        self,
+        states: Iterable[str] = (),
+        user: str | None = None,
+        limit: int | None = None,
+        before: int | None = None,
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """As :meth:`jobs`, and whether there are older ones, which the manager did not list."""
         query: dict[str, Any] = {
             "state": ",".join(states) or None,
             "user": user,
@@ -92,7 +102,7 @@ class Client:
             "before": before,
         }
         document = self.call("GET", "/v1/jobs", **query)[1]
-        return list(document["jobs"])
+        return list(document["jobs"]), document.get("more") is True
 
     def every_job(
         self, states: Iterable[str] = (), user: str | None = None

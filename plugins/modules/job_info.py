@@ -74,6 +74,13 @@ job:
       - index: 0
         node: alpha2
         exit: {code: 0, signal: null}
+more:
+  description:
+    - Whether there are older jobs that fit, which are not among RV(jobs). A manager lists 1000 at
+      the most unless O(limit) says more, and at the most 8 MiB of them.
+  returned: success, unless O(id) is given
+  type: bool
+  sample: false
 code:
   description: Word for the kind of failure, as V(not_found), V(forbidden), V(unavailable).
   returned: failure of a call
@@ -104,8 +111,8 @@ def look(client: Client, params: dict[str, Any], checking: bool) -> dict[str, An
     if params["id"] is not None:
         job = client.job(params["id"])
         return {"changed": False, "job": job, "jobs": [job]}
-    jobs = listing(client).jobs(params["states"] or (), params["user"], params["limit"])
-    return {"changed": False, "jobs": jobs}
+    jobs, more = listing(client).jobs_told(params["states"] or (), params["user"], params["limit"])
+    return {"changed": False, "jobs": jobs, "more": more}
 
 
 def main() -> None:

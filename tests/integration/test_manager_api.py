@@ -62,6 +62,8 @@ async def test_many_at_once_get_numbers_of_their_own(alice: Peer) -> None:
     assert sorted(job["id"] for _, job in answers) == list(range(1, 51))
     status, listed = await alice.call("GET", "/v1/jobs?limit=3")
     assert (status, [job["id"] for job in listed["jobs"]]) == (200, [48, 49, 50])
+    assert listed["more"] is True
+    assert (await alice.call("GET", "/v1/jobs?limit=50"))[1]["more"] is False
 
 
 async def test_only_a_single_job_is_shown_with_its_environment(alice: Peer) -> None:

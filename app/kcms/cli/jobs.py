@@ -26,11 +26,13 @@ def jobs(words: list[str]) -> int:
     client_options(parser, "only this user's jobs")
     options = parser.parse_args(words)
     states = _states(parser, options.state, options.all)
-    found = client(options).jobs(states, options.user, options.limit)
+    found, more = client(options).jobs_told(states, options.user, options.limit)
     if options.json:
         print(json.dumps({"jobs": found}, indent=2))
     else:
         print(job_table(found, time.time()))
+    if more and len(found) != options.limit:
+        complain(f"only the newest {len(found)} are listed: name a --state or --user to have fewer")
     return 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -88,7 +89,9 @@ class Api:
             before=_number(request, "before", 0, 1 << 62) or None,
         )
         jobs = await self._engine.jobs(query)
-        return web.json_response({"jobs": [_in_listing(job) for job in jobs]})
+        older = replace(query, limit=1, before=jobs[0].id) if jobs else None
+        more = older is not None and bool(await self._engine.jobs(older))
+        return web.json_response({"jobs": [_in_listing(job) for job in jobs], "more": more})
 
     async def job(self, request: web.Request) -> web.Response:
         job = await self._engine.job(self._caller(request), _job_id(request))

@@ -51,6 +51,7 @@ def _paths() -> dict[str, Any]:
         "properties": {"state": {"enum": ["drain", "resume"]}, "reason": {"type": "string"}},
     }
     whose = [_query("user", "string"), _query("node", "string")]
+    jobs["properties"]["more"] = {"type": "boolean"}
     processes = _list("processes", "Process")
     processes["properties"]["left_out"] = {"type": "integer"}
     waiting = [name, _query("seen", "integer"), _query("wait", "number")]

@@ -241,3 +241,22 @@ def test_processes_that_the_manager_left_out_are_told(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == (
         "kcms: 17 more are not listed; --user and --node make the list shorter\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "err"),
+    [
+        ((), "kcms: only the newest 1 are listed: name a --state or --user to have fewer\n"),
+        (
+            ("--limit", "5"),
+            "kcms: only the newest 1 are listed: name a --state or --user to have fewer\n",
+        ),
+        (("--limit", "1"), ""),
+    ],
+)
+def test_jobs_that_the_manager_left_out_are_told(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], err: str
+) -> None:
+    Scripted.answers = {"/v1/jobs": {"jobs": [job()], "more": True}}
+    assert main(["jobs", *words]) == 0
+    assert capsys.readouterr().err == err

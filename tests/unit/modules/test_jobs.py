@@ -33,7 +33,10 @@ class Fake(Client):
         Fake.calls.append((method, path, self.as_user, self.cluster, given))
         if path == "/v1/jobs" and method == "GET":
             before = given.get("before", 1 << 62)
-            return 200, {"jobs": [each for each in Fake.known if each["id"] < before][-Fake.page :]}
+            return 200, {
+                "jobs": [each for each in Fake.known if each["id"] < before][-Fake.page :],
+                "more": len(Fake.known) > Fake.page,
+            }
         if path == "/v1/jobs":
             assert body is not None
             return self._submit(body, "check" in query)
@@ -225,3 +228,13 @@ def test_looking(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_single_job_takes_no_filters(capsys: pytest.CaptureFixture[str]) -> None:
     assert "mutually exclusive" in run(job_info, capsys, id=1, states=["RUNNING"])["msg"]
+
+
+def test_a_listing_says_whether_there_are_older_jobs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Fake.known = [job(12), job(13)]
+    assert run(job_info, capsys)["more"] is False
+    monkeypatch.setattr(Fake, "page", 1)
+    got = run(job_info, capsys)
+    assert ([each["id"] for each in got["jobs"]], got["more"]) == ([13], True)
