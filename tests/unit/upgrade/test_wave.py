@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import yaml
 from ansible_collections.kcms.cluster.plugins.module_utils.host_wave import (
@@ -15,7 +16,8 @@ from ansible_collections.kcms.cluster.plugins.module_utils.host_wave import (
     tasks_on,
 )
 
-PLAYBOOKS = Path(__file__).resolve().parents[3] / "playbooks"
+ROOT = Path(__file__).resolve().parents[3]
+PLAYBOOKS = ROOT / "playbooks"
 BEFORE = Task("alpha", 7, 0, 1, "alpha1")
 
 
@@ -70,3 +72,14 @@ def test_the_upgrade_has_the_roles_of_the_rollout() -> None:
     waves = [play["roles"] for play in plays if "roles" in play]
     assert waves == [rollout["roles"][1:]] * 2
     assert looked["roles"] == rollout["roles"][:1]
+
+
+@pytest.mark.parametrize(
+    ("reached", "asked"),
+    [(["a", "b"], "a"), (["b", "m"], "b"), ([], "a")],
+)
+def test_managers_are_asked_on_a_head_that_was_reached(reached: list[str], asked: str) -> None:
+    text = yaml.safe_load((ROOT / "roles/upgrade/vars/main.yml").read_text())["upgrade_head"]
+    template = jinja2.Environment(autoescape=False).from_string(text)
+    site = {"heads": ["a", "b"]}
+    assert template.render(kcms_site=site, upgrade_first_hosts=reached) == asked
