@@ -194,6 +194,25 @@ def test_a_link_in_the_place_of_an_open_file_leads_nowhere(grid: Grid) -> None:
     end(grid, 18, "alpha1", 1)
 
 
+def test_another_user_s_file_in_the_place_of_an_open_one_is_not_opened(grid: Grid) -> None:
+    """Who may write where another's file lies can rename it into the place of an own one."""
+    start_count(grid, 20)
+    move = grid.move(20, "alpha1", "alpha2", 1)
+    told = move.up_to("dump")
+    place = f"cd {HOME} && mv 20.out 20.old"
+    move.target.run(f"{place} && echo private > 20.out && chown 2002 20.out && chmod 644 20.out")
+    move.ask("restore", told)
+    answer = move.answer("restore")
+    assert answer["ok"] is False
+    assert f"has {HOME}/20.out open, which its owner cannot open here now" in answer["message"]
+    assert move.target.run(f"cat {HOME}/20.out") == "private\n"
+    move.target.run(f"mv {HOME}/20.old {HOME}/20.out")
+    move.undo()
+    goes_on(grid, 20)
+    nothing_left(grid)
+    end(grid, 20, "alpha1", 1)
+
+
 def test_a_job_that_moved_follows_links_as_before(grid: Grid) -> None:
     grid.hosts["alpha1"].run(f"echo there > {HOME}/real; ln -sf real {HOME}/link")
     script = f"i=0; while [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done; cat {HOME}/link"

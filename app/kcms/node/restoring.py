@@ -45,6 +45,7 @@ def restore(plan: dict[str, Any], task_cgroup: str) -> int:
     try:
         root = _restore(plan["restore"], task_cgroup)
         _verify_owner(plan, task_cgroup)
+        _verify_files(plan, task_cgroup)
         return root
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RestoreError(f"cannot restore: {error}") from error
@@ -154,6 +155,21 @@ def _verify_owner(plan: dict[str, Any], task_cgroup: str) -> None:
                     raise RestoreError(
                         "the image gives the job rights that its owner does not have"
                     )
+
+
+def _verify_files(plan: dict[str, Any], task_cgroup: str) -> None:
+    """Whether criu, as root, opened nothing on the shared directories that the owner could not."""
+    from kcms.node import opened, owner
+
+    wanted, shared = plan["wanted"], plan["restore"]["shared"]
+    ids = owner.Ids(wanted["uid"], wanted["gid"], tuple(plan["account"]["groups"]))
+    try:
+        path = opened.forbidden(cgroup.pids(task_cgroup), shared, ids)
+    except owner.OwnerError as error:
+        raise RestoreError(str(error)) from error
+    if path:
+        shown = "".join(each if each.isprintable() else "?" for each in path)[:300]
+        raise RestoreError(f"the job has {shown} open, which its owner cannot open here now")
 
 
 def is_owner(status: str, uid: int, gid: int, groups: list[int]) -> bool:
