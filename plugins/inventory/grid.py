@@ -17,7 +17,9 @@ description:
     C(kcms_used).
   - Whoever can change what the page answers chooses the addresses that Ansible logs in at. Over
     C(http) that is everybody on the way; use C(https) with O(ca_path), or host keys that are
-    checked.
+    checked. The page's own source, the monitoring packets, is not signed. A host can speak only
+    for its own address there, but one that is in no inventory can add itself; limit a play to the
+    hosts you know.
 author: KCMS maintainers (@kcms)
 extends_documentation_fragment:
   - constructed

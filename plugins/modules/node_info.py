@@ -103,7 +103,7 @@ def look(client: Client, params: dict[str, Any], checking: bool) -> dict[str, An
             raise ClientError("not_found", f"there is no node {wanted!r} in this cluster", 404)
         return {"changed": False, "nodes": nodes, "node": nodes[0]}
     if params["availability"]:
-        nodes = [each for each in nodes if each["availability"] in params["availability"]]
+        nodes = [each for each in nodes if each.get("availability") in params["availability"]]
     return {"changed": False, "nodes": nodes}
 
 

@@ -120,7 +120,8 @@ def check_reason(reason: str | None) -> None:
 
 
 def state_of(node: dict[str, Any]) -> tuple[str, str]:
-    return ("drained", node["drain_reason"]) if node["drained"] else ("resumed", "")
+    """Of a manager too old to drain nodes, each is in use."""
+    return ("drained", node["drain_reason"]) if node.get("drained") else ("resumed", "")
 
 
 def in_words(state: tuple[str, str]) -> str:

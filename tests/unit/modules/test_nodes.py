@@ -214,3 +214,9 @@ def test_looking_at_processes(capsys: pytest.CaptureFixture[str]) -> None:
     assert pids(job=13) == [8]
     assert pids(alive=True) == [7]
     assert run(process_info, capsys)["left_out"] == 3
+
+
+def test_a_manager_too_old_to_drain_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    Fake.nodes_there = {"alpha1": {"name": "alpha1", "state": "UP", "slots": 2, "used": 0}}
+    assert run(node_info, capsys, availability=["idle"])["nodes"] == []
+    assert run(node_state, capsys, node="alpha1", state="resumed")["changed"] is False
