@@ -111,11 +111,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible publishes no ty
             self._take(making, f"managers/{cluster}.tar.gz", part)
             files += part["files"]
         after, number = "", 0
+        left_out: set[str] = set()
         while given["rrd_directory"] and (after or number == 0):
             number += 1
             part = self._ask(step="rrd", rrd_directory=given["rrd_directory"], after=after)["part"]
             self._take(making, f"rrd/{given['host']}/{number:05d}.tar.gz", part)
             after = part["after"]
+            left_out.update(part["left_out"])
+        for each in sorted(left_out):
+            self._display.warning(f"{given['host']}: {each} is no plain file: not in the backup")
             files += part["files"]
         return files
 

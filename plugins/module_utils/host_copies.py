@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -40,18 +40,23 @@ PART_BYTES = 64 << 20
 STALE_SECONDS = 86400.0
 LOCK_SECONDS = 5.0
 MOST_RRD = 256 << 20
+MOST_NAMED = 20
 SUFFIX = ".rrd"
 _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A part that waits to be fetched.  ``after`` is its last file, empty when no more follow."""
+    """A part that waits to be fetched.  ``after`` is its last file, empty when no more follow.
+
+    ``left_out``: what looked like round-robin files, or a directory of them, and is not plain.
+    """
 
     path: str
     size: int
     files: int
     after: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 def state_directory(cluster: str, state: str = STATE) -> str:
@@ -105,8 +110,9 @@ def pack_rrd(directory: str, after: str, uid: int, most: int = PART_BYTES) -> Pa
     """
     with _staging(uid) as work:
         count, last = 0, ""
+        left_out: list[str] = []
         with _packing(work, uid) as (archive, written):
-            for name, content, changed in _rrd_files(directory, after):
+            for name, content, changed in _rrd_files(directory, after, left_out):
                 info = tarfile.TarInfo(name)
                 info.size, info.mtime, info.mode = len(content), changed, 0o644
                 archive.addfile(info, io.BytesIO(content))
@@ -114,7 +120,7 @@ def pack_rrd(directory: str, after: str, uid: int, most: int = PART_BYTES) -> Pa
                 if written.tell() >= most:
                     last = name
                     break
-        return _packed(work, count, last)
+        return replace(_packed(work, count, last), left_out=tuple(left_out[:MOST_NAMED]))
 
 
 def drop(path: str) -> None:
@@ -170,7 +176,7 @@ def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
     return info
 
 
-def _rrd_files(directory: str, after: str) -> Iterator[tuple[str, bytes, int]]:
+def _rrd_files(directory: str, after: str, left_out: list[str]) -> Iterator[tuple[str, bytes, int]]:
     """Name below ``directory``, content and time of each file whose name comes behind ``after``."""
     top = os.path.realpath(directory)
     *above, last = after.split("/")
@@ -179,11 +185,34 @@ def _rrd_files(directory: str, after: str) -> Iterator[tuple[str, bytes, int]]:
         directories[:] = sorted(each for each in directories if not each.startswith("."))
         below = os.path.relpath(path, top)
         parts = () if below == "." else tuple(below.split("/"))
+        left_out += (
+            f"{path}/{each}"
+            for each in directories
+            if _place(parts, each) > past and _is_link(each, handle)
+        )
         for name in sorted(files):
             if name.endswith(SUFFIX) and not name.startswith(".") and _place(parts, name) > past:
                 found = _read(name, handle, f"{path}/{name}")
                 if found is not None:
                     yield "/".join((*parts, name)), *found
+                elif _is_there(name, handle):
+                    left_out.append(f"{path}/{name}")
+
+
+def _is_link(name: str, parent: int) -> bool:
+    return stat.S_ISLNK(_mode(name, parent))
+
+
+def _is_there(name: str, parent: int) -> bool:
+    return _mode(name, parent) != 0
+
+
+def _mode(name: str, parent: int) -> int:
+    """Of a name in a directory; 0 when it has gone."""
+    try:
+        return os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return 0
 
 
 def _place(parts: Iterable[str], name: str) -> tuple[tuple[bool, str], ...]:

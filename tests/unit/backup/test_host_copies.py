@@ -75,7 +75,25 @@ def test_links_second_names_and_what_is_kept_aside_stay_out(rrd: Path, tmp_path:
     (rrd / ".before-X/old.rrd").write_bytes(b"old")
     (rrd / "alpha/a1/notes.txt").write_bytes(b"notes")
     os.mkfifo(rrd / "alpha/a1/pipe.rrd")
-    assert read(host_copies.pack_rrd(str(rrd), "", os.getuid())) == FILES
+    part = host_copies.pack_rrd(str(rrd), "", os.getuid())
+    assert read(part) == FILES
+    names = ("alpha/linked", "alpha/a1/link.rrd", "alpha/a1/pipe.rrd", "alpha/a1/second.rrd")
+    assert part.left_out == tuple(str(rrd / each) for each in names)
+
+
+def test_what_is_left_out_is_named_however_many_parts_there_are(rrd: Path, tmp_path: Path) -> None:
+    (rrd / "alpha/a1/link.rrd").symlink_to(tmp_path)
+    (rrd / "other_disk").symlink_to(tmp_path)
+    (rrd / "alpha/a1/mem_linked.rrd").symlink_to(tmp_path / "nothing")
+    named: list[str] = []
+    after, parts = "", 0
+    while after or not parts:
+        part = host_copies.pack_rrd(str(rrd), after, os.getuid(), 1)
+        named += part.left_out
+        after, parts = part.after, parts + 1
+    names = ("alpha/a1/link.rrd", "alpha/a1/mem_linked.rrd", "other_disk")
+    assert set(named) == {str(rrd / each) for each in names}
+    assert parts > 3
 
 
 def test_a_file_is_read_only_while_nobody_writes_it(
