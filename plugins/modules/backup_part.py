@@ -61,13 +61,15 @@ EXAMPLES = r"""
 
 RETURN = r"""
 part:
-  description: The part that was made - path, size, files, after.
+  description: The part that was made - path, size, files, after, left_out.
   returned: for the steps store and rrd
   type: dict
   sample:
-    path: /var/lib/kcms/backup/store.tar
+    path: /var/lib/kcms/.backup-x1y2z3/part
     size: 40960
     files: 2
+    after: ""
+    left_out: []
 """
 
 from dataclasses import asdict

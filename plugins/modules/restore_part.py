@@ -78,13 +78,13 @@ there:
   returned: for the step look
   type: list
   elements: str
-  sample: [/var/lib/kcms/manager/alpha]
+  sample: [the job store of alpha]
 settled:
   description: Cluster to what became of its jobs.
   returned: for the step place
   type: dict
   sample:
-    alpha: {}
+    alpha: {given_up: 1, kept: 2, last_job: 1007}
 """
 
 from typing import Any
