@@ -47,7 +47,7 @@ def judge(
         _processor(move, data, host)
         _user(move, user, data, host)
         _places(move, user, data, shared_directories, host)
-        _room(data, image_directory)
+        _room(data, image_directory, host)
         _terminals(data, host)
         _directories(data, host)
         _files(move, data, host, digests or manifest.Digests())
@@ -123,9 +123,15 @@ def _places(
     movable.check_room(data.whole("memory_kib"), place, told["places"][0]["free"])
 
 
-def _room(data: Members, image_directory: str) -> None:
+def _room(data: Members, image_directory: str, host: str) -> None:
+    """Of the image as it comes, and laid out."""
+    needed = 2 * movable.needed_kib(data.whole("memory_kib"))
     free = procfs.free_kib(image_directory)
-    movable.check_room(data.whole("memory_kib"), image_directory, free)
+    if needed > free:
+        raise NoMoveError(
+            f"the job's image and its copy take {needed >> 10} MiB, and {host} has {free >> 10} "
+            f"MiB free below {image_directory}"
+        )
 
 
 def _terminals(data: Members, host: str) -> None:

@@ -26,7 +26,7 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from kcms.errors import KcmsError
+from kcms.errors import Forbidden, KcmsError
 from kcms.jobs.migration import WantedMove
 from kcms.node import admit, durable, image, procfs
 from kcms.node.carry import Carrier, CarryError
@@ -174,6 +174,8 @@ def _clean(plan: Plan) -> int:
         except CarryError as error:
             sys.stderr.write(f"{error}\n")
             return 1
+        except Forbidden as error:  # the account is gone here; the source has its ids on record
+            sys.stderr.write(f"{error}\n")
     with contextlib.suppress(FileExistsError):
         durable.create(str(plan.directory), "cleaned", {"time": time.time()})
     return 0

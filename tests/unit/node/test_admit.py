@@ -119,8 +119,13 @@ def test_room_on_both(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     target.rows["/s/alice"] = {"free": 65535}
     assert "and /s/alice has 63 MiB free" in target.judge()
     del target.rows["/s/alice"]
-    monkeypatch.setattr(admit.procfs, "free_kib", lambda _: 1024)
-    assert f"and {target.images} has 1 MiB free" in target.judge()
+    target.rows = {}
+    needed = 2 * (1100 + 65536)  # the image as it comes, and laid out
+    monkeypatch.setattr(admit.procfs, "free_kib", lambda _: needed - 1)
+    says = f"take 130 MiB, and beta2 has 130 MiB free below {target.images}"
+    assert says in target.judge()
+    monkeypatch.setattr(admit.procfs, "free_kib", lambda _: needed)
+    assert target.judge() == ""
 
 
 def test_an_owner_who_cannot_be_asked(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
