@@ -25,7 +25,7 @@ from collections.abc import Callable
 if __name__ == "__main__":
     sys.path.append(os.path.realpath(__file__).rsplit("/", 3)[0])
 
-from kcms.node import criu
+from kcms.node import criu, nolinks
 
 SECONDS = 20.0
 """For each of dump, restore and the process's last word."""
@@ -75,6 +75,8 @@ def _enter(path: str, directory: str, uid: int) -> str:
 
 def _inside(path: str, directory: str, uid: int) -> str:
     subprocess.run(criu.check(path), capture_output=True, check=False, timeout=SECONDS)
+    nolinks.forbid([directory])  # as a restore does with the shared directories
+    nolinks.allow([directory])
     child = _start_child(uid)
     _run([path, "dump", "-t", str(child)], directory, "dump", uid)
     _await_end(child, "the process that was dumped is still there")
