@@ -186,7 +186,8 @@ class Host:
         self.want({**self.wanted[key], "want": "kill", "grace": grace})
 
     def last_report(self) -> dict[str, Any]:
-        lines = self.run(f"tail -n 1 {WORK}/reports 2>/dev/null", check=False).splitlines()
+        text = self.run(f"tail -n 2 {WORK}/reports 2>/dev/null", check=False)
+        lines = text.split("\n")[:-1]  # what has no end yet is still being written
         return dict(json.loads(lines[-1])) if lines else {"tasks": []}
 
     def task(self, job: int) -> dict[str, Any]:
