@@ -163,6 +163,7 @@ def least(hosts: list[GridHost], count: int) -> list[GridHost]:
         (each, host.name, host)
         for host in hosts
         if not {DOWN, DRAINED} & set(host.groups)
+        and host.variables.get("kcms_availability") != "allocated"
         and (each := per_processor(host.variables)) is not None
     ]
     able.sort(key=lambda row: row[:2])

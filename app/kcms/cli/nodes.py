@@ -77,6 +77,8 @@ def _set_state(parser: Parser, words: list[str], state: str) -> int:
     client_options(parser, None)
     options = parser.parse_args(words)
     reason = options.reason if state == "drain" else ""
+    if state == "drain" and not reason.strip():
+        parser.error("--reason must say something that others are to know")
     node = client(options).set_node_state(options.node, state, reason)
     if options.json:
         print(json.dumps(node, indent=2))

@@ -179,7 +179,7 @@ class Gateway:
 def _job_id(request: web.Request) -> int:
     text = request.match_info["id"]
     if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise InvalidRequest(f"a job's id is a whole number, not {text!r}")
+        raise InvalidRequest(f"a job's id is a whole number from 1 to {10**18 - 1}, not {text!r}")
     return int(text)
 
 

@@ -96,8 +96,8 @@ def kill(draft: Draft, caller: Caller, job: Job, now: float) -> Job:
             State.CANCELLED, reason="killed while it waited", killed_by=caller.user, end_time=now
         )
         return draft.put(ended, now, "kill", by=caller.user)
-    job = migrations.stop(draft, job, f"the job was killed for {caller.user}", now)
-    asked = replace(job, killed_by=caller.user, reason=f"being killed for {caller.user}")
+    job = migrations.stop(draft, job, f"the job was killed by {caller.user}", now)
+    asked = replace(job, killed_by=caller.user, reason=f"being killed by {caller.user}")
     return draft.put(asked, now, "kill", by=caller.user)
 
 
@@ -238,7 +238,7 @@ def _launching(draft: Draft, job: Job, task: Task, said: TaskReport, now: float)
 
 
 def _started(draft: Draft, job: Job, task: Task, said: TaskReport, now: float) -> None:
-    reason = f"being killed for {job.killed_by}" if job.killed_by else ""
+    reason = f"being killed by {job.killed_by}" if job.killed_by else ""
     if task.start_time is not None and job.reason == reason:
         return
     began = replace(task, start_time=said.start_time or now)
@@ -258,7 +258,7 @@ def _started(draft: Draft, job: Job, task: Task, said: TaskReport, now: float) -
 def _verdict(job: Job, task: Task, said: TaskReport) -> tuple[State, str]:
     """State and reason of a job whose task is over on its node."""
     if job.killed_by is not None and said.phase != "lost":
-        return State.CANCELLED, f"killed for {job.killed_by}"
+        return State.CANCELLED, f"killed by {job.killed_by}"
     if said.phase == "refused":
         return State.FAILED, f"{task.node}: {said.message}"
     if said.phase == "lost" or said.exit is None:

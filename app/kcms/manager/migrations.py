@@ -68,7 +68,7 @@ def _movable(job: Job) -> Task:
     if job.state.final:
         raise Conflict(f"job {job.id} is over already ({job.state.value})")
     if job.killed_by is not None:
-        raise Conflict(f"job {job.id} is being killed for {job.killed_by}")
+        raise Conflict(f"job {job.id} is being killed by {job.killed_by}")
     moving = under_way(job)
     if moving is not None:
         doing = "checked for a move" if moving.check_only else "being moved"

@@ -204,7 +204,7 @@ def test_a_running_job_runs_until_its_node_says_that_it_ended() -> None:
     assert world.job(number).state is State.RUNNING
     world.report("a", ended(0))
     job = world.job(number)
-    assert (job.state, job.killed_by, job.reason) == (State.CANCELLED, "alice", "killed for alice")
+    assert (job.state, job.killed_by, job.reason) == (State.CANCELLED, "alice", "killed by alice")
     assert job.tasks[0].exit == Exit(0, None, 1002.0)
 
 

@@ -195,7 +195,7 @@ def mover(world: World, name: str, **changes: str) -> None:
     ("spoil", "words"),
     [
         (lambda w: w.report("a", ended(0)), r"job 1 is over already \(COMPLETED\)"),
-        (lambda w: w.kill(1), "job 1 is being killed for alice"),
+        (lambda w: w.kill(1), "job 1 is being killed by alice"),
         (lambda w: w.migrate(1, "b"), "job 1 is being moved from a to b already"),
         (lambda w: w.migrate(1, "b", True), "job 1 is checked for a move from a to b already"),
         (lambda w: w.set_state("b", "drain", "new disk"), r"b is drained \(new disk\)"),
@@ -412,7 +412,7 @@ def test_a_kill_stops_it_and_ends_the_job_where_it_is(phase: str) -> None:
     step(world, phase)
     world.kill(1)
     assert migration(world).phase == "failed"
-    assert migration(world).message == "the job was killed for alice"
+    assert migration(world).message == "the job was killed by alice"
     assert (world.moves("a"), world.moves("b")) == ([], [])
     assert (world.wanted("a"), world.wanted("b")) == ([(1, 0, 1, "kill")], [])
     world.report("a", ended(None, 15))
