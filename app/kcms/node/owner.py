@@ -15,15 +15,20 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 PYTHON = "/usr/bin/python3"
 SECONDS = 20.0
+ANSWER_LIMIT = 16 * 1024 * 1024
+"""Bytes of an answer; a child that its owner traces can be made to say anything."""
+
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
 
 
@@ -45,27 +50,50 @@ def ask(ids: Ids, request: dict[str, Any], seconds: float = SECONDS) -> dict[str
 
     :raises OwnerError: no answer
     """
+    with (
+        tempfile.TemporaryFile() as order,
+        tempfile.TemporaryFile() as said,
+        tempfile.TemporaryFile() as complaint,
+    ):
+        order.write(json.dumps(request).encode())
+        order.seek(0)
+        child = _start(ids, order, said, complaint)
+        try:
+            child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            raise OwnerError(
+                f"looking at the owner's files took over {seconds:g} s; "
+                "does the shared directory answer?"
+            ) from None
+        return _parsed(_content(said), _content(complaint))
+
+
+def _start(
+    ids: Ids, order: IO[bytes], said: IO[bytes], complaint: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    """The child, which can write no more than the limit, whatever its owner makes it do."""
     command = [PYTHON, "-I", "-S", "-E", os.path.realpath(__file__)]
     change: dict[str, Any] = {}
     if os.geteuid() != ids.uid:
         change = {"user": ids.uid, "group": ids.gid, "extra_groups": list(ids.groups)}
-    pipe = subprocess.PIPE
     try:
-        child = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=pipe, cwd="/", env=ENVIRONMENT,
-            start_new_session=True, **change,
+        return subprocess.Popen(
+            command, stdin=order, stdout=said, stderr=complaint, cwd="/", env=ENVIRONMENT,
+            start_new_session=True, preexec_fn=_bound, **change,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError) as error:
         raise OwnerError(f"cannot look at files as their owner: {error}") from error
-    try:
-        answer, complaint = child.communicate(json.dumps(request).encode(), timeout=seconds)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        raise OwnerError(
-            f"looking at the owner's files took over {seconds:g} s; "
-            "does the shared directory answer?"
-        ) from None
-    return _parsed(answer, complaint)
+
+
+def _bound() -> None:
+    """Of the child, for good: not even root may lower the limits of others everywhere."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (ANSWER_LIMIT, ANSWER_LIMIT))
+
+
+def _content(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read(ANSWER_LIMIT)
 
 
 def _parsed(answer: bytes, complaint: bytes) -> dict[str, Any]:

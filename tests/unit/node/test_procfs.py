@@ -7,6 +7,7 @@ import socket
 import struct
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -192,6 +193,19 @@ def test_places_as_the_owner_sees_them(tmp_path: Path) -> None:
     assert (good["problem"], good["shared"], good["free"] > 0) == ("", True, True)
     assert (file["problem"], none["problem"]) == ("is no directory", "does not exist")
     assert (link["real"], link["shared"]) == ("/usr", False)
+
+
+def test_an_answer_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner, "ANSWER_LIMIT", 16)
+    files: list[Any] = [(tmp_path / each).open("w+b") for each in ("order", "said", "complaint")]
+    files[0].write(b'{"places": ["/"]}')
+    files[0].seek(0)
+    owner._start(me(), *files).wait(60)
+    for each in files:
+        each.close()
+    assert max((tmp_path / each).stat().st_size for each in ("said", "complaint")) <= 16
+    with pytest.raises(owner.OwnerError):
+        owner.ask(me(), {"places": [str(tmp_path)]})
 
 
 def test_open_files_as_the_owner_sees_them(tmp_path: Path) -> None:
