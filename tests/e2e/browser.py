@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from selenium import webdriver
-from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
@@ -78,7 +77,7 @@ class Browser:
         """Press the first button with this text, and wait for the page that it leads to."""
         before = self.driver.find_element(By.TAG_NAME, "html")
         self.driver.find_element(By.XPATH, _button(text)).click()
-        WebDriverWait(self.driver, SECONDS, 0.1).until(staleness_of(before))
+        WebDriverWait(self.driver, SECONDS, 0.1).until(lambda _: _is_gone(before))
 
     def field(self, label: str) -> WebElement:
         """The form's field with this label."""
@@ -118,13 +117,21 @@ class Browser:
             return False
 
         # The page may be on its way to the next one while it is read.
-        stale = (StaleElementReferenceException, NoSuchElementException)
-        wait = WebDriverWait(self.driver, SECONDS, 0.5, ignored_exceptions=stale)
+        wait = WebDriverWait(self.driver, SECONDS, 0.5, ignored_exceptions=[WebDriverException])
         wait.until(said, f"no {text!r}")
 
     def picture(self, path: str) -> None:
         """Save what is to be seen as PNG."""
         self.driver.save_screenshot(path)
+
+
+def _is_gone(element: WebElement) -> bool:
+    """Whether its page is no longer there; the driver has several words for that."""
+    try:
+        element.is_enabled()
+    except WebDriverException:
+        return True
+    return False
 
 
 def _button(text: str) -> str:

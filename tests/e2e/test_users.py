@@ -41,14 +41,17 @@ def alices(quiet: Grid) -> int:
 def test_bob_cannot_see_or_kill_by_command_line(quiet: Grid, alices: int) -> None:
     assert quiet.kcms("alpha2", "job", str(alices), user="bob", check=False).returncode == 1
     assert quiet.kcms("alpha2", "kill", str(alices), user="bob", check=False).returncode == 1
+    move = ("migrate", str(alices), "alpha2")
+    assert quiet.kcms("alpha2", *move, user="bob", check=False).returncode == 1
+    assert quiet.kcms("alpha2", "output", str(alices), user="bob", check=False).returncode == 1
     listed = json.loads(quiet.kcms("alpha2", "jobs", "--all", "--json", user="bob").stdout)
     assert all(job["user"] == "bob" for job in listed["jobs"])
     assert quiet.job(alices)["state"] == "RUNNING"
 
 
 def test_bob_cannot_see_or_kill_by_module(quiet: Grid, alices: int) -> None:
-    for module in ("job_info", "job_kill"):
-        answer = quiet.adhoc("alpha1", module, check=False, id=alices, user="bob")
+    for module, more in (("job_info", {}), ("job_kill", {}), ("job_migrate", {"node": "alpha2"})):
+        answer = quiet.adhoc("alpha1", module, check=False, id=alices, user="bob", **more)
         assert answer.status != 0
         assert str(alices) in answer.result["msg"]
         assert "long.sh" not in answer.output

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import shlex
@@ -91,26 +90,22 @@ class Host:
         self.version = 0
         self.wanted: dict[tuple[int, int, int], dict[str, Any]] = {}
 
-    def run(self, script: str, check: bool = True) -> str:
+    def run(self, script: str, check: bool = True, given: bytes = b"") -> str:
+        """Run a shell script on the host, with ``given`` as its standard input."""
         command = [*self.prefix, "sh", "-c", script]
         done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
+            command, capture_output=True, timeout=120, check=False, cwd=ROOT, input=given
         )
-        assert not check or done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
-        return done.stdout
+        said = done.stdout.decode()
+        assert not check or done.returncode == 0, f"{script}\n{said}{done.stderr.decode()}"
+        return said
 
     def write(self, path: str, content: bytes | str, mode: str = "600") -> None:
-        data = base64.b64encode(content.encode() if isinstance(content, str) else content).decode()
         quoted = shlex.quote(path)
         self.run(
-            f"mkdir -p $(dirname {quoted}) && echo {data} | base64 -d > {quoted}.new "
-            f"&& chmod {mode} {quoted}.new && mv {quoted}.new {quoted}"
+            f"mkdir -p $(dirname {quoted}) && cat > {quoted}.new "
+            f"&& chmod {mode} {quoted}.new && mv {quoted}.new {quoted}",
+            given=content.encode() if isinstance(content, str) else content,
         )
 
     # the host's parts ------------------------------------------------------------------------
