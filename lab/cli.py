@@ -58,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
 def _add_whole_lab(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     up = _command(sub, "up", _up, "make the lab stand, or start what has died in it")
     up.add_argument("--hosts", default=os.environ.get("LAB_HOSTS") or None, metavar="SPEC")
+    up.add_argument(
+        "--fresh", action="store_true", help="remove first what an earlier run left of it"
+    )
     _root_options(up, "prepared")
     _command(sub, "down", _down, "remove the lab")
     _command(sub, "status", _status, "the hosts and how they are")
@@ -113,6 +116,8 @@ def _tell(changed: bool) -> int:
 
 def _up(options: argparse.Namespace) -> int:
     with state.lock(f"lab-{options.lab}"):
+        if options.fresh:
+            commands.down(options.lab)
         changed = commands.up(options.lab, options.hosts, options.release, options.root)
     _status(options)
     return _tell(changed)

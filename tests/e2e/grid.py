@@ -89,7 +89,8 @@ class Grid:
         return self.run(sys.executable, "-m", "lab", *words, check=check).stdout
 
     def up(self) -> None:
-        self.lab("up")
+        """Make the lab anew: a run that was killed may have left a grid on its hosts."""
+        self.lab("up", "--fresh")
         self.inventory = self.lab("inventory").strip()
 
     def down(self) -> None:

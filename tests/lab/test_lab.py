@@ -304,3 +304,15 @@ def test_down_copes_with_a_lab_that_is_half_there() -> None:
     assert "down` removes the lab" in lab("up", check=False)
     lab("down")
     assert traces() == []
+
+
+def test_up_fresh_makes_a_lab_anew_whatever_was_left_of_it() -> None:
+    lab("up")
+    assert ssh("node1", "root", "touch /etc/left").returncode == 0
+    lab("up", "--fresh")
+    assert ssh("node1", "root", "ls /etc/left").returncode != 0
+    (STATE / "lab.json").write_text("{ half")
+    lab("up", "--fresh")
+    assert ssh("node1", "root", "hostname").stdout == "node1\n"
+    lab("down")
+    assert traces() == []

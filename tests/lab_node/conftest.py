@@ -44,7 +44,7 @@ def lab_name() -> Iterator[str]:
     if os.geteuid() != 0:
         pytest.skip("lab hosts need root")
     environment = {**os.environ, **LAB}
-    subprocess.run([*COMMAND, "up"], check=True, cwd=ROOT, env=environment)
+    subprocess.run([*COMMAND, "up", "--fresh"], check=True, cwd=ROOT, env=environment)
     try:
         yield LAB["LAB"]
     finally:

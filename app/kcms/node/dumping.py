@@ -16,15 +16,13 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kcms.node import cgroup, criu, durable, image, manifest, movable
 from kcms.node.carrier import NAME
 from kcms.node.carry import Carrier, CarryError
 from kcms.node.move_error import MoveError, plain
-
-if TYPE_CHECKING:
-    from kcms.node.mover import Outcome, Plan
+from kcms.node.move_plan import Outcome, Plan
 
 FREEZE_SECONDS = 10.0
 LOOKS = 5

@@ -3,7 +3,7 @@
 ``JOB.TASK.EPOCH-STORE_NUMBER/`` below the state directory's ``moves`` (root's, 0700) holds
 
 ============  =======  =====================================================================
-wanted.json   daemon   what :class:`kcms.node.mover.Plan` needs; replaced at each step
+wanted.json   daemon   what :class:`kcms.node.move_plan.Plan` needs; replaced at each step
 STEP.begun    mover    time; made once, so that a step is never done twice
 STEP.result   both     ok, message, touched, data; by the daemon when the mover is gone
 placed        mover    path of the image on the shared directory, before it is written

@@ -19,63 +19,20 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 if __name__ == "__main__":
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from kcms.errors import Forbidden, KcmsError
-from kcms.jobs.migration import WantedMove
 from kcms.node import admit, durable, image, procfs
 from kcms.node.carry import Carrier, CarryError
 from kcms.node.dumping import Dump, Look
 from kcms.node.move_error import MoveError, plain
-from kcms.node.owner import Ids
+from kcms.node.move_plan import Outcome, Plan
 
 FETCHED_ROOM = 64 << 20
 """Bytes that stay free beside an image and its copy."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What ``wanted.json`` of a move's record holds.
-
-    ``cgroup`` is of the task's processes, ``record`` the directory of the task's record and
-    ``account`` the owner's, both of the source only.
-    """
-
-    move: WantedMove
-    directory: Path
-    host: str
-    shared_directories: list[str]
-    criu: str
-    capability: dict[str, str]
-    cgroup: str = ""
-    record: str = ""
-    account: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, directory: Path) -> Plan:
-        document = durable.read(str(directory), "wanted.json") or {}
-        move = WantedMove.parse(document.pop("move"))
-        return cls(move=move, directory=directory, **document)
-
-    @property
-    def ids(self) -> Ids:
-        """The owner's: as the task started with here, or as this host knows them."""
-        known = self.account or admit.resolve(self.move, self.host).document()
-        return Ids(self.move.uid, self.move.gid, tuple(known["groups"]))
-
-    def watch(self) -> None:
-        """:raises MoveError: nobody wants the move any more"""
-        if (self.directory / "undone").exists():
-            raise MoveError("the move is no longer wanted")
-
-
-Outcome = tuple[str, bool, dict[str, Any]]
-"""Why it did not come about, whether the job noticed, and what the next step is told."""
 
 
 def main(step: str, directory: str) -> int:

@@ -9,6 +9,7 @@ import pytest
 from kcms.errors import Forbidden
 from kcms.jobs.migration import WantedMove
 from kcms.node import admit, durable, mover
+from kcms.node.move_plan import Plan
 
 MOVE = WantedMove(
     7, 0, 2, "5e1f0a2b", 1, "restore", "alpha1", "alpha2", "alice", 2001, 2001, {},
@@ -25,7 +26,7 @@ def test_a_host_that_does_not_know_the_owner_leaves_the_image_to_the_source(
     monkeypatch.setattr(admit, "resolve", unknown)
     (tmp_path / "image").mkdir()
     (tmp_path / "image" / "pages-1.img").write_text("x")
-    plan = mover.Plan(MOVE, tmp_path, "alpha2", ["/s"], "/criu", {})
+    plan = Plan(MOVE, tmp_path, "alpha2", ["/s"], "/criu", {})
     assert mover._clean(plan) == 0
     assert durable.read(str(tmp_path), "cleaned") is not None
     assert not (tmp_path / "image").exists()
