@@ -8,6 +8,7 @@ Ansible modules.  It speaks HTTP itself, as importing ``http.client`` would cost
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -65,9 +66,20 @@ class Client:
         self.token = token
 
     def submit(self, spec: dict[str, Any], key: str | None = None) -> tuple[dict[str, Any], bool]:
-        """Submit a job; also says whether it is new, rather than there already under ``key``."""
-        status, job = self.call("POST", "/v1/jobs", {"spec": spec, "key": key})
-        return job, status == 201
+        """Submit a job; also says whether it is new, rather than there already under ``key``.
+
+        An answer that is lost does not tell whether there is a job now, so the call is repeated,
+        and a key, be it one of this call alone, makes both of them one job.
+        """
+        own = f"client-{os.urandom(16).hex()}" if key is None else key
+        body = {"spec": spec, "key": own}
+        try:
+            status, job = self.call("POST", "/v1/jobs", body)
+        except ClientError as error:
+            if error.status and error.code != "protocol_error":
+                raise
+            status, job = self.call("POST", "/v1/jobs", body)
+        return job, status == 201 or key is None
 
     def check(self, spec: dict[str, Any], key: str | None = None) -> dict[str, Any]:
         """Have everything checked that :meth:`submit` would check; the complete specification."""
@@ -109,10 +121,15 @@ class Client:
     ) -> Iterator[dict[str, Any]]:
         """As :meth:`jobs`, all there are, the newest first.
 
-        A page may be short, as a manager bounds its bytes, too; an empty one is the end.
+        A page may be short, as a manager bounds its bytes, too; one with nothing older is the end.
+        (A manager of before 0.2 knows no ``before`` and lists its newest ones again.)
         """
         before: int | None = None
-        while page := self.jobs(states, user, PAGE, before):
+        while page := [
+            each
+            for each in self.jobs(states, user, PAGE, before)
+            if before is None or int(each["id"]) < before
+        ]:
             yield from reversed(page)
             before = min(int(each["id"]) for each in page)
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import tomllib
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,12 +31,25 @@ T = TypeVar("T")
 
 
 def setting(
-    text: str, default: Any = dataclasses.MISSING, factory: Any = dataclasses.MISSING
+    text: str,
+    default: Any = dataclasses.MISSING,
+    factory: Any = dataclasses.MISSING,
+    least: float = 0,
+    most: float = math.inf,
 ) -> Any:
-    """Declare one setting: what it means (with its unit) and its default, if it has one."""
+    """Declare one setting: what it means (with its unit), and its default if it has one.
+
+    ``least`` and ``most`` bound what is a number.
+    """
+    more = {"text": text, "least": least, "most": most}
     if factory is not dataclasses.MISSING:
-        return field(default_factory=factory, metadata={"text": text})
-    return field(default=default, metadata={"text": text})
+        return field(default_factory=factory, metadata=more)
+    return field(default=default, metadata=more)
+
+
+def port_number(text: str, default: Any = dataclasses.MISSING) -> Any:
+    """Declare a setting that is the number of a TCP or UDP port."""
+    return setting(text, default, most=65535)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +61,10 @@ class MonitorConfig:
     cluster: str = setting("cluster name in the XML", "unspecified")
     owner: str = setting("owner in the XML", "unspecified")
     channel: str = setting("multicast group", DEFAULT_CHANNEL)
-    port: int = setting("UDP port of the channel", GANGLIA_PORT)
+    port: int = port_number("UDP port of the channel", GANGLIA_PORT)
     ttl: int = setting("multicast hops", 1)
     xml_bind: str = setting("address the XML is served on; empty is every one", "")
-    xml_port: int = setting("TCP port the XML is served on", GANGLIA_PORT)
+    xml_port: int = port_number("TCP port the XML is served on", GANGLIA_PORT)
     trusted_hosts: list[str] = setting(
         "addresses or networks allowed to read the XML; loopback always is", factory=list
     )
@@ -75,7 +90,7 @@ class AggregatorConfig:
         'one line a cluster: "name" [interval] host[:port] ...', factory=list
     )
     xml_bind: str = setting("address the XML is served on; empty is every one", "")
-    xml_port: int = setting("TCP port the XML is served on", AGGREGATOR_XML_PORT)
+    xml_port: int = port_number("TCP port the XML is served on", AGGREGATOR_XML_PORT)
     trusted_hosts: list[str] = setting(
         "addresses or networks allowed to read the XML; loopback always is", factory=list
     )
@@ -92,7 +107,7 @@ class ManagerConfig:
 
     cluster: str = setting("name of the cluster")
     address: str = setting("address to listen on")
-    port: int = setting("TCP port to listen on (TLS)", MANAGER_PORT)
+    port: int = port_number("TCP port to listen on (TLS)", MANAGER_PORT)
     state_directory: str = setting("directory of the job store")
     hosts_file: str = setting("JSON file of the hosts that may speak, and their roles")
     tls_ca: str = setting("PEM file of the site's CA")
@@ -111,7 +126,7 @@ class ManagerConfig:
     web_root: bool = setting("whether root may log in on the page", False)
     login_idle: float = setting("seconds without a call after which a login is over", 1800.0)
     login_life: float = setting("seconds after which a login is over", 43200.0)
-    text_port: int = setting("TCP port of the text protocol of 2003; 0 is off", 0)
+    text_port: int = port_number("TCP port of the text protocol of 2003; 0 is off", 0)
     text_bind: str = setting("address the text protocol is served on", "127.0.0.1")
     text_allowed: list[str] = setting(
         "addresses or networks allowed to use the text protocol; it asks for no password, and "
@@ -127,7 +142,7 @@ class NodeConfig:
     host: str = setting("inventory name of this host")
     cluster: str = setting("name of the cluster")
     manager_address: str = setting("where the central manager is")
-    manager_port: int = setting("TCP port of the central manager", MANAGER_PORT)
+    manager_port: int = port_number("TCP port of the central manager", MANAGER_PORT)
     slots: int = setting("tasks at once; 0 is one a CPU", 0)
     state_directory: str = setting("directory of the task records", "/var/lib/kcms/node")
     tls_ca: str = setting("PEM file of the site's CA")
@@ -146,7 +161,7 @@ class ClusterAddress:
 
     name: str = setting("name of the cluster")
     address: str = setting("address of its manager")
-    port: int = setting("TCP port of its manager", MANAGER_PORT)
+    port: int = port_number("TCP port of its manager", MANAGER_PORT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,19 +183,19 @@ class WebConfig:
     """The page."""
 
     bind: str = setting("address the page is served on; empty is every one", "")
-    port: int = setting("TCP port of the page", WEB_PORT)
+    port: int = port_number("TCP port of the page", WEB_PORT)
     gridname: str = setting("name of the grid", "unspecified")
     aggregator_address: str = setting("address of the aggregator", "127.0.0.1")
-    aggregator_port: int = setting("XML port of the aggregator", AGGREGATOR_XML_PORT)
+    aggregator_port: int = port_number("XML port of the aggregator", AGGREGATOR_XML_PORT)
     rrd_directory: str = setting("directory of the round-robin files", "/var/lib/kcms/rrd")
     default_range: str = setting("range shown first: hour, day, week, month or year", "hour")
     refresh: int = setting("seconds between automatic refreshes of the page; 0 never", 60)
-    threads: int = setting("requests served at once", 8)
+    threads: int = setting("requests served at once", 8, least=1)
     gateway_socket: str = setting(
         "Unix socket of this host's gateway, for everything about jobs",
         "/run/kcms-gateway/api.sock",
     )
-    tls_port: int = setting("TCP port of the page over TLS, where one logs in; 0 is off", 0)
+    tls_port: int = port_number("TCP port of the page over TLS, where one logs in; 0 is off", 0)
     tls_certificate: str = setting("PEM file of the page's certificate", "")
     tls_key: str = setting("PEM file of its key", "")
     plain_login: bool = setting(
@@ -227,12 +242,20 @@ def parse(schema: type[T], document: dict[str, Any], where: str) -> T:
     for name, declared in fields.items():
         if name in document:
             values[name] = convert(hints[name], document[name], f"{where}: {name}")
+            _check_bounds(values[name], declared.metadata, f"{where}: {name}")
         elif (
             declared.default is dataclasses.MISSING
             and declared.default_factory is dataclasses.MISSING
         ):
             raise ConfigError(f"{where}: missing setting {name!r} ({declared.metadata['text']})")
     return schema(**values)
+
+
+def _check_bounds(value: Any, bounds: Mapping[str, Any], where: str) -> None:
+    if type(value) not in (int, float) or bounds["least"] <= value <= bounds["most"]:
+        return
+    most = "" if bounds["most"] == math.inf else f" and at most {bounds['most']}"
+    raise ConfigError(f"{where} must be at least {bounds['least']}{most}, not {value}")
 
 
 def _suggestion(key: str, known: list[str]) -> str:

@@ -118,9 +118,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible publishes no ty
             self._take(making, f"rrd/{given['host']}/{number:05d}.tar.gz", part)
             after = part["after"]
             left_out.update(part["left_out"])
+            files += part["files"]
         for each in sorted(left_out):
             self._display.warning(f"{given['host']}: {each} is no plain file: not in the backup")
-            files += part["files"]
         return files
 
     def _take(self, making: Making, name: str, part: dict[str, Any]) -> None:

@@ -72,11 +72,12 @@ class Releases:
         link.symlink_to(Path("releases") / version)
         link.replace(self.root / "current")
 
-    def prune(self, keep: int) -> list[str]:
+    def prune(self, keep: int, before: str | None = None) -> list[str]:
         """Take old versions away; those that went.
 
         Never the current one, never one of the newest ``keep``, never one that a process was
-        started from: a running task's unit and init point into their version's directory.
+        started from: a running task's unit and init point into their version's directory.  Nor
+        the one ``before``, which daemons run until they are restarted.
         """
         releases = self.root / "releases"
         there = sorted(
@@ -86,7 +87,7 @@ class Releases:
         )
         for left in releases.glob(f"{TEMPORARY}*"):  # of a run that was broken off
             shutil.rmtree(left, ignore_errors=True)
-        kept = {self.current(), *(path.name for path in there[:keep]), *self._in_use(there)}
+        kept = {self.current(), before, *(path.name for path in there[:keep]), *self._in_use(there)}
         gone = [path for path in there if path.name not in kept]
         for path in gone:
             shutil.rmtree(path)

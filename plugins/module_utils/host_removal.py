@@ -27,6 +27,7 @@ from ansible_collections.kcms.cluster.plugins.module_utils.preflight_collect imp
 
 ACCOUNTS = ("kcms-aggregator", "kcms-gateway", "kcms-manager", "kcms-monitor", "kcms-web")
 STATE = "/var/lib/kcms"
+LAB = "kcms-lab-"  # units of lab hosts, which a machine of a grid may run, too
 # Patterns of paths.  Beside each file there may be a temporary one of a run that was broken off.
 CODE = (
     *("/etc/systemd/system/*.wants/kcms-*", "/etc/systemd/system/kcms-*"),
@@ -115,7 +116,7 @@ class Removal:
 
     def examine(self) -> Found:
         """Look at the host, touching nothing."""
-        loaded = self.systemd.loaded("kcms-*")
+        loaded = [each for each in self.systemd.loaded("kcms-*") if not each.startswith(LAB)]
         local = _names(self.root)
         data = [path for path in self.wish.data_paths if self._is_data(path, local["passwd"])]
         policy = [str(path) for path in packages_host.interrupted()]

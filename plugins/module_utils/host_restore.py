@@ -11,13 +11,14 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import pwd
 import re
 import shutil
 import subprocess
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from ansible_collections.kcms.cluster.plugins.module_utils.host_copies import (
     state_directory,
 )
 
+RRD_ACCOUNT = "kcms-aggregator"
 RRD_UNITS = ("kcms-aggregator.service",)
 STAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 HOSTS = "hosts.json"
@@ -136,10 +138,18 @@ class Restore:
             _stop(unit)
 
     def drop(self) -> None:
-        """Remove what was staged, of a restore that was given up."""
+        """Remove what was staged, of a restore that was given up, and let go on what was stopped.
+
+        :raises HostError: that cannot be
+        """
         shutil.rmtree(Path(STATE) / f".restore-{self.stamp}", ignore_errors=True)
-        if self.rrd_directory:
-            shutil.rmtree(self.staged_rrd, ignore_errors=True)
+        if not self.rrd_directory:
+            return
+        begun = self.staged_rrd.exists()
+        shutil.rmtree(self.staged_rrd, ignore_errors=True)
+        if begun and not (Path(self.rrd_directory) / f".{self.aside}").exists():
+            with _said():
+                _give_back(self.rrd_directory)
 
 
 def _sweep(ours: Path) -> None:
@@ -167,6 +177,20 @@ def _own(directory: str) -> None:
         os.fchmod(handle, 0o700)
     finally:
         os.close(handle)
+
+
+def _give_back(directory: str) -> None:
+    """Have the aggregator, if this host has one, write there again."""
+    try:
+        account = pwd.getpwnam(RRD_ACCOUNT)
+    except KeyError:
+        return
+    os.chown(directory, account.pw_uid, account.pw_gid, follow_symlinks=False)
+    Path(directory).chmod(0o755)
+    for unit in RRD_UNITS:
+        with suppress(HostError):  # one that is not enabled, or not there
+            _run("systemctl", "is-enabled", "--quiet", "--", unit)
+            _run("systemctl", "start", "--", unit)
 
 
 def _is_rrd(name: str) -> bool:

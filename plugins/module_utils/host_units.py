@@ -176,7 +176,11 @@ class Systemd:
 
     def restart(self, names: Sequence[str]) -> None:
         """Restart units and take their marks away.  :raises HostError: one did not come up"""
-        self.run_or_explain("restart", names)
+        try:
+            self.run_or_explain("restart", names)
+        except HostError:
+            self._unmark([name for name in names if name not in self._down(names)])
+            raise
         self._unmark(names)
 
     def _unmark(self, names: Sequence[str]) -> None:

@@ -116,10 +116,12 @@ def bring(module: AnsibleModule) -> dict[str, object]:
         raise HostError(
             "give the version: run this as a task, so that the control node fills it in"
         )
-    missing, switched = not releases.has(version), releases.current() != version
+    before = releases.current()
+    missing, switched = not releases.has(version), before != version
     states = systemd.states(params["inputs_of"])
     running = {name for name, state in states.items() if state.runs}
-    stale = (running if switched else set()) | systemd.stale(running)
+    owing = systemd.stale(running)
+    stale = (running if switched else set()) | owing
     result: dict[str, object] = {
         "changed": missing or switched or bool(stale),
         "version": version,
@@ -135,7 +137,8 @@ def bring(module: AnsibleModule) -> dict[str, object]:
     if switched:
         systemd.mark(running)
         releases.switch(version)
-        result["pruned"] = releases.prune(params["keep"])
+        if not owing:  # what owes a restart runs a release that is not known
+            result["pruned"] = releases.prune(params["keep"], before)
     return result
 
 

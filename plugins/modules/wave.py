@@ -183,8 +183,11 @@ def main() -> None:
     except ClientError as error:
         problems = [error.message]
     if problems:
-        after = "the upgrade stops here, and hosts not yet reached keep their release; mend it "
-        module.fail_json(msg=f"{shown(problems)}: {after}and run upgrade.yml again")
+        module.fail_json(
+            msg=f"{shown(problems)}: the upgrade stops here, and hosts not yet reached keep their "
+            "release; mend it and run upgrade.yml again (a node that stays silent loses its jobs "
+            "after 300 s, or what node_lost of its manager says)"
+        )
     module.exit_json(changed=False, tasks=params["tasks"], silent=[])
 
 

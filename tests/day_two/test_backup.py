@@ -43,7 +43,7 @@ def site() -> Iterator[Grid]:
         pytest.skip("lab hosts need root")
     grid = Grid(STANDING or "backup", "head alpha=2", clusters=("alpha",))
     try:
-        grid.up()
+        grid.up(fresh=not STANDING)
         grid.playbook("site.yml", *ROLLOUT)
         yield grid
     finally:

@@ -6,11 +6,12 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.grid import ROOT, Grid, Play
+from tests.e2e.grid import ROOT, Grid, Play, run_whole
 
 FROM = os.environ.get("KCMS_E2E_FROM", "0aa5f79")
 """The commit of the release that the grid has before."""
@@ -49,21 +50,14 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grid]:
 
 def roll_out(grid: Grid, tree: Path) -> None:
     """Run the site playbook of another tree."""
-    done = subprocess.run(
-        ["ansible-playbook", "-i", grid.inventory, "playbooks/site.yml"],
-        cwd=tree,
-        env={
-            **grid.environment,
-            "ANSIBLE_CONFIG": str(tree / "ansible.cfg"),
-            # Connections that stay open must be those of this tree, which notice a dead host.
-            "ANSIBLE_SSH_ARGS": "-o ControlMaster=no -o ControlPath=none",
-        },
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
+    environment = {
+        **grid.environment,
+        "ANSIBLE_CONFIG": str(tree / "ansible.cfg"),
+        # Connections that stay open must be those of this tree, which notice a dead host.
+        "ANSIBLE_SSH_ARGS": "-o ControlMaster=no -o ControlPath=none",
+    }
+    command = ("ansible-playbook", "-i", grid.inventory, "playbooks/site.yml")
+    done = run_whole(command, tree, environment, 600)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -74,6 +68,18 @@ def releases(grid: Grid) -> dict[str, str]:
 
 def upgrade(grid: Grid, check: bool = True) -> Play:
     return grid.playbook("upgrade.yml", "-e", "kcms_upgrade_wave=100%", check=check)
+
+
+@contextmanager
+def broken(grid: Grid, host: str) -> Iterator[None]:
+    """The node daemon of a host does not start."""
+    directory = BROKEN.rsplit("/", 1)[0]
+    grid.shell(host, f"mkdir {directory}")
+    grid.shell(host, f"printf '[Service]\\nExecStartPre=/bin/false\\n' > {BROKEN}")
+    try:
+        yield
+    finally:
+        grid.shell(host, f"rm -r {directory}; systemctl daemon-reload")
 
 
 def places(grid: Grid, jobs: list[int]) -> list[tuple[str, int, str]]:
@@ -90,9 +96,8 @@ def test_an_upgrade_in_waves_harms_no_job(old: Grid) -> None:
     before, there = releases(old), places(old, jobs)
 
     # The first node does not come out well: the others are not touched.
-    old.shell("alpha1", f"mkdir {BROKEN.rsplit('/', 1)[0]}")
-    old.shell("alpha1", f"printf '[Service]\\nExecStartPre=/bin/false\\n' > {BROKEN}")
-    stopped = upgrade(old, check=False)
+    with broken(old, "alpha1"):
+        stopped = upgrade(old, check=False)
     assert stopped.status != 0
     assert "kcms-node.service did not restart" in stopped.output
     assert "alpha2" in stopped.recap
@@ -102,7 +107,6 @@ def test_an_upgrade_in_waves_harms_no_job(old: Grid) -> None:
     assert places(old, jobs) == there
 
     # Mended and run again, it goes on; now an older node is still under the newer manager.
-    old.shell("alpha1", f"rm -r {BROKEN.rsplit('/', 1)[0]}")
     upgrade(old)
     after = releases(old)
     assert set(after) == set(NODES)

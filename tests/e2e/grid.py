@@ -6,10 +6,11 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,33 @@ class Play:
         return cls(done.returncode, done.stdout + done.stderr, recap)
 
 
+def run_whole(
+    command: Sequence[str], directory: Path, environment: dict[str, str], seconds: float
+) -> subprocess.CompletedProcess[str]:
+    """Run a command; one that takes too long is ended with all it started, and fails the test
+    with what it said until then."""
+    running = subprocess.Popen(
+        command,
+        cwd=directory,
+        env=environment,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        output, errors = running.communicate(timeout=seconds)
+    except BaseException as error:
+        os.killpg(running.pid, signal.SIGKILL)
+        output, errors = running.communicate()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
+        said = f"{shlex.join(command)}\nwas not over after {seconds:g} s\n{output}{errors}"
+        raise AssertionError(said) from error
+    return subprocess.CompletedProcess(command, running.returncode, output, errors)
+
+
 @dataclass
 class Answer:
     """What an ad-hoc module run on one host answered."""
@@ -71,16 +99,7 @@ class Grid:
     def run(
         self, *command: str, check: bool = True, seconds: float = 600
     ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
+        done = run_whole(command, ROOT, self.environment, seconds)
         if check:
             assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}{done.stderr}"
         return done
@@ -88,9 +107,9 @@ class Grid:
     def lab(self, *words: str, check: bool = True) -> str:
         return self.run(sys.executable, "-m", "lab", *words, check=check).stdout
 
-    def up(self) -> None:
-        """Make the lab anew: a run that was killed may have left a grid on its hosts."""
-        self.lab("up", "--fresh")
+    def up(self, fresh: bool = True) -> None:
+        """Make the lab, anew if ``fresh``: a run that was killed may have left a grid there."""
+        self.lab("up", *(["--fresh"] if fresh else []))
         self.inventory = self.lab("inventory").strip()
 
     def down(self) -> None:

@@ -219,11 +219,24 @@ def test_the_web_service_can_do_nothing_without_a_live_token(quiet: Grid) -> Non
     """The page's own user, with all that it may open, is nobody to the managers."""
     number = running(quiet)
     program = "/shared/home/alice/of-alice.sh"
-    for words in (f"kill {number}", f"job {number}", f"migrate {number} alpha2", "drain alpha1"):
+    files = "--base-directory /shared --output /dev/null"
+    known = len(quiet.jobs("alpha"))
+    for words in (
+        f"kill {number}",
+        f"migrate {number} alpha2",
+        "drain alpha1",
+        f"submit {files} /bin/true",
+        f"submit {files} {program}",
+        "web-password --remove",
+    ):
         done = quiet.shell("head", web(f"kcms {words} --cluster alpha"), check=False)
-        assert done.returncode != 0, done.stdout
-    done = quiet.shell("head", web(f"kcms submit --cluster alpha {program}"), check=False)
-    assert done.returncode != 0 or quiet.wait_job(int(done.stdout.split()[-1]), "FAILED")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "kcms-web is a service of KCMS: it changes nothing but for a user's login" in (
+            done.stderr
+        ), done.stderr
+    done = quiet.shell("head", web(f"kcms job {number} --cluster alpha"), check=False)
+    assert done.returncode != 0
+    assert len(quiet.jobs("alpha")) == known
     forged = """python3 -c "
 import sys; sys.path.insert(0, '/opt/kcms/current')
 from kcms.client import Client

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
@@ -68,6 +69,7 @@ class World:
     def __init__(self) -> None:
         self.clusters = {"alpha": "UP", "beta": "UP"}
         self.tokens: dict[str, str] = {}
+        self.numbers = itertools.count()
         self.jobs: dict[int, dict[str, Any]] = {}
         self.processes: list[dict[str, Any]] = []
         self.left_out = 0
@@ -129,7 +131,7 @@ class World:
         if path == "/v1/login":
             if PASSWORDS.get(body["user"]) != body["password"]:
                 raise Refusal(401, "unauthorized", "wrong user or password, or no password set")
-            token = f"{cluster}-{body['user']}-{len(self.tokens)}"
+            token = f"{cluster}-{body['user']}-{next(self.numbers)}"
             self.tokens[token] = body["user"]
             return 200, {
                 "token": token,
@@ -144,11 +146,13 @@ class World:
     def _of_user(
         self, method: str, path: str, query: dict[str, str], token: str | None, body: Any
     ) -> tuple[int, Any]:
-        user = self.user(token)
+        user, cluster = self.user(token), query.get("cluster", "alpha")
         if path == "/v1/logout":
             assert token is not None
             del self.tokens[token]
             return 200, {}
+        if path == "/v1/session":
+            return 200, {"user": user, "uid": 2001, "gid": 2001, "root": user == "root"}
         if path == "/v1/processes":
             found = [each for each in self.processes if user in ("root", each["user"])]
             return 200, {"processes": found, "left_out": self.left_out}
@@ -156,7 +160,14 @@ class World:
             return self._submitted(user, body)
         if path == "/v1/jobs":
             return 200, {"jobs": self._listed(user, query)}
+        if path.startswith("/v1/nodes/"):
+            return 200, self._set_state(user, path.split("/")[3], body, cluster)
         number, _, what = path.removeprefix("/v1/jobs/").partition("/")
+        return self._of_job(user, number, what, query, body)
+
+    def _of_job(
+        self, user: str, number: str, what: str, query: dict[str, str], body: Any
+    ) -> tuple[int, Any]:
         found_job = self.of(user, int(number))
         if what == "kill":
             if found_job["state"] != "RUNNING":
@@ -175,6 +186,12 @@ class World:
             size = len(self.output.encode())
             return 200, {"path": path_there, "size": size, "offset": 0, "text": self.output}
         return 200, found_job
+
+    def _set_state(self, user: str, name: str, body: Any, cluster: str) -> dict[str, Any]:
+        if user != "root":
+            raise Refusal(403, "forbidden", f"only root may drain and resume nodes, not {user}")
+        self.drained = name if body["state"] == "drain" else ""
+        return next(each for each in self.nodes(cluster) if each["name"] == name)
 
     def _submitted(self, user: str, body: Any) -> tuple[int, Any]:
         for each in self.jobs.values():

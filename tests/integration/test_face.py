@@ -121,7 +121,8 @@ async def test_a_submission_arrives_complete_and_in_the_users_name(face: Face) -
 
 async def test_a_submission_whose_answer_is_lost_is_repeated_and_is_one_job(face: Face) -> None:
     face.manager.answers = [None, answer(200, JOB)]
-    assert await face.call(lambda client: client.submit(face.spec())) == (JOB, True)
+    body = {"spec": face.spec()}
+    assert await face.call(lambda client: client.call("POST", "/v1/jobs", body)) == (201, JOB)
     first, second = (body["key"] for _, _, _, body in face.manager.asked)
     assert first == second
     assert first.startswith("gateway-")

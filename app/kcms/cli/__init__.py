@@ -6,6 +6,7 @@ command is imports.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -54,25 +55,43 @@ COMMANDS = {
 
 def main(words: list[str] | None = None) -> int:
     """Run the command that ``words`` say; the exit status of the process is returned."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    _prepare_streams()
     try:
         status = _dispatch(sys.argv[1:] if words is None else words)
-        sys.stdout.flush()
     except (ClientError, KcmsError) as error:
         status = _failed(error)
     except KeyboardInterrupt:
         status = INTERRUPT_STATUS
-    except BrokenPipeError:
-        # Nobody reads any more; keep the interpreter from saying so again when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = PIPE_STATUS
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print(f"kcms: cannot write the output: {error.strerror}", file=sys.stderr)
-        status = 1
+        status = _not_written(error)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        status = _not_written(error)
     return status
+
+
+def _prepare_streams() -> None:
+    """Have both streams, even if whoever called closed them, and take every character."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - for the whole run
+        stream = getattr(sys, name)
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _not_written(error: OSError) -> int:
+    """Say that the output could not be written, or what else the system refused."""
+    # Nobody may read any more; keep the interpreter from saying so again when it ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return PIPE_STATUS
+    if error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
+        complain(f"cannot write the output: {error.strerror}")
+    else:
+        complain(str(error))
+    return FAILURE_STATUS
 
 
 def _dispatch(words: list[str]) -> int:

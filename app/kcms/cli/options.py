@@ -80,7 +80,6 @@ def name(text: str) -> str:
 
 def whole_number(text: str) -> int:
     """A job's id, or a spec's integer."""
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}") from None
+    if not (text.isascii() and text.removeprefix("-").isdigit() and len(text) < 20):
+        raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}")
+    return int(text)

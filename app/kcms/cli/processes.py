@@ -38,7 +38,11 @@ def process_table(found: list[dict[str, Any]]) -> str:
 
 
 def output(words: list[str]) -> int:
-    parser = Parser("output", "Print the end of what a job has written to its output file.")
+    parser = Parser(
+        "output",
+        "Print the end of what a job has written to its output file; what is no UTF-8 is "
+        "replaced by the sign for that.",
+    )
     parser.add_argument("id", metavar="JOB", type=whole_number)
     parser.add_argument(
         "--error", action="store_true", help="the file of standard error, if it is another"
@@ -58,7 +62,7 @@ def output(words: list[str]) -> int:
         print(json.dumps(end, indent=2))
         return 0
     if end["offset"]:
-        said = len(end["text"].encode())
+        said = end["size"] - end["offset"]
         complain(f"the last {said} of {end['size']} bytes of {tables.printable(end['path'])}:")
     sys.stdout.write(shown(end["text"], sys.stdout.isatty()))
     return 0

@@ -20,6 +20,7 @@ from kcms.gateway.submission import Submission, parse
 from kcms.gateway.users import User, UserDatabase, in_time, lister, local_user, submitter
 from kcms.gateway.voice import Voice, logged_in, voice, voice_of
 from kcms.http import application, json_body
+from kcms.jobs.number import job_number
 
 log = logging.getLogger("kcms.gateway")
 
@@ -178,9 +179,10 @@ class Gateway:
 
 def _job_id(request: web.Request) -> int:
     text = request.match_info["id"]
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise InvalidRequest(f"a job's id is a whole number from 1 to {10**18 - 1}, not {text!r}")
-    return int(text)
+    number = job_number(text)
+    if number is None:
+        raise InvalidRequest(f"a job is named by its number, not {text!r:.100}")
+    return number
 
 
 def _response(answer: Answer) -> web.Response:

@@ -12,6 +12,10 @@ from typing import TypeVar
 from kcms.errors import Forbidden, InvalidRequest, Unavailable
 
 LOOKUP_SECONDS = 10.0
+SERVICES = frozenset(
+    {"kcms-aggregator", "kcms-gateway", "kcms-manager", "kcms-monitor", "kcms-web"}
+)
+"""Accounts that daemons of KCMS run as; as themselves they may look, and own no work."""
 
 T = TypeVar("T")
 
@@ -85,6 +89,14 @@ def caller(peer_uid: int, wanted: str | None, users: UserDatabase) -> Caller:
     if wanted not in (None, peer.name):
         raise Forbidden(f"only root may act for another user, and {peer.name} is not root")
     return Caller(peer, peer_uid, named=wanted is not None)
+
+
+def require_person(who: Caller) -> None:
+    """:raises Forbidden: it is a daemon, which changes something by a user's login only"""
+    if who.user.name in SERVICES:
+        raise Forbidden(
+            f"{who.user.name} is a service of KCMS: it changes nothing but for a user's login"
+        )
 
 
 def submitter(who: Caller) -> User:

@@ -17,10 +17,19 @@ from kcms.config import ClusterAddress
 from kcms.errors import Forbidden, InvalidRequest, ProtocolError, Unauthorized
 from kcms.gateway.door import uid_of
 from kcms.gateway.managers import Managers
-from kcms.gateway.users import Caller, User, UserDatabase, caller, in_time, local_user
+from kcms.gateway.users import (
+    Caller,
+    User,
+    UserDatabase,
+    caller,
+    in_time,
+    local_user,
+    require_person,
+)
 
 TOKEN = "Kcms-Token"  # noqa: S105 - the name of a header
 AS = "Kcms-As"
+LOGIN = "/v1/login"  # with a password, so whoever may ask
 FORM = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
@@ -48,12 +57,14 @@ def peer_uid(request: web.Request) -> int:
 
 
 async def voice(request: web.Request, users: UserDatabase) -> Voice:
-    """:raises Forbidden: the caller has no name, or takes another's
+    """:raises Forbidden: the caller has no name, or takes another's, or is a daemon and would act
     :raises Unauthorized: a token that can be none  :raises InvalidRequest: a token and a name"""
     token, wanted = request.headers.get(TOKEN), request.headers.get(AS)
     if token is None:
         uid, name = peer_uid(request), None if wanted is None else unquote(wanted)
         who = await in_time(lambda: caller(uid, name, users))
+        if request.method != "GET" and request.path != LOGIN:
+            require_person(who)
         return voice_of(who.user, who)
     if wanted is not None:
         raise InvalidRequest(f"a call has {TOKEN} or {AS}, not both")

@@ -17,6 +17,7 @@ import kcms
 from kcms.errors import Forbidden, InvalidRequest, ProtocolError
 from kcms.http import application, json_body
 from kcms.jobs.model import Job, NodeReport
+from kcms.jobs.number import job_number
 from kcms.jobs.spec import SpecError, check_key, check_spec
 from kcms.jobs.states import State
 from kcms.manager import openapi
@@ -241,9 +242,10 @@ def _is_id(text: str) -> bool:
 
 def _job_id(request: web.Request) -> int:
     text = request.match_info["id"]
-    if not (text.isascii() and text.isdigit() and len(text) < 18):
-        raise InvalidRequest(f"a job is named by its number, not {text!r}")
-    return int(text)
+    number = job_number(text)
+    if number is None:
+        raise InvalidRequest(f"a job is named by its number, not {text!r:.100}")
+    return number
 
 
 def _number(request: web.Request, name: str, default: int, most: int, least: int = 0) -> int:

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 from flask import Response, g, request, url_for
 
 from kcms.client import Client
-from kcms.errors import Forbidden, KcmsError, NotFound, Unauthorized
+from kcms.errors import Forbidden, InvalidRequest, KcmsError, NotFound, Unauthorized
 from kcms.web.services import services, settings
 from kcms.web.sessions import Session, Token, same
 from kcms.web.state import cluster_names
@@ -20,6 +20,15 @@ MOST_PATH = 1024
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]+)?")
 
 T = TypeVar("T")
+
+
+def require_host() -> None:
+    """Let a request on only when its Host header is one (RFC 9110, section 7.2), or is not there.
+
+    :raises InvalidRequest: it is none
+    """
+    if not _HOST.fullmatch(request.environ.get("HTTP_HOST", "none")):
+        raise InvalidRequest("Call this page by a host name or an address, and at most a port.")
 
 
 class NeedsLogin(Unauthorized):
@@ -51,10 +60,8 @@ def safe_url(path: str) -> str:
     if login_here() or not settings().tls_port:
         return path
     found = _HOST.fullmatch(request.host)
-    if not found:
-        raise Forbidden("call this page by a host name or an address")
-    port = settings().tls_port
-    return f"https://{found[1]}" + ("" if port == 443 else f":{port}") + path
+    host, port = found[1] if found else "", settings().tls_port
+    return f"https://{host}" + ("" if port == 443 else f":{port}") + path
 
 
 def require_safe_way() -> None:
@@ -94,18 +101,21 @@ def local(path: str | None) -> str:
 
 
 def cookie_name(what: str) -> str:
-    """A name that over TLS no plain page and no other host can set."""
-    return f"__Host-kcms-{what}" if request.is_secure else f"kcms-{what}"
+    """A name that no plain page and no other host can set."""
+    return f"__Host-kcms-{what}"
 
 
 def set_cookie(response: Response, what: str, value: str) -> None:
-    """A cookie of this browser session; an empty ``value`` takes it away."""
+    """A cookie of this browser session; an empty ``value`` takes it away.
+
+    One logs in over TLS only, be it this page's or that of a proxy before it, so all are secure.
+    """
     response.set_cookie(
         cookie_name(what),
         value,
         max_age=None if value else 0,
         path="/",
-        secure=request.is_secure,
+        secure=True,
         httponly=True,
         samesite="Strict",
     )
@@ -117,8 +127,16 @@ def session() -> Session | None:
         number = request.cookies.get(cookie_name("session"), "") if login_here() else ""
         counts = REFRESH not in request.headers
         g.session = services().sessions.find(number, counts) if number else None
+        if g.session is not None and counts:
+            services().gateway.keep_alive(g.session.due(services().sessions.now()))
     found: Session | None = g.session
     return found
+
+
+def menu() -> list[str]:
+    """The clusters to choose from: of the tree, and of who is logged in, whatever the tree says."""
+    found = session()
+    return sorted({*cluster_names(), *(found.tokens if found is not None else ())})
 
 
 def require_form(sealed: Callable[[str], bool]) -> None:
@@ -146,7 +164,7 @@ def acting(cluster: str) -> tuple[Session, Token]:
     token = found.tokens.get(cluster)
     if token is None:
         why = found.refusals.get(cluster)
-        if why is None and cluster not in cluster_names():
+        if why is None and cluster not in menu():
             raise NotFound(f"there is no cluster {cluster!r} in this grid")
         raise NeedsLogin(f"You are not logged in to {cluster}: {why or 'log in again.'}")
     return found, token

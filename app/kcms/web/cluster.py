@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 
-from kcms.web import ranges
+from kcms.web import access, ranges
 from kcms.web.figure import Figure, figure
 from kcms.web.files import Scope
 from kcms.web.ranges import Range
@@ -23,7 +23,8 @@ def pick() -> Response:
     if not name:
         target = url_for("grid.page", range=span.name)
     else:
-        target = url_for("cluster.page", cluster=seen().view.cluster(name).name, range=span.name)
+        known = name if name in access.menu() else seen().view.cluster(name).name
+        target = url_for("cluster.page", cluster=known, range=span.name)
     return make_response(redirect(target, 303))
 
 

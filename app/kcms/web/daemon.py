@@ -28,9 +28,7 @@ FETCH_TIMEOUT = 10.0
 def main(config: WebConfig) -> int:
     """Serve the page until SIGTERM or SIGINT.  :raises ConfigError: a setting cannot be used"""
     service.configure_logging()
-    if config.default_range not in ranges.RANGES:
-        known = ", ".join(ranges.RANGES)
-        raise ConfigError(f"default_range is {config.default_range!r}; it must be one of {known}")
+    check(config)
     services = build_services(config)
     app = create_app(config, services)
     server = servers.plain(app, config)
@@ -46,6 +44,18 @@ def main(config: WebConfig) -> int:
         services.nodes.close()
         services.gateway.close()
     return 0
+
+
+def check(config: WebConfig) -> None:
+    """:raises ConfigError: settings that cannot be, or not together"""
+    if config.default_range not in ranges.RANGES:
+        known = ", ".join(ranges.RANGES)
+        raise ConfigError(f"default_range is {config.default_range!r}; it must be one of {known}")
+    if config.plain_login and not config.bind:
+        raise ConfigError(
+            "plain_login takes passwords without TLS, so bind must be the one address that the "
+            "proxy with TLS uses, such as 127.0.0.1"
+        )
 
 
 def build_services(config: WebConfig) -> Services:

@@ -128,6 +128,14 @@ class Gateway:
             {name: each for name, each in pairs if isinstance(each, KcmsError)},
         )
 
+    def keep_alive(self, tokens: Mapping[str, Token]) -> None:
+        """Use logins, which a manager ends when they are not used for long; nothing is waited for.
+
+        Whether one is over the next call with it tells.
+        """
+        for name, token in tokens.items():
+            self._workers.submit(self._client(name, token.text, LOGOUT_SECONDS).session)
+
     def logout(self, tokens: Mapping[str, Token]) -> None:
         """End logins at their managers; what cannot be reached ends them by itself in time."""
         self._all([self._one_logout(name, token) for name, token in tokens.items()])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Container
 
-from flask import Blueprint, Response, make_response, render_template, url_for
+from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 
-from kcms.web import facts, ranges, words
+from kcms.client import REASON_LIMIT
+from kcms.errors import InvalidRequest, KcmsError
+from kcms.web import access, facts, ranges, words
 from kcms.web.figure import Figure, figure
 from kcms.web.files import Scope
 from kcms.web.ranges import Range
@@ -15,6 +18,8 @@ from kcms.web.services import services, settings
 from kcms.web.state import chosen_range, seen
 from kcms.web.view import find_host
 from kcms.wire.ganglia_xml import Host, Metric
+
+log = logging.getLogger("kcms.web")
 
 blueprint = Blueprint("host", __name__)
 
@@ -41,6 +46,7 @@ def page(cluster: str, host: str) -> Response:
         cluster_name=chosen.name,
         node=node,
         work=work,
+        reason_limit=REASON_LIMIT,
         facts=facts.node_facts(found, node, services().now(), work.sentence if work else ""),
         reports=reports,
         groups=_groups(found, scope, span, stored),
@@ -52,6 +58,25 @@ def page(cluster: str, host: str) -> Response:
         range_url=lambda name: url_for("host.page", cluster=cluster, host=host, range=name),
     )
     return make_response(text, now.status)
+
+
+@blueprint.post("/cluster/<cluster>/host/<host>")
+def control(cluster: str, host: str) -> Response:
+    """Take the node out of use, or into it again."""
+    session, token = access.acting(cluster)
+    do, reason = request.form.get("do", ""), request.form.get("reason", "").strip()
+    try:
+        if do == "drain" and not reason:
+            raise InvalidRequest("say why, for others to know")
+        node = access.act(cluster, token, lambda client: client.set_node_state(host, do, reason))
+        session.say("good", f"{host} is {node.get('availability') or node['state']} now.")
+        log.info("%s: %s %s of %s", session.user, do, host, cluster)
+    except access.NeedsLogin:
+        raise
+    except KcmsError as error:
+        session.say("bad", f"Nothing was done to {host}: {error.message.rstrip('.')}.")
+    services().nodes.ask_again(cluster)
+    return make_response(redirect(url_for("host.page", cluster=cluster, host=host), 303))
 
 
 def _groups(

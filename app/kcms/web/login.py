@@ -40,7 +40,9 @@ def begin() -> Response:
     old = access.session()
     if old is not None:
         _end(old)
-    number = services().sessions.begin(user, dict(logins.tokens), logins.sentences())
+    number, gone = services().sessions.begin(user, dict(logins.tokens), logins.sentences())
+    for each in gone:
+        services().gateway.logout(each.tokens)
     begun = services().sessions.find(number)
     if begun is not None:
         _welcome(begun)

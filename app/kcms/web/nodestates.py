@@ -104,6 +104,13 @@ class NodeStates:
             event.wait(max(0.0, until - self._clock()))
         return {name: self._fresh(name) for name in names}
 
+    def ask_again(self, cluster: str) -> None:
+        """What is known of a cluster is old: something was changed there."""
+        with self._lock:
+            known = self._known.get(cluster)
+            if known is not None:
+                known.tried = float("-inf")
+
     def trouble(self, cluster: str) -> str:
         """Why nothing is known of a cluster's nodes; empty when it answers."""
         known = self._known.get(cluster)

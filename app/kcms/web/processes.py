@@ -11,6 +11,7 @@ from flask import Blueprint, Response, make_response, redirect, render_template,
 
 from kcms.client import Client
 from kcms.errors import InvalidRequest, KcmsError
+from kcms.jobs.number import job_number
 from kcms.web import access, work
 from kcms.web.services import services, settings
 from kcms.web.sessions import Session, Token
@@ -20,14 +21,14 @@ log = logging.getLogger("kcms.web")
 blueprint = Blueprint("processes", __name__)
 
 MOVING_REFRESH = 3
-_CHOICE = re.compile(r"([0-9]{1,18})/([0-9]{1,10})")
+_CHOICE = re.compile(r"([0-9]{1,17})/([0-9]{1,10})")
 
 
 @blueprint.get("/cluster/<cluster>/processes")
 def page(cluster: str) -> Response:
     """Nodes as columns, processes as rows."""
     session, token = access.acting(cluster)
-    asked = _number(request.args.get("moved", ""))
+    asked = job_number(request.args.get("moved", ""))
     nodes, (processes, left_out), jobs, moved = _answers(cluster, token, asked)
     now = services().now()
     moves = work.moves([*jobs, *moved], now)
@@ -84,7 +85,8 @@ def ordered(cluster: str, session: Session, token: Token, number: int) -> bool:
         verb = {"kill": "killed", "migrate": "moved"}.get(do, "touched")
         session.say("bad", f"Job {number} was not {verb}: {error.message.rstrip('.')}.")
         return False
-    log.info("%s: %s job %d of %s %s", session.user, do, number, cluster, node)
+    where = f" to {node}" if do == "migrate" else ""
+    log.info("%s: %s job %d of %s%s", session.user, do, number, cluster, where)
     return do == "migrate"
 
 
@@ -106,7 +108,3 @@ def _answers(cluster: str, token: Token, asked: int | None) -> tuple[Any, Any, A
             raise answer
     nodes, processes, jobs, *moved = answers
     return nodes, processes, jobs, [each for each in moved if not isinstance(each, KcmsError)]
-
-
-def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None

@@ -21,7 +21,6 @@ import kcms
 from kcms.errors import KcmsError
 from kcms.web import access, bands, login
 from kcms.web.services import settings
-from kcms.web.state import cluster_names
 
 log = logging.getLogger("kcms.web")
 
@@ -60,6 +59,7 @@ _TITLES = {
 
 def install(app: Flask) -> None:
     """Hang the headers, the error handlers and what every template knows on ``app``."""
+    app.before_request(access.require_host)
     app.after_request(_headers)
     app.register_error_handler(access.Elsewhere, _elsewhere)
     app.register_error_handler(access.NeedsLogin, _needs_login)
@@ -74,7 +74,7 @@ def _common() -> dict[str, Any]:
         "release": kcms.__version__,
         "gridname": settings().gridname,
         "screens": [(band.key, band.bars) for band in (*bands.BANDS, bands.UNKNOWN)],
-        "cluster_names": cluster_names(),
+        "cluster_names": access.menu(),
         "chosen_range": settings().default_range,
         **_login_of_page(),
     }
@@ -110,10 +110,17 @@ def failure(status: int, code: str, message: str) -> Response:
     if request.path.startswith(("/api/", "/health")):
         response = jsonify({"error": {"code": code, "message": message}})
     else:
-        title = _TITLES.get(status, "This went wrong")
-        response = make_response(render_template("error.html", title=title, message=message))
+        title, cluster = _TITLES.get(status, "This went wrong"), _cluster_asked_for()
+        text = render_template("error.html", title=title, message=message, cluster_name=cluster)
+        response = make_response(text)
     response.status_code = status
     return response
+
+
+def _cluster_asked_for() -> str:
+    """The cluster of this address, if there is one: its other pages may well work."""
+    name = str((request.view_args or {}).get("cluster", ""))
+    return name if name in access.menu() else ""
 
 
 def _elsewhere(error: access.Elsewhere) -> Response:
@@ -132,9 +139,13 @@ def _http(error: HTTPException) -> Response:
     status = error.code or 500
     if status < 400:
         return make_response(error.get_response())
-    messages = {404: "There is no such page here.", 405: "This address is only for reading (GET)."}
+    methods = " and ".join(sorted(getattr(error, "valid_methods", None) or ()))
+    messages = {
+        404: "There is no such page here.",
+        405: f"This address is called with {methods} only." if methods else "",
+    }
     name = error.name.lower().replace(" ", "_")
-    response = failure(status, name, messages.get(status, f"{error.name}."))
+    response = failure(status, name, messages.get(status) or f"{error.name}.")
     for header, value in error.get_headers(None):
         if header.lower() == "allow":
             response.headers[header] = value

@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 
 from kcms.errors import InvalidRequest, KcmsError, NotFound
+from kcms.jobs.number import job_number
 from kcms.jobs.spec import FIELDS
 from kcms.web import access, words, work
 from kcms.web.processes import MOVING_REFRESH, ordered
@@ -112,15 +113,17 @@ def _file(title: str, answer: Any) -> dict[str, Any]:
 
 def _job_id(text: str) -> int:
     """:raises NotFound: no job's number"""
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
+    number = job_number(text)
+    if number is None:
         raise NotFound(f"there is no job {text[:40]!r}")
-    return int(text)
+    return number
 
 
 def _before(text: str | None) -> int | None:
     """:raises InvalidRequest: no job's number"""
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit() and 0 < len(text) < 19):
+    number = job_number(text)
+    if number is None:
         raise InvalidRequest(f"before must be the number of a job, not {text[:40]!r}")
-    return int(text)
+    return number

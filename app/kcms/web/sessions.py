@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 IDLE = 1800.0
 LIFE = 43200.0
+TOUCH = 300.0  # after so many seconds of use the managers are told that a login is in use
 MOST = 1024
 MOST_OF_A_USER = 16
 MOST_NOTES = 8
@@ -52,6 +53,7 @@ class Session:
     refusals: dict[str, str]
     began: float
     used: float
+    touched: float
     form: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     notes: list[Note] = field(default_factory=list)
 
@@ -63,6 +65,13 @@ class Session:
         """The sentences that wait to be shown, once."""
         notes, self.notes = self.notes, []
         return notes
+
+    def due(self, now: float) -> dict[str, Token]:
+        """The tokens to be used again now, as a manager ends one that is not used for long."""
+        if now - self.touched < TOUCH:
+            return {}
+        self.touched = now
+        return self.tokens
 
     def lose(self, cluster: str, why: str) -> None:
         """The cluster's manager knows the token no more."""
@@ -92,16 +101,19 @@ class Sessions:
         self._lock = threading.Lock()
         self._sessions: dict[bytes, Session] = {}
 
-    def begin(self, user: str, tokens: dict[str, Token], refusals: dict[str, str]) -> str:
-        """A new login; the id for the browser, which was never used before."""
+    def begin(
+        self, user: str, tokens: dict[str, Token], refusals: dict[str, str]
+    ) -> tuple[str, list[Session]]:
+        """A new login: the id for the browser, which was never used before, and the logins that
+        made room for it, whose tokens should be ended, too."""
         number, now = secrets.token_urlsafe(32), self._clock()
         with self._lock:
             self._sweep(now)
             own = [key for key, each in self._sessions.items() if each.user == user]
-            self._make_room(own, MOST_OF_A_USER)
-            self._make_room(list(self._sessions), self._most)
-            self._sessions[_digest(number)] = Session(user, tokens, refusals, now, now)
-        return number
+            gone = self._make_room(own, MOST_OF_A_USER)
+            gone += self._make_room(list(self._sessions), self._most)
+            self._sessions[_digest(number)] = Session(user, tokens, refusals, now, now, now)
+        return number, gone
 
     def find(self, number: str, counts: bool = True) -> Session | None:
         """The login that an id is of; ``counts`` says whether a person asked for this page."""
@@ -119,6 +131,10 @@ class Sessions:
         with self._lock:
             return self._sessions.pop(_digest(number), None)
 
+    def now(self) -> float:
+        """The time of the clock that logins are measured by."""
+        return self._clock()
+
     def __len__(self) -> int:
         return len(self._sessions)
 
@@ -129,12 +145,10 @@ class Sessions:
         for key in [key for key, each in self._sessions.items() if self._over(each, now)]:
             del self._sessions[key]
 
-    def _make_room(self, keys: list[bytes], most: int) -> None:
-        """Drop the least used of ``keys`` until one more fits into ``most``."""
-        for key in sorted(keys, key=lambda each: self._sessions[each].used)[
-            : max(0, len(keys) - most + 1)
-        ]:
-            del self._sessions[key]
+    def _make_room(self, keys: list[bytes], most: int) -> list[Session]:
+        """Drop the least used of ``keys`` until one more fits into ``most``; those dropped."""
+        least = sorted(keys, key=lambda each: self._sessions[each].used)
+        return [self._sessions.pop(key) for key in least[: max(0, len(keys) - most + 1)]]
 
 
 class Forms:

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 
-from kcms.errors import Conflict, KcmsError
+from kcms.errors import Conflict, Forbidden, KcmsError
 from kcms.jobs.spec import FIELDS, KEY_LIMIT
 from kcms.web import access, forms
 from kcms.web.services import settings
+from kcms.web.sessions import Token
 
 log = logging.getLogger("kcms.web")
 
@@ -23,7 +24,9 @@ LONGEST = 64 * 1024
 @blueprint.get("/cluster/<cluster>/submit")
 def page(cluster: str) -> Response:
     """The form with what is proposed."""
-    user = access.acting(cluster)[0].user
+    session, token = access.acting(cluster)
+    _require_owner(token)
+    user = session.user
     return _form(cluster, forms.proposed(settings().results_directory, user), {}, 200)
 
 
@@ -31,6 +34,7 @@ def page(cluster: str) -> Response:
 def submit(cluster: str) -> Response:
     """Submit, and lead to the job; or the form again with what was typed and what is wrong."""
     session, token = access.acting(cluster)
+    _require_owner(token)
     filled = forms.filled(_typed())
     if filled.errors:
         return _form(cluster, filled.typed, filled.errors, 400)
@@ -55,6 +59,12 @@ def submit(cluster: str) -> Response:
         session.say("good", f"This form was submitted before, as job {number}; once is enough.")
     log.info("%s submits job %d of %s", session.user, number, cluster)
     return make_response(redirect(url_for("results.job", cluster=cluster, text=number), 303))
+
+
+def _require_owner(token: Token) -> None:
+    """:raises Forbidden: root is logged in, who owns no jobs"""
+    if token.root:
+        raise Forbidden("Root submits no jobs here: log in as the user whose job it is.")
 
 
 def _typed() -> dict[str, str]:

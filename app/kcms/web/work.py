@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kcms.client import FINAL_STATES
 from kcms.web import words
 from kcms.web.nodestates import DRAINED
 from kcms.web.view import in_order
@@ -19,7 +20,6 @@ SHOWN_MOVES = 600.0
 SHOWN_ENDED = 25
 """Ended processes of one node that are shown; a loop of a shell ends many a second."""
 
-ACTIVE = ("PENDING", "RUNNING", "SUSPENDED")
 KINDS = {
     "PENDING": "quiet",
     "RUNNING": "accent",
@@ -215,7 +215,7 @@ def job_row(job: Mapping[str, Any], now: float) -> JobRow:
         took=_took(start, end, now),
         exit=exit_words(tasks),
         cpu=cpu_words(tasks),
-        active=state in ACTIVE,
+        active=state not in FINAL_STATES,
     )
 
 

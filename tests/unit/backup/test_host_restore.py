@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import pwd
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,26 @@ def test_round_robin_files_take_their_place(state: Path, tmp_path: Path) -> None
         f".before-{STAMP}/alpha/a1/load_one.rrd": b"old",
     }
     assert (rrd / "alpha/a1/load_one.rrd").stat().st_mtime == 1000
+
+
+def test_one_that_is_given_up_lets_the_aggregator_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rrd, said = tmp_path / "rrd", []
+    rrd.mkdir(mode=0o755)
+    me = pwd.getpwuid(os.getuid()).pw_name
+    monkeypatch.setattr(host_restore, "STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(host_restore, "RRD_ACCOUNT", me)
+    monkeypatch.setattr(host_restore, "_run", lambda *command: said.append(command[1]) or "")
+    restore = Restore(STAMP, replace=True, rrd_directory=str(rrd))
+    restore.drop()
+    assert said == []
+    restore.unpack_rrd(part(tmp_path / "part", {"alpha/x.rrd": b"x"}))
+    assert rrd.stat().st_mode & 0o777 == 0o700
+    restore.drop()
+    assert rrd.stat().st_mode & 0o777 == 0o755
+    assert list(rrd.iterdir()) == []
+    assert said == ["is-enabled", "start"]
 
 
 def test_what_is_there_forbids_it_until_told(state: Path, tmp_path: Path) -> None:

@@ -53,6 +53,8 @@ def run(*words: str) -> int:
         (("submit", "--class", "double", "/x"), 1, "class must be one of single"),
         (("submit", "/x" * 3000), 1, "executable must be at most 4096 characters"),
         (("job", "twelve"), 2, "must be a whole number, not 'twelve'"),
+        (("job", "1_2"), 2, "must be a whole number, not '1_2'"),
+        (("job", "1" * 5000), 2, "must be a whole number, not '111"),
         (("kill",), 2, "required: ID"),
         (("jobs", "--state", "running,ill"), 2, "no state 'ILL'; there are PENDING"),
         (("jobs", "--socket", "/nonexistent/s"), 1, "no gateway on this host"),
@@ -125,6 +127,47 @@ def test_a_reader_that_went_away_is_no_error() -> None:
     )
     reader.stdin.close()
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize(
+    ("closed", "words", "said"),
+    [
+        (">&-", "version", ""),
+        (">&- 2>&-", "version", ""),
+        ("2>&-", "nothing", ""),
+        (">&-", "submit --help", ""),
+        (">/dev/full", "version", "kcms: cannot write the output: No space left on device\n"),
+    ],
+)
+def test_output_that_nobody_takes_is_no_traceback(closed: str, words: str, said: str) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"exec {sys.executable} -m kcms {words} {closed}"],
+        env={"PYTHONPATH": str(APP), "PATH": "/usr/bin:/bin"},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == said
+    assert done.returncode == (2 if words == "nothing" else int(bool(said)))
+
+
+def test_what_the_system_refuses_is_not_taken_for_trouble_with_the_output() -> None:
+    code = (
+        "import kcms.cli, errno\n"
+        "def refused(words):\n"
+        "    raise PermissionError(errno.EPERM, 'Operation not permitted', '/proc/x')\n"
+        "kcms.cli._dispatch = refused\n"
+        "raise SystemExit(kcms.cli.main(['jobs']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(APP)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "kcms: [Errno 1] Operation not permitted: '/proc/x'\n"
 
 
 def test_a_submission_imports_nothing_heavy() -> None:

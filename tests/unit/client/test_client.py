@@ -51,6 +51,33 @@ def test_the_same_key_again_is_no_new_job() -> None:
     assert Scripted(answer(200, job("RUNNING"))).submit({}, "k")[1] is False
 
 
+def test_a_submission_without_key_has_one_of_its_own() -> None:
+    client = Scripted(answer(201, job("PENDING")), answer(201, job("PENDING")))
+    assert client.submit({})[1]
+    assert client.submit({})[1]
+    keys = [json.loads(sent.partition(b"\r\n\r\n")[2])["key"] for sent in client.sent]
+    assert all(key.startswith("client-") and len(key) > 32 for key in keys)
+    assert keys[0] != keys[1]
+
+
+@pytest.mark.parametrize("lost", [b"", b"HTTP/1.1 201 X\r\n\r\n{", TimeoutError("timed out")])
+@pytest.mark.parametrize(("key", "new"), [(None, True), ("k", False)])
+def test_a_submission_whose_answer_is_lost_is_repeated_and_is_one_job(
+    lost: bytes | OSError, key: str | None, new: bool
+) -> None:
+    client = Scripted(lost, answer(200, job("PENDING")))
+    assert client.submit({}, key) == (job("PENDING"), new)
+    assert client.sent[0] == client.sent[1]
+
+
+def test_a_submission_that_is_refused_is_not_repeated() -> None:
+    refusal = answer(403, {"error": {"code": "forbidden", "message": "no"}})
+    client = Scripted(refusal, answer(201, job("PENDING")))
+    with pytest.raises(ClientError, match="no"):
+        client.submit({})
+    assert len(client.sent) == 1
+
+
 def test_a_query_has_only_what_was_given_and_is_quoted() -> None:
     client = Scripted(answer(200, {"jobs": []}))
     assert client.jobs(("PENDING", "RUNNING"), user="a b&c") == []
@@ -120,6 +147,36 @@ class Clock:
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
+
+
+class Manager(Client):
+    """Lists jobs as a manager does that gives two a page, or as one that knows no ``before``."""
+
+    def __init__(self, count: int, knows_before: bool) -> None:
+        super().__init__("/run/x.sock")
+        self.numbers = range(1, count + 1)
+        self.knows_before = knows_before
+        self.calls = 0
+
+    def call(
+        self, method: str, path: str, body: Any = None, **query: Any
+    ) -> tuple[int, dict[str, Any]]:
+        self.calls += 1
+        assert self.calls < 10, "it never ends"
+        before = query["before"] if self.knows_before else None
+        found = [job("RUNNING", each) for each in self.numbers if before is None or each < before]
+        return 200, {"jobs": found[-2:]}
+
+
+def test_every_job_is_listed_page_by_page() -> None:
+    manager = Manager(5, knows_before=True)
+    assert [each["id"] for each in manager.every_job()] == [5, 4, 3, 2, 1]
+
+
+def test_a_manager_of_before_that_lists_the_same_again_is_an_end() -> None:
+    manager = Manager(5, knows_before=False)
+    assert [each["id"] for each in manager.every_job()] == [5, 4]
+    assert manager.calls == 2
 
 
 def test_waiting_ends_with_the_job_and_outlasts_an_outage() -> None:

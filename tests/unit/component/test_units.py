@@ -101,6 +101,14 @@ def test_a_failed_restart_keeps_its_mark(tmp_path: Path) -> None:
     assert systemd.stale([WEB]) == {WEB}
 
 
+def test_of_several_only_what_did_not_restart_owes_it(tmp_path: Path) -> None:
+    systemd = Quiet(str(tmp_path / "marks"), fails=True)
+    systemd.mark([MONITOR, WEB])
+    with pytest.raises(HostError):
+        systemd.restart([MONITOR, WEB])
+    assert systemd.stale([MONITOR, WEB]) == {WEB}
+
+
 def test_a_start_that_systemd_itself_could_not_make_is_made_again(tmp_path: Path) -> None:
     systemd = Quiet(str(tmp_path), fails=True, shown=SHOWN.replace("=active\n", "=failed\n"))
     systemd.shown = systemd.shown.replace("Result=success", "Result=resources", 1)

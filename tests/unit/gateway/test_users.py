@@ -9,12 +9,14 @@ import pytest
 
 from kcms.errors import Forbidden, InvalidRequest
 from kcms.gateway.users import (
+    Caller,
     Lister,
     User,
     UserDatabase,
     caller,
     lister,
     local_user,
+    require_person,
     submitter,
 )
 
@@ -70,6 +72,13 @@ def test_root_must_say_whose_job_it_is() -> None:
     assert submitter(caller(0, "alice", USERS)) == ALICE
     assert submitter(caller(0, "root", USERS)) == ROOT
     assert submitter(caller(2001, None, USERS)) == ALICE
+
+
+def test_a_daemon_is_no_person() -> None:
+    require_person(caller(2001, None, USERS))
+    for name in ("kcms-web", "kcms-manager"):
+        with pytest.raises(Forbidden, match=f"{name} is a service of KCMS: it changes nothing"):
+            require_person(Caller(User(name, 990, 990, "/"), 990, named=False))
 
 
 def test_lists_of_others_are_roots_alone() -> None:

@@ -54,7 +54,8 @@ def test_prune_keeps_newest_current_and_running(releases: Releases) -> None:
     (releases.root / "releases" / ".new-left").mkdir()
     releases.switch("3")
     runs_from(releases, "1")
-    assert releases.prune(keep=2) == ["2", "4"]
+    assert releases.prune(keep=2, before="4") == ["2"]
+    assert releases.prune(keep=2) == ["4"]
     there = sorted(path.name for path in (releases.root / "releases").iterdir())
     assert there == ["1", "3", "5", "6"]
 

@@ -22,7 +22,7 @@ def clock() -> Clock:
 
 
 def begin(known: Sessions, user: str = "alice") -> str:
-    return known.begin(user, {"alpha": Token(f"secret-{user}")}, {})
+    return known.begin(user, {"alpha": Token(f"secret-{user}")}, {})[0]
 
 
 def test_an_id_leads_to_its_login_and_to_no_other(clock: Clock) -> None:
@@ -87,7 +87,7 @@ def test_one_user_pushes_nobody_else_out(clock: Clock) -> None:
 
 
 def test_notes_are_said_once_and_the_last_ones() -> None:
-    session = Session("alice", {}, {}, 0.0, 0.0)
+    session = Session("alice", {}, {}, 0.0, 0.0, 0.0)
     for at in range(12):
         session.say("good", str(at))
     assert [note.text for note in session.take_notes()] == [str(at) for at in range(4, 12)]
@@ -95,13 +95,13 @@ def test_notes_are_said_once_and_the_last_ones() -> None:
 
 
 def test_a_token_that_died_leaves_the_others() -> None:
-    session = Session("alice", {"a": Token("1"), "b": Token("2")}, {}, 0.0, 0.0)
+    session = Session("alice", {"a": Token("1"), "b": Token("2")}, {}, 0.0, 0.0, 0.0)
     session.lose("a", "over")
     assert (list(session.tokens), session.refusals) == (["b"], {"a": "over"})
 
 
 def test_no_secret_is_in_a_repr() -> None:
-    session = Session("alice", {"a": Token("s3cret")}, {}, 0.0, 0.0)
+    session = Session("alice", {"a": Token("s3cret")}, {}, 0.0, 0.0, 0.0)
     assert "s3cret" not in repr(session)
     assert session.form not in repr(session)
 
