@@ -19,8 +19,10 @@ attributes:
   check_mode:
     support: full
     description:
-      - Has the manager and both nodes make every check of a migration, touches nothing, and fails
-        with the sentence that the migration would fail with.
+      - Has the manager and both nodes make every check of a migration, does nothing to the job, and
+        fails with the sentence that the migration would fail with. The check stands as the job's
+        last attempt in what M(kcms.cluster.job_info) shows; a migration that is asked for
+        meanwhile goes before it.
   diff_mode:
     support: full
     description: Shows the node before and after.

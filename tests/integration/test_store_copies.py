@@ -81,6 +81,32 @@ def test_a_damaged_store_is_no_copy(
     assert not (tmp_path / "copy").exists()
 
 
+@pytest.mark.parametrize("spec", ["{", '"text"'])
+def test_a_damaged_row_is_one_line(
+    state: Path, spec: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(str(state), "alpha")
+    store.commit([job(1)], [])
+    store.close()
+    with sqlite3.connect(state / "jobs.sqlite") as found:
+        found.execute("UPDATE jobs SET spec = ?", (spec,))
+    assert settle(state) == 78
+    said = capfd.readouterr().err
+    assert said.startswith("kcms: the job store cannot be read: ")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("taken", ["nan", "1e300", "x", "-1e20"])
+def test_a_time_that_is_none_is_one_line(
+    state: Path, taken: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Store(str(state), "alpha").close()
+    with pytest.raises(SystemExit) as end:
+        cli.main(["store", "settle", "alpha", str(state), f"--taken={taken}"])
+    assert end.value.code == 2
+    assert "--taken: must be seconds since the epoch" in capfd.readouterr().err
+
+
 def test_no_store_is_said_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert backup(tmp_path, tmp_path / "copy") != 0
     assert "there is no job store in" in capfd.readouterr().err

@@ -120,6 +120,13 @@ async def port(tmp_path: Path) -> AsyncIterator[Port]:
         yield made
 
 
+async def test_what_runs_on_a_node_that_left_is_ended_by_its_name(port: Port) -> None:
+    port.jobs.running.append(process(("gone", 5), "sh", "alice", 9))
+    assert b"gone|5|sh|0&" in await port.said(b"REQ|alice\n")
+    assert await port.said(b"KIL|5|gone\n") == b""
+    assert port.jobs.asked == [("kill", "root", 9)]
+
+
 async def test_root_sees_everything_and_others_their_own(port: Port) -> None:
     assert await port.said(b"REQ|root\n") == b"beta2|4711|sh|0&alpha1|12|a_b|0&"
     assert await port.said(b"REQ|bob\n") == b"beta2|alpha1|12|a_b|0&"

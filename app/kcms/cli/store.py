@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from argparse import ArgumentTypeError
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from kcms.cli.options import Parser, whole_number
@@ -71,11 +73,22 @@ def _remove(target: Path) -> None:
         target.rmdir()
 
 
+def _when(text: str) -> float:
+    """Seconds since the epoch, of a year that a calendar has."""
+    try:
+        seconds = float(text)
+        datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        told = f"must be seconds since the epoch, such as 1767225600, not {text!r:.40}"
+        raise ArgumentTypeError(told) from None
+    return seconds
+
+
 def _settle(words: list[str]) -> int:
     parser = _parser("settle", "Make a copy of a job store ready to be put in its place.")
     parser.add_argument("directory", metavar="DIRECTORY", help="where the copy is")
     taken = "when it was made, in seconds since the epoch"
-    parser.add_argument("--taken", metavar="SECONDS", type=float, required=True, help=taken)
+    parser.add_argument("--taken", metavar="SECONDS", type=_when, required=True, help=taken)
     keep = "what has not begun stays PENDING; only right when the manager was stopped for good"
     parser.add_argument("--keep", action="store_true", help=keep)
     gap = "numbers to leave out, %(default)s by default"

@@ -51,6 +51,13 @@ class Members:
     def table(self, name: str, default: dict[str, Any] | None = None) -> dict[str, Any]:
         return dict(self._take(name, default, lambda each: isinstance(each, dict), "a table"))
 
+    def shallow(self, name: str, default: dict[str, Any] | None = None) -> dict[str, Any]:
+        """A table that is not nested deeper than :data:`DEPTH`, as what reads it is recursive."""
+        found = self.table(name, default)
+        if not _is_shallow(found, DEPTH):
+            raise ProtocolError(f"not a {self.what}: {name} is nested deeper than {DEPTH}")
+        return found
+
     def rows(self, name: str) -> list[Any]:
         """A list, empty when it is not there: an older release does not say it."""
         return list(self._take(name, [], lambda each: isinstance(each, list | tuple), "a list"))
@@ -60,12 +67,20 @@ class Members:
 
 
 TEXT_LIMIT = 4096
+DEPTH = 16
 _STORE = re.compile(r"(?:[0-9a-f]{8})?")
 """The id of a job store; empty in what was recorded before stores had one."""
 
 
 def is_store(value: Any) -> bool:
     return isinstance(value, str) and _STORE.fullmatch(value) is not None
+
+
+def _is_shallow(value: Any, left: int) -> bool:
+    if not isinstance(value, dict | list):
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return left > 0 and all(_is_shallow(each, left - 1) for each in inner)
 
 
 def _is_whole(value: Any) -> bool:

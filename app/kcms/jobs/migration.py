@@ -121,7 +121,7 @@ class WantedMove:
             uid=row.whole("uid"),
             gid=row.whole("gid"),
             spec=row.table("spec"),
-            data=row.table("data", {}),
+            data=row.shallow("data", {}),
         )
 
 
@@ -163,5 +163,5 @@ class MoveReport:
             ok=ok,
             message=row.text("message", ""),
             touched=row.members.get("touched") is True,
-            data=row.table("data", {}),
+            data=row.shallow("data", {}),
         )

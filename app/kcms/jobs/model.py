@@ -43,17 +43,23 @@ class Exit:
     def parse(cls, document: Any) -> Exit:
         """:raises ProtocolError: not such a document"""
         row = Members(document, "exit record")
-        usage = row.members.get("usage", {})
-        if not isinstance(usage, dict):
-            raise ProtocolError("not an exit record: usage must be a table")
         return cls(
             code=row.whole_or_none("code"),
             signal=row.whole_or_none("signal"),
             time=row.number("time"),
             processes_killed=row.whole("processes_killed", 0),
             processes_left=row.whole("processes_left", 0),
-            usage=usage,
+            usage=_usage(row.table("usage", {})),
         )
+
+
+def _usage(document: Any) -> dict[str, Any]:
+    """What is known of it: a node may say more, and less."""
+    row = Members(document, "usage of an exit record")
+    found: dict[str, Any] = {
+        name: row.number(name) for name in ("cpu_seconds", "max_rss_kib") if name in row.members
+    }
+    return found | ({"source": row.text("source")} if "source" in row.members else {})
 
 
 @dataclass(frozen=True)

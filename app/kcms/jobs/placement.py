@@ -10,9 +10,6 @@ from dataclasses import dataclass
 
 from kcms.jobs.model import Job
 
-SHOWN_NAMES = 3
-"""Names of nodes in a reason, at the most."""
-
 
 @dataclass(frozen=True)
 class Candidate:
@@ -56,7 +53,7 @@ def place(waiting: Sequence[Job], nodes: Iterable[Candidate]) -> Plan:
     """Give each job in turn the least busy node with a free slot."""
     up = [node for node in nodes if node.up and node.slots > 0]
     alive = [node for node in up if not node.drained]
-    why = _why_none(alive, [node for node in up if node.drained])
+    why = _why_none(bool(alive), len(up) > len(alive))
     used = {node.name: node.used for node in alive}
     free = [node for node in alive if node.used < node.slots]
     placements: list[Placement] = []
@@ -73,17 +70,11 @@ def place(waiting: Sequence[Job], nodes: Iterable[Candidate]) -> Plan:
     return Plan(tuple(placements), reasons)
 
 
-def _why_none(alive: Sequence[Candidate], drained: Sequence[Candidate]) -> str:
-    """Why nothing can be placed when every slot of the nodes in use is taken."""
+def _why_none(alive: bool, drained: bool) -> str:
+    """Why nothing can be placed when every slot of the nodes in use is taken.
+
+    Nothing that changes often stands in it: a new reason is written for each job that waits.
+    """
     if not alive:
-        return (
-            f"every node that is up is drained: {_names(drained)}" if drained else "no node is up"
-        )
-    free = [node for node in drained if node.used < node.slots]
-    return "every slot is taken" + (f"; drained: {_names(free)}" if free else "")
-
-
-def _names(nodes: Sequence[Candidate]) -> str:
-    names = sorted(node.name for node in nodes)
-    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
-    return ", ".join(names[:SHOWN_NAMES]) + more
+        return "every node that is up is drained" if drained else "no node is up"
+    return "every slot is taken" + (", and some nodes are drained" if drained else "")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sqlite3
 import tempfile
 import time
@@ -63,14 +64,25 @@ def as_owner(owner: tuple[int, int], work: Callable[[], None]) -> None:
     told, tell = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(told)
-        os._exit(_in_child(owner, work, tell))
+        status = 1
+        try:
+            os.close(told)
+            status = _in_child(owner, work, tell)
+        finally:  # whatever happened: what is above this is the parent's
+            os._exit(status)
     os.close(tell)
     with os.fdopen(told, "rb") as stream:
         said = stream.read().decode(errors="replace")
     _, status = os.waitpid(child, 0)
     if status != 0:
-        raise ConfigError(said or f"the copy ended with status {status}")
+        how = os.waitstatus_to_exitcode(status)
+        raise ConfigError(
+            said or f"the copy ended with {f'status {how}' if how > 0 else _by(-how)}"
+        )
+
+
+def _by(number: int) -> str:
+    return f"signal {number}, {signal.strsignal(number) or 'unknown'}"
 
 
 def _in_child(owner: tuple[int, int], work: Callable[[], None], tell: int) -> int:
@@ -87,6 +99,9 @@ def _in_child(owner: tuple[int, int], work: Callable[[], None], tell: int) -> in
         os.write(tell, f"the job store cannot be copied: {error}".encode())
     except KcmsError as error:
         os.write(tell, str(error).encode()[:4000])
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+        said = f"the job store cannot be read: {type(error).__name__}: {error}"
+        os.write(tell, said.encode()[:4000])
     else:
         return 0
     return 1

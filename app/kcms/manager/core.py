@@ -121,7 +121,10 @@ def report(
     node = draft.base.nodes.get(name)
     if node is None:
         raise Forbidden(f"{name} is no node of cluster {draft.base.cluster}")
-    ours, foreign = _ours_and_others(draft, said, missing)
+    ours, foreign = _ours_and_others(draft, said, missing, over)
+    if node.foreign != foreign:
+        draft.capacity = True
+    node.foreign = foreign  # before anything that looks at copies which the store does not know
     for each in ours:
         known = _known(draft, name, each)
         if known is not None:
@@ -137,10 +140,9 @@ def report(
     if node.orphans != orphans:
         draft.concerned.add(name)
         draft.capacity = True
-    if not before or slots != said.slots or node.foreign != foreign:
+    if not before or slots != said.slots:
         draft.capacity = True
-    node.heard, node.silence, node.report = now, 0.0, said
-    node.orphans, node.foreign = orphans, foreign
+    node.heard, node.silence, node.report, node.orphans = now, 0.0, said, orphans
     draft.base.processes.follow(name, _owned(draft, name, said), now)
     return [(each.job, each.task, each.epoch) for each in ours if each.phase in OVER_ON_NODE]
 
@@ -185,19 +187,20 @@ def _owned(draft: Draft, name: str, said: NodeReport) -> list[tuple[Process, str
 
 
 def _ours_and_others(
-    draft: Draft, said: NodeReport, missing: Set[int]
+    draft: Draft, said: NodeReport, missing: Set[int], over: Callable[[int], Job | None]
 ) -> tuple[list[TaskReport], tuple[TaskReport, ...]]:
-    ours, others = [], []
+    ours: list[TaskReport] = []
+    others: list[TaskReport] = []
     for each in said.tasks:
-        job = draft.job(each.job)
+        if each.store != draft.base.store:
+            others.append(each)
+            continue
+        # A job may be over here alone, and go on where a newer copy of the store has put it.
+        job = draft.job(each.job) or over(each.job)
         lacked = each.job in missing and job is None
         newer = job is not None and each.epoch >= migrations.next_epoch(job)
-        if each.store == draft.base.store and not lacked and not newer:
-            ours.append(each)
-            continue
-        others.append(each)
-        near = each.job - draft.base.last_job <= MOST_LACKED
-        if each.store == draft.base.store and near:
+        (others if lacked or newer else ours).append(each)
+        if (lacked or newer) and each.job - draft.base.last_job <= MOST_LACKED:
             draft.last_job = max(draft.last_job, each.job)
     return ours, tuple(others)
 

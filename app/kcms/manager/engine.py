@@ -86,15 +86,18 @@ class Engine:
         """Serve requests until cancelled."""
         self._follow_hosts()
         await self._publish(self._memory.nodes)
-        ticker = asyncio.create_task(self._tick())
         try:
-            while True:
-                await self._round([await self._requests.get()])
+            async with asyncio.TaskGroup() as both:  # the end of one is the end of the other
+                both.create_task(self._tick())
+                both.create_task(self._serve())
         finally:
-            ticker.cancel()
             self._writer.shutdown()
             self._reading.shutdown()
             self._lister.close()
+
+    async def _serve(self) -> None:
+        while True:
+            await self._round([await self._requests.get()])
 
     async def submit(
         self, caller: Caller, spec: dict[str, Any], key: str | None
@@ -277,6 +280,9 @@ class Engine:
                 log.error("%s", error)
             self._refused = True
             return error
+        except Exception:
+            log.exception("a change cannot be stored")
+            return Unavailable("this cannot be stored: the manager's journal says why")
         if self._refused:
             log.info("the job store takes changes again")
         self._refused = False

@@ -142,10 +142,12 @@ class Logins:
     async def _made_anew(self, asker: Asker, entry: Entry, password: str) -> Entry:
         """The entry with the parameters that are in force now; as it is when that cannot be."""
         cost = self._cost
-        made = await self._line.run(asker.user, lambda: Entry.make(entry.account, password, cost))
-        if self._passwords.get(entry.account.user) is not entry:
-            return entry
         try:
+            made = await self._line.run(
+                asker.user, lambda: Entry.make(entry.account, password, cost)
+            )
+            if self._passwords.get(entry.account.user) is not entry:
+                return entry
             self._passwords.put(entry.account.user, made)
         except Unavailable:
             return entry

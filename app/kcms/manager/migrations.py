@@ -39,6 +39,7 @@ def ask(draft: Draft, job: Job, target: str, by: str, check_only: bool, now: flo
 
     :raises Conflict: it cannot be; nothing was touched
     """
+    job = _unchecked(draft, job, check_only, now)
     task = _movable(job)
     trouble = next(_between(draft, job, task.node, target), None)
     trouble = trouble or _no_room(draft, target)
@@ -57,8 +58,16 @@ def ask(draft: Draft, job: Job, target: str, by: str, check_only: bool, now: flo
     return _put(draft, job, migration, now)
 
 
+def _unchecked(draft: Draft, job: Job, check_only: bool, now: float) -> Job:
+    """The job without a check under way, where it is to be moved in earnest."""
+    moving = under_way(job)
+    if moving is None or not moving.check_only or check_only:
+        return job
+    return stop(draft, job, "it was asked to be moved meanwhile", now)
+
+
 def next_epoch(job: Job) -> int:
-    """An epoch that no copy of the job ever had."""
+    """An epoch that no copy of the job ever had, as far as this job store knows."""
     epochs = [task.epoch for task in job.tasks]
     return 1 + max([*epochs, job.migration.epoch if job.migration else 0])
 
@@ -101,6 +110,13 @@ def _between(draft: Draft, job: Job, source: str, target: str) -> Iterator[str]:
     if drain is not None:
         yield f"{target} is drained" + (f" ({drain.reason})" if drain.reason else "")
     yield from _movers(nodes[source], there)
+    for node in nodes.values():
+        # Its epoch was given by a newer copy of this store, and will be given again by this one.
+        if any((each.store, each.job) == (memory.store, job.id) for each in node.foreign):
+            yield (
+                f"{node.name} has a copy of it that this job store, restored from a backup, does "
+                "not know: the manager's journal says how to end that"
+            )
     if any(key[0] == job.id for key in there.orphans):
         yield f"{target} still clears an earlier copy of it away: try again in a moment"
 

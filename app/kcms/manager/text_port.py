@@ -127,10 +127,12 @@ class TextPort:
 
     def _job(self, name: str, pid: int) -> int:
         """:raises ProtocolError: no job has such a process there"""
-        node = self._node(name)
-        number = self._jobs.job_of_pid(node, pid)
+        number = self._jobs.job_of_pid(name, pid)  # REQ names nodes that left the inventory, too
         if number is None:
-            raise ProtocolError(f"no job has a process {pid} on {node}")
+            node = self._node(name)
+            number = self._jobs.job_of_pid(node, pid)
+            if number is None:
+                raise ProtocolError(f"no job has a process {pid} on {node}")
         return number
 
 

@@ -78,3 +78,16 @@ def test_of_a_node_s_means_only_what_is_known_is_taken() -> None:
     assert said.mover == {"criu": "4.1"}
     with pytest.raises(ProtocolError, match="trouble must be a text"):
         NodeReport.parse({**node, "mover": {"trouble": None}})
+
+
+@pytest.mark.parametrize(("depth", "taken"), [(15, True), (16, False), (900, False)])
+def test_the_answer_of_a_step_is_not_nested_deep(depth: int, taken: bool) -> None:
+    data: dict[str, Any] = {}
+    for _ in range(depth):
+        data = {"in": [data]} if depth > 100 else {"in": data}
+    said = {"job": 1, "task": 0, "epoch": 1, "number": 1, "step": "check", "ok": True}
+    if taken:
+        assert MoveReport.parse({**said, "data": data}).data == data
+    else:
+        with pytest.raises(ProtocolError, match="data is nested deeper than 16"):
+            MoveReport.parse({**said, "data": data})

@@ -55,6 +55,7 @@ def test_what_a_newer_node_says_besides_is_passed_over() -> None:
         ({"tasks": [{**TASK, "exit": {**EXIT, "code": "3"}}]}, "code"),
         ({"tasks": [{**TASK, "exit": {**EXIT, "time": None}}]}, "time"),
         ({"tasks": [{**TASK, "exit": {**EXIT, "usage": 1}}]}, "usage"),
+        ({"tasks": [{**TASK, "exit": {**EXIT, "usage": {"cpu_seconds": []}}}]}, "cpu_seconds"),
         ({"tasks": [{**TASK, "exit": 1}]}, "exit"),
     ],
 )
@@ -94,3 +95,12 @@ def test_what_a_newer_manager_says_more_is_passed_over() -> None:
         WantedTask.parse(said)
     with pytest.raises(ProtocolError, match="not a wanted task"):
         WantedTask.parse("nonsense")
+
+
+def test_of_usage_only_what_is_known_is_taken() -> None:
+    known = {"cpu_seconds": 1.5, "max_rss_kib": 2048, "source": "cgroup"}
+    deep: dict[str, Any] = {}
+    for _ in range(900):
+        deep = {"deep": deep}
+    assert Exit.parse({**EXIT, "usage": {**known, "more": deep}}).usage == known
+    assert Exit.parse({**EXIT, "usage": {}}).usage == {}

@@ -71,16 +71,19 @@ def test_a_drained_node_gets_nothing() -> None:
 @pytest.mark.parametrize(
     ("nodes", "reason"),
     [
-        ([node("a", drained=True)], "every node that is up is drained: a"),
-        ([node("a", drained=True, used=2)], "every node that is up is drained: a"),
+        ([node("a", drained=True)], "every node that is up is drained"),
+        ([node("a", drained=True, used=2)], "every node that is up is drained"),
         ([node("a", drained=True, up=False)], "no node is up"),
-        ([node("a", used=2), node("b", drained=True)], "every slot is taken; drained: b"),
-        ([node("a", used=2), node("b", drained=True, used=2)], "every slot is taken"),
-        (
-            [node(name, drained=True) for name in "edcba"],
-            "every node that is up is drained: a, b, c and 2 more",
+        ([node("a", used=2)], "every slot is taken"),
+        *(
+            (
+                [node("a", used=2), *(node(name, drained=True, used=used) for name in more)],
+                "every slot is taken, and some nodes are drained",
+            )
+            for used in (0, 1, 2)
+            for more in ("b", "bc")
         ),
     ],
 )
-def test_drained_nodes_are_named_when_they_are_why(nodes: list[Candidate], reason: str) -> None:
+def test_why_it_waits_does_not_change_with_every_slot(nodes: list[Candidate], reason: str) -> None:
     assert place([job(1)], nodes).reasons == {1: reason}

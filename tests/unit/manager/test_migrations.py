@@ -197,7 +197,6 @@ def mover(world: World, name: str, **changes: str) -> None:
         (lambda w: w.report("a", ended(0)), r"job 1 is over already \(COMPLETED\)"),
         (lambda w: w.kill(1), "job 1 is being killed by alice"),
         (lambda w: w.migrate(1, "b"), "job 1 is being moved from a to b already"),
-        (lambda w: w.migrate(1, "b", True), "job 1 is checked for a move from a to b already"),
         (lambda w: w.set_state("b", "drain", "new disk"), r"b is drained \(new disk\)"),
         (lambda w: w.silent(31), "a is DOWN"),
         (lambda w: (w.silent(31), w.report("a", said_running())), "b is DOWN: it is not heard"),
@@ -543,6 +542,51 @@ def test_a_copy_that_an_older_store_never_made_is_left_alone() -> None:
         assert world.wanted("b") == []
     assert [each.epoch for each in world.memory.nodes["b"].foreign] == [2]
     assert world.row("b")["used"] == 1
+
+
+def test_one_that_its_store_takes_for_lost_is_left_alone_where_it_is() -> None:
+    """The job had moved to b after the copy was made that the store was restored from."""
+    world = running()
+    for _ in range(2):
+        world.report("a")
+        world.report("b", said("running", epoch=2))
+    assert world.job(1).state is State.NODE_FAIL
+    for _ in range(2):
+        assert world.report("b", said("running", epoch=2)) == []
+        assert world.wanted("b") == []
+        assert world.memory.nodes["b"].orphans == {}
+    assert world.row("b")["used"] == 1
+
+
+def test_where_an_older_store_knows_not_every_copy_nothing_is_moved() -> None:
+    """The copy's epoch would be given again, and the old image be taken for the job."""
+    world = running()
+    world.report("b", said("running", epoch=2))
+    for check in (True, False):
+        with pytest.raises(Conflict, match="b has a copy of it that this job store, restored"):
+            world.migrate(1, "b", check)
+    assert world.job(1).migration is None
+    world.report("b")
+    world.migrate(1, "b")
+
+
+def test_one_that_shows_up_on_the_way_ends_it() -> None:
+    world = running()
+    step(world, "preparing")
+    stranger = said("running", epoch=3)
+    world.report("b", stranger, moves=(moved("admit", epoch=2, data={"room": 2}),))
+    after = migration(world)
+    assert (after.phase, after.message[:26]) == ("refused", "b has a copy of it that th")
+
+
+def test_a_move_in_earnest_goes_before_a_check() -> None:
+    world = running()
+    assert world.migrate(1, "b", True).migration.check_only
+    with pytest.raises(Conflict, match="job 1 is checked for a move from a to b already"):
+        world.migrate(1, "b", True)
+    moving = world.migrate(1, "b").migration
+    assert moving is not None
+    assert (moving.number, moving.check_only, moving.phase) == (2, False, "checking")
 
 
 def test_the_document_has_no_answers_of_nodes() -> None:

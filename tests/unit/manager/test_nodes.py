@@ -146,9 +146,9 @@ def test_a_drained_node_gets_nothing_new_and_its_jobs_go_on() -> None:
     assert [world.job(world.submit()).tasks[0].node for _ in range(2)] == ["b", "b"]
     assert world.wanted("a") == [(1, 0, 1, "run")]
     waits = world.submit()
-    assert world.job(waits).reason == "every slot is taken; drained: a"
+    assert world.job(waits).reason == "every slot is taken, and some nodes are drained"
     world.set_state("b", "drain")
-    assert world.job(waits).reason == "every node that is up is drained: a, b"
+    assert world.job(waits).reason == "every node that is up is drained"
     world.set_state("a", "resume")
     assert world.job(waits).tasks[0].node == "a"
     assert [kind for kind in world.kinds if kind in ("drain", "resume")] == [
