@@ -77,8 +77,11 @@ def processes_on(grid: Grid, node: str) -> list[dict[str, Any]]:
 def leftovers(grid: Grid) -> str:
     """Images and frozen trees that a migration might have left anywhere."""
     shared = grid.shell("alpha1", f"find {HOME}/.kcms -type f", user="alice", check=False).stdout
-    find = "find /var/lib/kcms/node -name '*image*' -o -name '*.img'"
-    return shared + "".join(grid.shell(node, find).stdout for node in ("alpha1", "alpha2"))
+    find = "find /var/lib/kcms/node -name '*image*' -o -name '*.img'; "
+    find += "find /sys/fs/cgroup -path '*kcms-task*' -name cgroup.freeze -exec grep -lx 1 {} +"
+    return shared + "".join(
+        grid.shell(node, f"{find}; true").stdout for node in ("alpha1", "alpha2")
+    )
 
 
 def test_a_tree_moves_and_goes_on_as_if_nothing_had_been(movers: Grid, tree: str) -> None:

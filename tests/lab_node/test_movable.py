@@ -46,6 +46,18 @@ def movable(prefix: list[str]) -> Iterator[Host]:
         host.clean()
 
 
+SCAN = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from dataclasses import asdict
+from kcms.node.movable import scan
+from kcms.node.owner import Ids
+asked = json.loads(sys.argv[2])
+ids = Ids(asked.pop("uid"), asked.pop("gid"), tuple(asked.pop("groups")))
+print(json.dumps(asdict(scan(asked.pop("cgroup"), ids=ids, **asked))))
+"""
+
+
 class Job:
     """A job that runs until the test is over."""
 
@@ -96,9 +108,8 @@ class Job:
             "shared_directories": [SHARED], "uid": 2001, "gid": 2001, "groups": [2001],
             "home": HOME, "image_directory": "/run",
         }  # fmt: skip
-        script = f"{CODE}/kcms/node/movable.py"
-        text = shlex.quote(json.dumps(asked))
-        return dict(json.loads(self.host.run(f"echo {text} | /usr/bin/python3 -I -S -E {script}")))
+        program = f"/usr/bin/python3 -I -S -E -c {shlex.quote(SCAN)}"
+        return dict(json.loads(self.host.run(f"{program} {CODE} {shlex.quote(json.dumps(asked))}")))
 
     def record(self, name: str) -> None:
         """Keep what /proc says of the job, for the unit tests, when a file for it is named."""

@@ -30,6 +30,20 @@ wait $clock; wait $reader
 echo end
 exit 3
 """
+ZOMBIE = """
+import itertools, subprocess, time
+ended = subprocess.Popen(["true"])
+for i in itertools.count():
+    print(i)
+    time.sleep(0.05)
+"""
+LARGE = """
+import itertools, os, time
+memory = os.urandom(400 << 20)
+for i in itertools.count():
+    print(i)
+    time.sleep(0.05)
+"""
 COUNT = "i=0; while [ $i -lt 100000 ]; do echo $i; i=$((i+1)); sleep 0.05; done"
 
 
@@ -213,6 +227,41 @@ def test_another_user_s_file_in_the_place_of_an_open_one_is_not_opened(grid: Gri
     end(grid, 20, "alpha1", 1)
 
 
+def test_nor_is_one_that_is_named_like_a_removed_file(grid: Grid) -> None:
+    """The kernel calls a removed file so, and criu only where it has no name any more."""
+    name = f"{HOME}/21.out (deleted)"
+    grid.start(21, COUNT, "alpha1", output=name)
+    grid.hosts["alpha1"].wait(lambda: "3" in grid.read("'21.out (deleted)'"), "the count to begin")
+    move = grid.move(21, "alpha1", "alpha2", 1)
+    told = move.up_to("dump")
+    move.target.run(f"cd {HOME} && mv '{name}' 21.old")
+    move.target.run(f"echo private > '{name}' && chown 2002 '{name}' && chmod 600 '{name}'")
+    move.ask("restore", told)
+    answer = move.answer("restore")
+    assert answer["ok"] is False
+    assert "which its owner cannot open here now" in answer["message"]
+    assert move.target.run(f"cat '{name}'") == "private\n"
+    move.target.run(f"cd {HOME} && mv 21.old '{name}'")
+    move.undo()
+    end(grid, 21, "alpha1", 1)
+    nothing_left(grid)
+
+
+def test_a_child_that_ended_and_was_not_waited_for_comes_along(grid: Grid) -> None:
+    script = f"exec python3 -uc '{ZOMBIE}'"
+    grid.start(22, script, "alpha1")
+    grid.hosts["alpha1"].wait(lambda: "3" in grid.read("22.out"), "the count to begin")
+    move = grid.move(22, "alpha1", "alpha2", 1)
+    move.up_to("restore")
+    move.commit()
+    move.source.over(22)
+    goes_on(grid, 22)
+    states = move.target.run("ps -o stat= --ppid $(pgrep -u alice -f itertools.count)")
+    assert states.split() == ["Z"]
+    end(grid, 22, "alpha2", 2)
+    nothing_left(grid)
+
+
 def test_a_job_that_moved_follows_links_as_before(grid: Grid) -> None:
     grid.hosts["alpha1"].run(f"echo there > {HOME}/real; ln -sf real {HOME}/link")
     script = f"i=0; while [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done; cat {HOME}/link"
@@ -339,18 +388,20 @@ def test_init_killed_while_it_holds_the_restored_tree(grid: Grid) -> None:
 
 def test_mover_killed_in_the_dump_is_told_and_undone(grid: Grid) -> None:
     """The program that does the step dies; criu does not, as nobody kills it."""
-    start_count(grid, 17)
+    script = f"exec python3 -uc '{LARGE}'"
+    grid.start(17, script, "alpha1")
+    grid.hosts["alpha1"].wait(lambda: "3" in grid.read("17.out"), "the count to begin")
     move = grid.move(17, "alpha1", "alpha2", 1)
     told = move.up_to("admit")
     move.ask("dump", told)
     record = f"{STATE}/moves/17.0.1-{STORE}_{move.number}"
     move.source.run(
-        f"for i in $(seq 600); do [ -e {record}/placed ] && break; sleep 0.01; done; "
-        f"systemctl kill -s KILL kcms-move-17.0.1-{STORE}_{move.number}; true"
+        f"for i in $(seq 600); do ls {record}/image/pages-* 2>/dev/null && break; sleep 0.01; done;"
+        f"systemctl kill -s KILL --kill-whom=main kcms-move-17.0.1-{STORE}_{move.number}"
     )
     answer = move.answer("dump")
-    if not answer["ok"]:
-        assert "interrupted" in answer["message"]
+    assert answer["ok"] is False
+    assert "interrupted" in answer["message"]
     move.undo()
     goes_on(grid, 17)
     end(grid, 17, "alpha1", 1)

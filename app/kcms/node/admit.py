@@ -15,8 +15,9 @@ from kcms.errors import Forbidden, ProtocolError
 from kcms.jobs.members import Members
 from kcms.jobs.migration import WantedMove
 from kcms.jobs.model import WantedTask
-from kcms.node import account, manifest, movable, processor, procfs
+from kcms.node import account, manifest, movable, opened, processor, procfs, room
 from kcms.node.account import Account
+from kcms.node.child import ChildError
 from kcms.node.mounts import is_system
 from kcms.node.movable import NoMoveError
 from kcms.node.owner import Ids, OwnerError, ask
@@ -51,7 +52,7 @@ def judge(
         _terminals(data, host)
         _directories(data, host)
         _files(move, data, host, digests or manifest.Digests())
-    except (NoMoveError, OwnerError, Forbidden, ProtocolError) as error:
+    except (NoMoveError, OwnerError, ChildError, Forbidden, ProtocolError) as error:
         return procfs.plain(str(error), 1000)
     except OSError as error:
         return f"{host} cannot look whether it can take the job: {error!s:.500}"
@@ -120,13 +121,29 @@ def _places(
             raise NoMoveError(f"{row['path']} {row['problem']} on {host}")
         if not row["shared"]:
             raise NoMoveError(f"{row['path']} does not lie on a shared directory on {host}")
+    closed = opened.closed_to_root((), stands)
+    if closed:
+        raise NoMoveError(closed_sentence(closed, host))
     movable.check_room(data.whole("memory_kib"), place, told["places"][0]["free"])
 
 
+def closed_sentence(path: str, host: str) -> str:
+    return (
+        f"root of {host} may not open {procfs.plain(path)}, as its file server takes root for "
+        "nobody, and criu works as root"
+    )
+
+
 def _room(data: Members, image_directory: str, host: str) -> None:
-    """Of the image as it comes, and laid out."""
+    """Of the image as it comes, and laid out; and of the job itself."""
+    memory, available = data.whole("memory_kib"), room.available_kib()
+    if memory > available:
+        raise NoMoveError(
+            f"the job has {memory >> 10} MiB of memory, and {host} has {available >> 10} MiB "
+            "available"
+        )
     needed = 2 * movable.needed_kib(data.whole("memory_kib"))
-    free = procfs.free_kib(image_directory)
+    free = room.free_kib(image_directory)
     if needed > free:
         raise NoMoveError(
             f"the job's image and its copy take {needed >> 10} MiB, and {host} has {free >> 10} "

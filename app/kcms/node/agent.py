@@ -24,6 +24,7 @@ log = logging.getLogger("kcms.node")
 
 RETRY_FIRST = 1.0
 RETRY_LONGEST = 30.0
+COUNTED = 16  # attempts at the most
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ class Agent:
             self.launcher.reset(task)
         attempt = self._attempts.get(task, 0)
         self._not_before[task] = self.clock.boot() + min(RETRY_FIRST * 2**attempt, RETRY_LONGEST)
-        self._attempts[task] = attempt + 1
+        self._attempts[task] = min(attempt + 1, COUNTED)
         self.launcher.start(task, str(self.records.path(task)))
         log.info("task %s is started", task)
 

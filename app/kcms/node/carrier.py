@@ -4,7 +4,7 @@
 arguments say.  Root itself touches no path there, so a home of mode 0700 on a file server that
 maps root to nobody works, and nobody gets anywhere through root's rights.
 
-    room DIRECTORY     make DIRECTORY/.kcms; the bytes that are free there, on standard output
+    place DIRECTORY    make DIRECTORY/.kcms
     put PATH           make the file, which must not be there, from standard input
     get PATH           the file to standard output
     remove PATH        remove it, and the directory .kcms when it is empty
@@ -32,7 +32,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 def main(arguments: list[str]) -> int:
     os.umask(0o077)
     steps: dict[str, Callable[..., None]] = {
-        "room": _room,
+        "place": _place,
         "put": _put,
         "get": _get,
         "remove": _remove,
@@ -76,10 +76,8 @@ def _split(path: str) -> tuple[str, str]:
     return directory, name
 
 
-def _room(directory: str) -> None:
-    place = _open_place(directory, make=True)
-    space = os.fstatvfs(place)
-    json.dump({"free": space.f_bavail * space.f_frsize}, sys.stdout)
+def _place(directory: str) -> None:
+    os.close(_open_place(directory, make=True))
 
 
 def _put(path: str) -> None:
@@ -137,20 +135,21 @@ def _remove_image(path: str) -> None:
 
 def _sync() -> None:
     for path in json.load(sys.stdin):
-        file = _open_any(path)
-        if file is None:
+        try:
+            file = _open_any(path)
+        except FileNotFoundError:
             continue  # removed since
         if stat.S_ISREG(os.fstat(file).st_mode):
             os.fsync(file)
         os.close(file)
 
 
-def _open_any(path: str) -> int | None:
+def _open_any(path: str) -> int:
+    """:raises OSError: it can be opened neither to read nor to write"""
     flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    for way in (os.O_RDONLY, os.O_WRONLY):
-        with contextlib.suppress(OSError):
-            return os.open(path, way | flags)
-    return None
+    with contextlib.suppress(PermissionError):
+        return os.open(path, os.O_RDONLY | flags)
+    return os.open(path, os.O_WRONLY | flags)
 
 
 if __name__ == "__main__":

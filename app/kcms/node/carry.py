@@ -37,10 +37,10 @@ class Carrier:
         self.ids = ids
         self.watch = watch
 
-    def room(self, directory: str) -> int:
-        """Make the place for images below the directory; the bytes that are free there."""
-        answer = b"".join(self._run(["room", directory], "make room for the image"))
-        return int(json.loads(answer)["free"])
+    def make_place(self, directory: str) -> None:
+        """Make the place for images below the directory."""
+        for _ in self._run(["place", directory], "make the place for the image"):
+            pass
 
     def put(self, path: str, chunks: Iterable[bytes]) -> None:
         """Write the new file."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -90,7 +91,7 @@ class Dump:
     def _dump(self) -> dict[str, Any]:
         place = _movable(self.look.at_running())["place"]  # and reads the libraries beforehand
         init = movable.find_init(self.plan.cgroup)
-        self.carrier.room(place)
+        self.carrier.make_place(place)
         path = os.path.join(place, NAME, self.name)  # noqa: PTH118 - a name, no path of root's
         durable.create(str(self.plan.directory), "placed", {"image": path})
         subprocess.run(
@@ -98,11 +99,11 @@ class Dump:
             stdin=subprocess.DEVNULL, capture_output=True,
         )  # fmt: skip
         self._freeze()
-        frozen_at = time.time()
         known = _movable(self.look.at_frozen())
         told = self._numbers(known["root"], init)
         files = written_files(self.plan.cgroup)
         self._criu(init, known["root"])
+        told["pids"] = sorted({*told["pids"], *_dumped(self.images)})
         self.carrier.sync(files)
         counting = image.Counting()
         skip = (criu.DUMP_LOG, "stats-dump")
@@ -115,7 +116,6 @@ class Dump:
             "image": path,
             "size": digest.size,
             "sha256": digest.sha256,
-            "frozen_at": frozen_at,
         }
 
     def _freeze(self) -> None:
@@ -202,6 +202,14 @@ def _movable(found: movable.Scan) -> dict[str, Any]:
     return found.data
 
 
+def _dumped(images: Path) -> set[int]:
+    """The numbers of all that criu makes anew: also of what has ended and was not waited for, which
+    no cgroup lists."""
+    names = (each.name for each in images.glob("core-*.img"))
+    found = {int(name) for each in names if (name := each[len("core-") : -len(".img")]).isdigit()}
+    return found - {1}
+
+
 class _Inside:
     """Numbers of processes as their namespace has them."""
 
@@ -237,12 +245,7 @@ def written_files(task_cgroup: str) -> list[str]:
     found: set[str] = set()
     for pid in cgroup.pids(task_cgroup):
         found.update(_written_by(Path(f"/proc/{pid}")))
-    return sorted(each for each in found if _is_file_name(each))
-
-
-def _is_file_name(path: str) -> bool:
-    outside = ("/dev/", "/proc/", "/sys/")
-    return path.startswith("/") and not path.startswith(outside) and "(deleted)" not in path
+    return sorted(found)
 
 
 def _written_by(process: Path) -> Iterator[str]:
@@ -250,11 +253,21 @@ def _written_by(process: Path) -> Iterator[str]:
         info = (process / "fdinfo" / each.name).read_text(errors="replace")
         flags = next(int(line[6:], 8) for line in info.splitlines() if line.startswith("flags:"))
         if flags & os.O_ACCMODE != os.O_RDONLY:
-            yield str(each.readlink())
+            yield from _file_with_name(each)
     for line in (process / "maps").read_text(errors="replace").splitlines():
-        fields = line.split(maxsplit=5)
-        if len(fields) == 6 and fields[1][1] == "w" and fields[1][3] == "s":
-            yield fields[5]
+        span, access = line.split(maxsplit=2)[:2]
+        if access[1] == "w" and access[3] == "s":
+            yield from _file_with_name(process / "map_files" / span)
+
+
+def _file_with_name(link: Path) -> Iterator[str]:
+    """The path of the file that a link of /proc leads to, while it has one."""
+    try:
+        found = link.stat()
+    except FileNotFoundError:
+        return  # memory without a file
+    if stat.S_ISREG(found.st_mode) and found.st_nlink:
+        yield str(link.readlink())
 
 
 def _inside(init: int, command: list[str]) -> list[str]:

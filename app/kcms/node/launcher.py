@@ -113,7 +113,7 @@ def mover_properties(
     """The properties of the unit that does one step of a migration.
 
     It is gone when it is over, however it ends: the outcome is in the move's record.  It gets the
-    rights that this daemon lacks.  A stop must leave criu the time to end by itself.
+    rights that this daemon lacks.  Nobody kills criu in a dump, which would take the job with it.
     """
     program = str(release / "node/mover.py")
     argv = ["/usr/bin/python3", "-I", "-X", "utf8", program, step, directory]
@@ -124,6 +124,8 @@ def mover_properties(
         ("CollectMode", ("s", "inactive-or-failed")),
         ("KillMode", ("s", "control-group")),
         ("TimeoutStopUSec", ("t", STOP_TIMEOUT)),
+        ("SendSIGKILL", ("b", step != "dump")),
+        ("OOMPolicy", ("s", "continue")),
         ("UMask", ("u", 0o077)),
         ("After", ("as", ["remote-fs.target", "network.target"])),
         ("StandardInput", ("s", "null")),

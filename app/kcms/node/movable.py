@@ -1,9 +1,8 @@
 """Whether a job on this node can be moved, and what its new node must have.
 
-:func:`scan` looks at every process of the job, as root with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH
-(a daemon that lacks them starts this file as a program, see :func:`main`), while the job runs or is
-frozen.  A running job may change after it, so that the frozen one is to be looked at again before
-it is dumped.
+:func:`scan` looks at every process of the job, as root with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH,
+while the job runs or is frozen.  A running job may change after it, so that the frozen one is to be
+looked at again before it is dumped.
 
 What ``data`` of a job that can move holds:
 
@@ -22,16 +21,11 @@ What ``data`` of a job that can move holds:
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-if __name__ == "__main__":
-    sys.path.append(os.path.realpath(__file__).rsplit("/", 3)[0])
-
-from kcms.node import cgroup, manifest, processor, procfs, refusals, sockets
+from kcms.node import cgroup, manifest, processor, procfs, refusals, room, sockets
 from kcms.node.mounts import Where, parse_mountinfo
 from kcms.node.owner import Ids, OwnerError, ask
 from kcms.node.procfs import Budget, OpenFile, Proc, Stat, TooMuchError
@@ -102,7 +96,7 @@ def _scan(question: Question, digests: manifest.Digests) -> dict[str, Any]:
     snapshot = _good_snapshot(question, shared)
     memory = sum(each.memory_kib for each in snapshot.processes)
     check_room(memory, place["real"], place["free"])
-    check_room(memory, question.image_directory, procfs.free_kib(question.image_directory))
+    check_room(memory, question.image_directory, room.free_kib(question.image_directory))
     data = _data(snapshot, memory, place["real"], digests)
     if len(json.dumps(data)) > DATA_LIMIT:
         raise NoMoveError("the job uses too many files of this node alone to compare them all")
@@ -323,20 +317,3 @@ def _data(
         "processor": processor.instructions(),
         "cwd": sorted({each.cwd for each in processes if where.is_shared(each.cwd)}),
     }
-
-
-def main() -> int:
-    """As a program: the members of :class:`Question` as JSON on standard input, and on standard
-    output the members of :class:`Scan`."""
-    asked = json.load(sys.stdin)
-    ids = Ids(asked["uid"], asked["gid"], tuple(asked["groups"]))
-    found = scan(
-        asked["cgroup"], asked["spec"], asked["shared_directories"], ids, asked["home"],
-        asked["image_directory"],
-    )  # fmt: skip
-    json.dump(asdict(found), sys.stdout)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

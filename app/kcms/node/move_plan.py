@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,11 @@ class Plan:
 
     @classmethod
     def read(cls, directory: Path) -> Plan:
+        """What another release has put there besides is passed over."""
         document = durable.read(str(directory), "wanted.json") or {}
-        move = WantedMove.parse(document.pop("move"))
-        return cls(move=move, directory=directory, **document)
+        own = {each.name for each in fields(cls)} - {"move", "directory"}
+        known = {name: each for name, each in document.items() if name in own}
+        return cls(move=WantedMove.parse(document["move"]), directory=directory, **known)
 
     @property
     def ids(self) -> Ids:

@@ -27,6 +27,7 @@ log = logging.getLogger("kcms.node")
 
 RETRY_FIRST = 1.0
 RETRY_LONGEST = 300.0
+COUNTED = 16  # attempts at the most
 MOST_REPORTED = 120 * 1024
 """Bytes of the data of all moves in one report, which as a whole has a bound."""
 
@@ -201,7 +202,7 @@ class Movement:
         if not ready or self._boot() < self._not_before.get(key, 0.0):
             return
         attempt = self._attempts.get(key, 0)
-        self._attempts[key] = attempt + 1
+        self._attempts[key] = min(attempt + 1, COUNTED)
         self._not_before[key] = self._boot() + min(RETRY_FIRST * 2**attempt, RETRY_LONGEST)
         self.launcher.start_mover(move, step, str(self.records.path(move)))
         log.info("move %s: %s is begun", move, step)

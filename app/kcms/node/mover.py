@@ -25,8 +25,9 @@ if __name__ == "__main__":
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from kcms.errors import Forbidden, KcmsError
-from kcms.node import admit, durable, image, procfs
+from kcms.node import admit, cgroup, durable, image, opened, room
 from kcms.node.carry import Carrier, CarryError
+from kcms.node.child import ChildError
 from kcms.node.dumping import Dump, Look
 from kcms.node.move_error import MoveError, plain
 from kcms.node.move_plan import Outcome, Plan
@@ -65,7 +66,7 @@ def _outcome(step: str, plan: Plan) -> Outcome:
     }
     try:
         return steps[step]()
-    except (MoveError, CarryError, KcmsError, image.ImageError) as error:
+    except (MoveError, CarryError, ChildError, KcmsError, image.ImageError) as error:
         return plain(str(error)), False, {}
     except Exception as error:  # noqa: BLE001 - whatever it is, it is to be told
         traceback.print_exc()
@@ -77,7 +78,12 @@ def _check(plan: Plan) -> Outcome:
     if not started.get("can_move"):
         raise MoveError("the job was started by a release that cannot move it")
     found = Look(plan).at_running()
-    return found.message, False, found.data if found.ok else {}
+    if not found.ok:
+        return found.message, False, {}
+    closed = opened.closed_to_root(cgroup.pids(plan.cgroup))
+    if closed:
+        raise MoveError(admit.closed_sentence(closed, plan.host))
+    return "", False, found.data
 
 
 def _admit(plan: Plan) -> Outcome:
@@ -101,7 +107,7 @@ def _fetch(plan: Plan) -> Outcome:
     if why:
         raise MoveError(why)
     path, wanted = str(told["image"]), image.Digest(int(told["size"]), str(told["sha256"]))
-    free = procfs.free_kib(str(plan.directory)) * 1024
+    free = room.free_kib(str(plan.directory)) * 1024
     if 2 * wanted.size + FETCHED_ROOM > free:
         raise MoveError(
             f"the image has {wanted.size >> 20} MiB, and {plan.host} has {free >> 20} MiB free "

@@ -2,10 +2,12 @@
 
 As a program, ``python3 -I -S -E owner.py`` started with the user's ids, it reads a request on
 standard input and writes the answer.  A request has ``shared`` (directories), ``places``
-(directories in which the owner is to write), ``directories`` (to be entered), ``open`` (rows of
-pid, descriptor and path of open files) and ``openable`` (rows of path and access mode).  The answer
-has the same names: real paths; rows for places and directories; the stat of each open file, see
-:func:`_open`; and what can be opened, see :func:`_openable`.
+(directories in which the owner is to write), ``directories`` (to be entered) and ``open`` (rows of
+pid, descriptor and path of open files).  The answer has the same names: real paths; rows for places
+and directories; the stat of each open file, see :func:`_open`.
+
+The owner can trace this program and make it say anything, so that its answer protects nobody else:
+for that there is :mod:`kcms.node.opened`.
 """
 
 # pathlib would cost start-up time.
@@ -115,7 +117,6 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         "places": [_place(each, shared) for each in request.get("places", ())],
         "directories": [_directory(each, shared) for each in request.get("directories", ())],
         "open": [_open(*row) for row in request.get("open", ())],
-        "openable": [_openable(*row) for row in request.get("openable", ())],
     }
 
 
@@ -170,20 +171,6 @@ def _open(pid: int, descriptor: int, path: str) -> list[int] | None:
         here = False
     numbers = [found.st_mode, found.st_dev, found.st_ino, found.st_rdev]
     return [*numbers, found.st_size, found.st_nlink, int(here)]
-
-
-def _openable(path: str, access: int) -> list[int]:
-    """Device and inode of what the owner can open there, and of nothing else."""
-    flags = access | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    try:
-        descriptor = os.open(path, flags)
-    except OSError:
-        return []
-    try:
-        found = os.fstat(descriptor)
-        return [found.st_dev, found.st_ino]
-    finally:
-        os.close(descriptor)
 
 
 if __name__ == "__main__":

@@ -403,9 +403,3 @@ def namespaces(pid: int, proc: str = PROC) -> dict[str, str]:
 
 def is_fifo(found: Stat) -> bool:
     return stat.S_ISFIFO(found.mode)
-
-
-def free_kib(directory: str) -> int:
-    """KiB that are free for everybody on the directory's file system."""
-    space = os.statvfs(directory)
-    return space.f_bavail * space.f_frsize // 1024

@@ -158,14 +158,14 @@ def _verify_owner(plan: dict[str, Any], task_cgroup: str) -> None:
 
 
 def _verify_files(plan: dict[str, Any], task_cgroup: str) -> None:
-    """Whether criu, as root, opened nothing on the shared directories that the owner could not."""
-    from kcms.node import opened, owner
+    """Whether criu, as root, opened nothing that the owner could not."""
+    from kcms.node import child, opened, owner
 
-    wanted, shared = plan["wanted"], plan["restore"]["shared"]
+    wanted = plan["wanted"]
     ids = owner.Ids(wanted["uid"], wanted["gid"], tuple(plan["account"]["groups"]))
     try:
-        path = opened.forbidden(cgroup.pids(task_cgroup), shared, ids)
-    except owner.OwnerError as error:
+        path = opened.forbidden(cgroup.pids(task_cgroup), ids)
+    except child.ChildError as error:
         raise RestoreError(str(error)) from error
     if path:
         shown = "".join(each if each.isprintable() else "?" for each in path)[:300]

@@ -121,11 +121,28 @@ def test_room_on_both(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     del target.rows["/s/alice"]
     target.rows = {}
     needed = 2 * (1100 + 65536)  # the image as it comes, and laid out
-    monkeypatch.setattr(admit.procfs, "free_kib", lambda _: needed - 1)
+    monkeypatch.setattr(admit.room, "free_kib", lambda _: needed - 1)
     says = f"take 130 MiB, and beta2 has 130 MiB free below {target.images}"
     assert says in target.judge()
-    monkeypatch.setattr(admit.procfs, "free_kib", lambda _: needed)
+    monkeypatch.setattr(admit.room, "free_kib", lambda _: needed)
     assert target.judge() == ""
+
+
+def test_memory_on_the_target(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admit.room, "available_kib", lambda: 999)
+    assert target.judge() == "the job has 0 MiB of memory, and beta2 has 0 MiB available"
+    monkeypatch.setattr(admit.room, "available_kib", lambda: 1000)
+    assert target.judge() == ""
+
+
+def test_a_directory_that_root_may_not_enter(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admit.opened, "closed_to_root", lambda pids, places: places[0])
+    assert target.judge() == (
+        "root of beta2 may not open /s/alice/work, as its file server takes root for nobody, and "
+        "criu works as root"
+    )
 
 
 def test_an_owner_who_cannot_be_asked(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,7 @@ def test_damage_is_an_error_and_no_traceback(tmp_path: Path, text: bytes) -> Non
 def test_the_owner_carries_and_clears_away(tmp_path: Path) -> None:
     carrier, data = Carrier(ME), [os.urandom(image.CHUNK) for _ in range(3)]
     path = tmp_path / ".kcms" / "7.1-x.image"
-    assert carrier.room(str(tmp_path)) > 0
+    carrier.make_place(str(tmp_path))
     carrier.put(str(path), iter(data))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert b"".join(carrier.get(str(path))) == b"".join(data)
