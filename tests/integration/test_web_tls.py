@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import socket
@@ -114,13 +115,19 @@ def test_bytes_pass_both_ways_whole(
     tmp_path: Path, certificates: Path, client: ssl.SSLContext
 ) -> None:
     sent = bytes(range(256)) * 4000 + b"bye"
+
+    async def exchange(port: int) -> bytes:
+        # Not two threads: one object of OpenSSL's is for one at a time.
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", port, ssl=client, server_hostname="localhost"
+        )
+        writer.write(sent)
+        got, _ = await asyncio.wait_for(asyncio.gather(reader.read(), writer.drain()), 30)
+        writer.close()
+        return got
+
     with guarded(tmp_path, certificates, Limits()) as here:
-        channel = here.through(client)
-        threading.Thread(target=channel.sendall, args=(sent,), daemon=True).start()
-        got = b""
-        while part := channel.recv(65536):
-            got += part
-        assert got == sent
+        assert asyncio.run(exchange(here.port)) == sent
 
 
 def test_old_tls_is_refused(tmp_path: Path, certificates: Path) -> None:

@@ -235,7 +235,7 @@ def test_nor_is_one_that_is_named_like_a_removed_file(grid: Grid) -> None:
     move = grid.move(21, "alpha1", "alpha2", 1)
     told = move.up_to("dump")
     move.target.run(f"cd {HOME} && mv '{name}' 21.old")
-    move.target.run(f"echo private > '{name}' && chown 2002 '{name}' && chmod 600 '{name}'")
+    move.target.run(f"echo private > '{name}' && chown 2002 '{name}' && chmod 644 '{name}'")
     move.ask("restore", told)
     answer = move.answer("restore")
     assert answer["ok"] is False
