@@ -13,7 +13,14 @@ from ansible_collections.kcms.cluster.plugins.module_utils.kcms_client import (
 )
 from ansible_collections.kcms.cluster.plugins.module_utils.kcms_spec import FIELDS, Field
 
-_TYPES = {"text": "str", "path": "str", "integer": "int", "list": "list", "table": "dict"}
+_TYPES = {
+    "text": "str",
+    "path": "str",
+    "integer": "int",
+    "duration": "raw",
+    "list": "list",
+    "table": "dict",
+}
 
 Act = Callable[[Client, dict[str, Any], bool], dict[str, Any]]
 """Does a module's work: the client, the parameters, whether only to predict; what it returns."""

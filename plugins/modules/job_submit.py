@@ -56,6 +56,11 @@ options:
   error:
     description: File that takes standard error. By default the one of O(output).
     type: str
+  time_limit:
+    description:
+      - Time that the job may run, as seconds or as a text such as V(90m), V(36h) or V(1-12:00:00).
+        Then it gets SIGTERM, later SIGKILL, and ends as C(TIMEOUT). By default there is none.
+    type: raw
   priority:
     description: From -1000 to 1000. Higher starts first; equals in the order of their submission.
     type: int
@@ -145,7 +150,11 @@ from ansible_collections.kcms.cluster.plugins.module_utils.kcms_module import (
     spec_arguments,
     spec_of,
 )
-from ansible_collections.kcms.cluster.plugins.module_utils.kcms_spec import SpecError, check_spec
+from ansible_collections.kcms.cluster.plugins.module_utils.kcms_spec import (
+    SpecError,
+    check_spec,
+    same,
+)
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **spec_arguments(),
@@ -175,7 +184,7 @@ def predict(client: Client, spec: dict[str, Any], key: str | None) -> dict[str, 
     if number is None:
         return {"changed": True, "spec": complete}
     job = client.job(number)  # a listing leaves the environment out
-    if job["spec"] != complete:
+    if not same(job["spec"], complete):
         raise ClientError(
             "conflict",
             f"key {key!r} is that of job {job['id']}, which was asked for with other fields",

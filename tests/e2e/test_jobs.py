@@ -77,6 +77,33 @@ def test_a_stubborn_job_is_killed_with_nothing_left(quiet: Grid, cluster: str) -
     quiet.shell("alpha1", f"rm {flag}", user="alice")
 
 
+def test_a_job_that_ran_for_as_long_as_it_may_ends_with_nothing_left(quiet: Grid) -> None:
+    program = quiet.program("alice", "stubborn.py", STUBBORN)
+    flag = "/shared/home/alice/stubborn.ready"
+    quiet.shell("alpha1", f"rm -f {flag}", user="alice")
+    job = quiet.submit("alice", "--time-limit", "00:00:03", program, flag)["id"]
+    ended = quiet.wait_job(job, "TIMEOUT", "FAILED", "NODE_FAIL")
+    assert ended["reason"] == "the time limit of 00:00:03 was reached"
+    record = ended["tasks"][0]["exit"]
+    assert (record["signal"], record["processes_left"]) == (9, 0)
+    assert record["processes_killed"] >= 10
+    node = ended["tasks"][0]["node"]
+    assert quiet.shell(node, "pgrep -u alice -fc stubborn.py", check=False).stdout.strip() == "0"
+    answer = quiet.adhoc(
+        "alpha1", "job_submit", executable=program, user="alice", time_limit="90", check=False
+    )
+    assert "time_limit must be seconds, or a text such as 90m" in answer.result["msg"]
+    answer = quiet.adhoc(
+        "alpha1",
+        "job_submit",
+        executable=quiet.program("alice", "nap.sh", "#!/bin/sh\nsleep 1\n"),
+        user="alice",
+        time_limit=90,
+        wait=True,
+    )
+    assert answer.result["job"]["spec"]["time_limit"] == 90
+
+
 def test_exit_codes_and_both_output_files(quiet: Grid) -> None:
     program = quiet.program("bob", "three.sh", "#!/bin/sh\necho out; echo err >&2; exit 3\n")
     job = quiet.submit(

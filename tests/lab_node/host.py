@@ -229,6 +229,7 @@ def spec(script: str, **changes: Any) -> dict[str, Any]:
         "output": f"{ALICE}/%j.out",
         "error": None,
         "environment": {},
+        "time_limit": None,
     }
     return {**made, **changes}
 

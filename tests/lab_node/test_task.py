@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
@@ -26,8 +27,8 @@ def ready(host: Host, number: int) -> bool:
     return "ready" in host.run(f"cat {ALICE}/{number}.out 2>/dev/null; true")
 
 
-def start_stubborn(host: Host, number: int) -> None:
-    program = job(number, "", executable="/usr/bin/python3", arguments=["-c", STUBBORN])
+def start_stubborn(host: Host, number: int, **more: Any) -> None:
+    program = job(number, "", executable="/usr/bin/python3", arguments=["-c", STUBBORN], **more)
     host.want(program)
     host.wait(lambda: ready(host, number), "the program to be ready")
     assert len(host.processes(number)) == 21
@@ -112,6 +113,34 @@ def test_child_gets_the_grace_though_the_root_is_gone(host: Host) -> None:
     host.kill(23, grace=30.0)
     assert host.over(23)["exit"]["signal"] == 15
     assert host.home("23.out").splitlines()[-1] == "cleaned"
+
+
+def test_a_time_limit_is_kept_without_a_manager_and_over_the_daemons_death(host: Host) -> None:
+    start_stubborn(host, 27, time_limit=4)
+    host.run("systemctl kill -s STOP kcms-nodetest-manager")
+    try:
+        host.kill_daemon()
+        host.wait(lambda: host.processes(27) == [], "the end of every process")
+    finally:
+        host.run("systemctl kill -s CONT kcms-nodetest-manager")
+    over = host.over(27)
+    assert (over["cause"], over["exit"]["signal"]) == ("time limit", 9)
+    assert (over["exit"]["processes_killed"], over["exit"]["processes_left"]) == (21, 0)
+    assert 3.5 < over["exit"]["time"] - over["start_time"] < 30
+
+
+def test_a_program_may_end_well_when_its_time_is_over(host: Host) -> None:
+    script = "trap 'echo saved; exit 0' TERM; while :; do sleep 0.1; done"
+    host.want(job(28, script, time_limit=1))
+    over = host.over(28)
+    assert (over["cause"], over["exit"]["code"]) == ("time limit", 0)
+    assert host.home("28.out") == "saved\n"
+
+
+def test_one_that_ends_in_time_has_no_cause(host: Host) -> None:
+    host.want(job(29, "exit 3", time_limit=100))
+    over = host.over(29)
+    assert (over["cause"], over["exit"]["code"]) == ("", 3)
 
 
 def test_frozen_task_is_killed(host: Host) -> None:

@@ -9,6 +9,7 @@ from kcms.cli import complain, tables
 from kcms.cli.options import Parser, client, client_options, whole_number
 from kcms.client import FINAL_STATES, ClientError
 from kcms.jobs.paths import expand
+from kcms.jobs.spec import duration_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def job_page(found: dict[str, Any], now: float) -> str:
         "started": tables.moment(found["start_time"]),
         "ended": tables.moment(found["end_time"]),
         "ran": tables.duration(tables.ran(found, now)),
+        "time limit": duration_text(spec["time_limit"]) if spec.get("time_limit") else None,
     }
     lines.update((f"task {task['index']}", _task_line(task)) for task in found["tasks"])
     if found.get("migration"):

@@ -61,7 +61,8 @@ def _option(row: Field) -> dict[str, Any]:
         return {"metavar": "N", "type": whole_number, "help": f"{text}; {row.default} by default"}
     if row.choices:
         return {"metavar": "|".join(row.choices), "help": text}
-    return {"metavar": {"path": "PATH"}.get(row.kind, "TEXT"), "help": text}
+    metavars = {"path": "PATH", "duration": "TIME"}
+    return {"metavar": metavars.get(row.kind, "TEXT"), "help": text}
 
 
 def _text(name: str) -> str:

@@ -118,6 +118,9 @@ class Job:
         return document
 
 
+TIME_LIMIT = "time limit"
+"""The cause of an end that the node brought about, as the job had run for as long as it may."""
+
 PHASES = ("launching", "running", "ended", "refused", "lost")
 
 
@@ -127,6 +130,7 @@ class TaskReport:
 
     ``phase``: *launching* (the unit may or may not run), *running*, *ended* (``exit`` is set),
     *refused* (never started; ``message`` says why), *lost* (started, and no record of its end).
+    ``cause`` says why its node ends or ended it by itself, as :data:`TIME_LIMIT`.
     """
 
     job: int
@@ -137,6 +141,7 @@ class TaskReport:
     exit: Exit | None = None
     message: str = ""
     store: str = ""
+    cause: str = ""
 
     @property
     def name(self) -> str:
@@ -159,6 +164,7 @@ class TaskReport:
             exit=None if record is None else Exit.parse(record),
             message=row.text("message", ""),
             store=row.store(),
+            cause=row.text("cause", ""),
         )
         if report.phase not in PHASES:
             raise ProtocolError(f"not a task report: {report.phase!r:.100} is no phase")

@@ -6,6 +6,7 @@ Standard library only: the command line and the Ansible modules load it on every
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 
 TYPE_CHECKING = False
@@ -21,6 +22,9 @@ SPEC_BYTES_LIMIT = 64 * 1024
 """Bytes of a complete specification as JSON; the manager keeps it in memory while a job is open."""
 
 KEY_LIMIT = 128
+
+DURATION_LIMIT = 10 * 366 * 86400
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class SpecError(ValueError):
@@ -60,6 +64,36 @@ def _priority(value: Any) -> int:
     return value
 
 
+def _duration(value: Any) -> int:
+    """Seconds, from a number of them, or a text as ``90m`` or, as Slurm has it, ``1-12:00:00``."""
+    told = f"must be seconds, or a text such as 90m, 36h or 1-12:00:00, not {value!r:.60}"
+    if isinstance(value, str):
+        value = _seconds(value.strip())
+    if type(value) is not int:
+        raise SpecError(told)
+    if not 0 < value <= DURATION_LIMIT:
+        raise SpecError(f"must be from 1 s to {DURATION_LIMIT // 86400} days")
+    return value
+
+
+def _seconds(text: str) -> int | None:
+    found = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
+    if found:
+        return int(found[1]) * _UNITS[found[2]]
+    found = re.fullmatch(r"(?:([0-9]{1,4})-)?([0-9]{1,3}):([0-5][0-9]):([0-5][0-9])", text)
+    if not found:
+        return None
+    days, hours, minutes, seconds = (int(each or 0) for each in found.groups())
+    return days * 86400 + hours * 3600 + minutes * 60 + seconds
+
+
+def duration_text(seconds: int) -> str:
+    """``1-12:00:00`` for 36 hours, as :func:`check_spec` takes it."""
+    days, left = divmod(seconds, 86400)
+    clock = f"{left // 3600:02}:{left // 60 % 60:02}:{left % 60:02}"
+    return f"{days}-{clock}" if days else clock
+
+
 def _class(value: Any) -> str:
     if value not in CLASSES:
         raise SpecError(f"must be one of {', '.join(CLASSES)}, not {value!r}")
@@ -87,7 +121,8 @@ class Field:
     ``name`` is the key in JSON and in the Ansible modules, ``check`` returns the clean value or
     raises :class:`SpecError`, ``default`` is used when the field is absent, unless ``required``.
     ``title`` is the field's name on the 2003 form (K14).  ``kind`` is what the command line, the
-    modules and the API document make of it: text, path, integer, list or table (of texts);
+    modules and the API document make of it: text, path, integer, duration (of seconds), list or
+    table (of texts);
     ``choices`` are all the values there are, where they can be listed.
     """
 
@@ -153,6 +188,14 @@ FIELDS: tuple[Field, ...] = (
         "file that takes standard error; the output by default",
         kind="path",
     ),
+    Field(
+        "time_limit",
+        "Time Limit",
+        _duration,
+        "time it may run, such as 90m or 1-12:00:00; then it gets SIGTERM, later SIGKILL, and ends "
+        "as TIMEOUT; none by default",
+        kind="duration",
+    ),
     Field("priority", "Priority", _priority, "higher starts first", 0, kind="integer"),
     Field(
         "environment",
@@ -188,6 +231,12 @@ def check_spec(document: Any) -> dict[str, Any]:
             "put long arguments or an environment into a file that the program reads"
         )
     return clean
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two complete specifications ask for the same, be one of an older release."""
+    defaults = {each.name: each.default for each in FIELDS if not each.required}
+    return {**defaults, **one} == {**defaults, **other}
 
 
 def _derived_name(executable: str) -> str:

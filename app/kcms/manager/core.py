@@ -16,8 +16,9 @@ from typing import Any
 
 from kcms.errors import Conflict, Forbidden, NotFound
 from kcms.jobs import placement, queue
-from kcms.jobs.model import Job, NodeReport, Task, TaskReport
+from kcms.jobs.model import TIME_LIMIT, Job, NodeReport, Task, TaskReport
 from kcms.jobs.processes import Process
+from kcms.jobs.spec import duration_text, same
 from kcms.jobs.states import State
 from kcms.manager import migrations, nodes
 from kcms.manager.memory import Draft, TaskKey
@@ -65,7 +66,7 @@ def submit(draft: Draft, caller: Caller, spec: dict[str, Any], key: str | None, 
 
 def check_same(job: Job, spec: dict[str, Any], key: str) -> Job:
     """The job that a key stands for already.  :raises Conflict: it was asked for otherwise"""
-    if job.spec != spec:
+    if not same(job.spec, spec):
         raise Conflict(
             f"key {key!r} is that of job {job.id}, which was asked for with other fields"
         )
@@ -241,7 +242,7 @@ def _launching(draft: Draft, job: Job, task: Task, said: TaskReport, now: float)
 
 
 def _started(draft: Draft, job: Job, task: Task, said: TaskReport, now: float) -> None:
-    reason = f"being killed by {job.killed_by}" if job.killed_by else ""
+    reason = f"being killed by {job.killed_by}" if job.killed_by else _why_ended(said.cause)
     if task.start_time is not None and job.reason == reason:
         return
     began = replace(task, start_time=said.start_time or now)
@@ -258,8 +259,17 @@ def _started(draft: Draft, job: Job, task: Task, said: TaskReport, now: float) -
     )
 
 
+def _why_ended(cause: str) -> str:
+    """Of a task that runs still, while its node ends it."""
+    return "its time limit is reached" if cause == TIME_LIMIT else ""
+
+
 def _verdict(job: Job, task: Task, said: TaskReport) -> tuple[State, str]:
     """State and reason of a job whose task is over on its node."""
+    if said.cause == TIME_LIMIT and said.phase == "ended":
+        limit = job.spec.get("time_limit")
+        told = f" of {duration_text(limit)}" if limit else ""
+        return State.TIMEOUT, f"the time limit{told} was reached"
     if job.killed_by is not None and said.phase != "lost":
         return State.CANCELLED, f"killed by {job.killed_by}"
     if said.phase == "refused":

@@ -14,6 +14,7 @@ _KINDS: dict[str, dict[str, Any]] = {
     "text": {"type": "string"},
     "path": {"type": "string", "pattern": "^/"},
     "integer": {"type": "integer"},
+    "duration": {"anyOf": [{"type": "integer"}, {"type": "string"}, {"type": "null"}]},
     "list": {"type": "array", "items": {"type": "string"}},
     "table": {"type": "object", "additionalProperties": {"type": "string"}},
 }

@@ -67,6 +67,7 @@ class Agent:
         self._not_before: dict[TaskId, float] = {}
         self._troubles: dict[TaskId, str] = {}
         self._looked: dict[TaskId, tuple[str, ...]] = {}
+        self._next_end: float | None = None
 
     def step(
         self,
@@ -97,6 +98,7 @@ class Agent:
                 failed.add(task)
         after = self._snapshot(wanted, frozenset(), may_start, store) if instructions else before
         self._tidy(after, wanted or {})
+        self._next_end = core.next_end(after)
         word = moves if asked is not None else None
         self.move_reports = self._movement.step(word, replace(after, wanted=asked))
         return self._reports(after, wanted or {})
@@ -108,6 +110,13 @@ class Agent:
         if wanted is None:
             return None
         return {**self._movement.restores(self._moves), **wanted}
+
+    @property
+    def next_end(self) -> float:
+        """Seconds until a task that runs has to be looked at, see :func:`core.next_end`."""
+        if self._next_end is None:
+            return float("inf")
+        return max(self._next_end - self.clock.boot(), 0.0)
 
     @property
     def is_moving(self) -> bool:
@@ -170,8 +179,8 @@ class Agent:
             case core.Refuse(task, message):
                 if self.records.refuse(task, message, self.clock.wall()):
                     log.warning("task %s is refused: %s", task, message)
-            case core.Terminate(task, grace):
-                self._terminate(task, grace)
+            case core.Terminate(task, grace, cause):
+                self._terminate(task, grace, cause)
             case core.KillNow(task):
                 self._kill_now(task)
             case core.Break(task):
@@ -207,15 +216,17 @@ class Agent:
         self.launcher.start(task, str(self.records.path(task)))
         log.info("task %s is started", task)
 
-    def _terminate(self, task: TaskId, grace: float) -> None:
+    def _terminate(self, task: TaskId, grace: float, cause: str) -> None:
         path = self._program_cgroup(task)
         still = cgroup.is_held(path) or self.records.is_restoring(task)
-        kill = core.Kill(self.boot_id, self.clock.boot() + (0.0 if still else max(grace, 0.0)))
+        deadline = self.clock.boot() + (0.0 if still else max(grace, 0.0))
+        kill = core.Kill(self.boot_id, deadline, cause=cause)
         self.records.write_kill(task, kill, 0)
         if still:
             return  # not one instruction of it may run any more: SIGKILL follows at once
         told = cgroup.terminate(path)
-        log.info("task %s: SIGTERM to %d processes, SIGKILL after %g s", task, told, grace)
+        why = f"its {cause} is reached: " if cause else ""
+        log.info("task %s: %sSIGTERM to %d processes, SIGKILL after %g s", task, why, told, grace)
 
     def _kill_now(self, task: TaskId) -> None:
         """SIGKILL; the first time, count whom it meets and put that on record before."""

@@ -27,7 +27,7 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from kcms.jobs.model import Exit, TaskReport, WantedTask, task_name
+from kcms.jobs.model import TIME_LIMIT, Exit, TaskReport, WantedTask, task_name
 
 TEMPORARY_FAILURE = 75
 """Exit status (sysexits.h EX_TEMPFAIL) of an init that could not begin, and may be tried again."""
@@ -72,19 +72,24 @@ _NAME = re.compile(r"([0-9]+)\.([0-9]+)\.([0-9]+)(?:-([0-9a-f]{8}))?")
 
 @dataclass(frozen=True)
 class Started:
-    """When (seconds since the epoch) and in which boot a task began."""
+    """When (seconds since the epoch, and of CLOCK_BOOTTIME) and in which boot a task began."""
 
     boot_id: str
     time: float
+    boottime: float | None = None
 
 
 @dataclass(frozen=True)
 class Kill:
-    """A kill under way; times are of CLOCK_BOOTTIME, in seconds, in boot ``boot_id``."""
+    """A kill under way; times are of CLOCK_BOOTTIME, in seconds, in boot ``boot_id``.
+
+    ``cause`` says why this node kills it of its own accord.
+    """
 
     boot_id: str
     deadline: float
     killed_at: float | None = None
+    cause: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,8 @@ class Record:
     """One task's directory.  ``damaged`` says why it cannot be read; the rest is then empty.
 
     ``stopped``: the node was being stopped (shutdown) while the program ran.  ``restoring``: it is
-    to go on from an image, and its tree is not there yet; until then it is as if frozen.
+    to go on from an image, and its tree is not there yet; until then it is as if frozen.  ``spent``
+    are the seconds that it ran on the nodes before this one.
     """
 
     wanted: WantedTask | None = None
@@ -104,6 +110,7 @@ class Record:
     damaged: str = ""
     disowned: bool = False
     restoring: bool = False
+    spent: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -144,6 +151,7 @@ class Terminate:
 
     task: TaskId
     grace: float
+    cause: str = ""
 
 
 @dataclass(frozen=True)
@@ -268,7 +276,8 @@ def _of_new(now: Snapshot, task: TaskId, wanted: WantedTask) -> Iterator[Instruc
 def _of_known(now: Snapshot, task: TaskId, wanted: WantedTask | None) -> Iterator[Instruction]:
     current, record = phase(now, task), now.records.get(task)
     if is_foreign(now, task):
-        if current == "running" and record is not None and record.kill is not None:
+        begun = record is not None and record.kill is not None
+        if current == "running" and (begun or _is_over_time(now, task)):
             yield from _killing(now, task, None)
     elif _taken(record, wanted):
         yield Disown(task)
@@ -277,7 +286,7 @@ def _of_known(now: Snapshot, task: TaskId, wanted: WantedTask | None) -> Iterato
             yield Forget(task)
     elif current == "launching":
         yield from _of_launching(now, task, wanted)
-    elif _is_unwanted(now, task, wanted):
+    elif _is_unwanted(now, task, wanted) or _is_over_time(now, task):
         yield from _killing(now, task, wanted)
 
 
@@ -313,6 +322,33 @@ def _is_unwanted(now: Snapshot, task: TaskId, wanted: WantedTask | None) -> bool
     return (record is not None and record.kill is not None) or superseded(now, task)
 
 
+def time_out(now: Snapshot, task: TaskId) -> float | None:
+    """The boot time at which a running task has run for as long as it may; None for no limit."""
+    record = now.records.get(task)
+    if record is None or record.started is None or record.wanted is None or record.restoring:
+        return None
+    limit, began = record.wanted.spec.get("time_limit"), record.started.boottime
+    if not limit or began is None or record.started.boot_id != now.boot_id:
+        return None
+    return began + max(float(limit) - record.spent, 0.0)
+
+
+def _is_over_time(now: Snapshot, task: TaskId) -> bool:
+    end = time_out(now, task)
+    return end is not None and now.boottime >= end and phase(now, task) == "running"
+
+
+def next_end(now: Snapshot) -> float | None:
+    """The boot time at which a task that runs has to be looked at, as its time is over or the grace
+    of its kill is."""
+    ends = []
+    for task, record in now.records.items():
+        end = time_out(now, task) if record.kill is None else record.kill.deadline
+        if end is not None and phase(now, task) == "running":
+            ends.append(end)
+    return min(ends, default=None)
+
+
 def superseded(now: Snapshot, task: TaskId) -> bool:
     return any(
         each.same_job(task) and each.epoch > task.epoch and wanted.want == "run"
@@ -327,7 +363,9 @@ def _killing(now: Snapshot, task: TaskId, wanted: WantedTask | None) -> Iterator
         return
     told = wanted or record.wanted
     if record.kill is None:
-        yield Terminate(task, told.grace if told else 0.0)
+        asked = _is_unwanted(now, task, wanted)
+        cause = TIME_LIMIT if not asked and _is_over_time(now, task) else ""
+        yield Terminate(task, told.grace if told else 0.0, cause)
     elif record.kill.killed_at is not None and now.boottime >= record.kill.killed_at + BREAK_AFTER:
         yield Break(task)
     elif now.boottime >= record.kill.deadline:
@@ -363,6 +401,7 @@ def _report(now: Snapshot, task: TaskId) -> TaskReport:
         start_time=record.started.time if record.started else None,
         exit=record.exit if current in FINAL else None,
         message=_message(now, task, current),
+        cause=record.kill.cause if record.kill else "",
     )
 
 

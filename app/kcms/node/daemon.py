@@ -260,7 +260,7 @@ class _Daemon:
                 return
 
     def _patience(self) -> float:
-        """Seconds until the next full comparison; a kill under way must be pursued on time."""
+        """Seconds until the next full comparison; a kill must begin and be pursued on time."""
         wanted = self.state.word.tasks if self.state.word else {}
         killing = any(
             each in wanted and wanted[each].want == "kill" for each in self.state.open_tasks()
@@ -268,4 +268,5 @@ class _Daemon:
         if killing:
             return LOOK_INTERVAL
         hurry = self.agent.in_trouble or self.agent.is_moving
-        return RETRY_INTERVAL if hurry else FULL_INTERVAL
+        soon = max(self.agent.next_end, LOOK_INTERVAL)
+        return min(RETRY_INTERVAL if hurry else FULL_INTERVAL, soon)

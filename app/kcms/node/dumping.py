@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kcms.node import cgroup, criu, durable, image, manifest, movable
+from kcms.node import cgroup, criu, durable, image, init, manifest, movable
 from kcms.node.carrier import NAME
 from kcms.node.carry import Carrier, CarryError
 from kcms.node.move_error import MoveError, plain
@@ -156,8 +156,12 @@ class Dump:
         plan = durable.read(self.plan.record, "wanted.json") or {}
         before = (plan.get("restore") or {}).get("usage", {})
         restored = durable.read(self.plan.record, "restored") or {}
+        started = durable.read(self.plan.record, "started") or {}
+        began = started.get("boottime")
+        ran = 0.0 if began is None else init.boottime() - began
         cpu = cgroup.cpu_seconds(self.plan.cgroup) or 0.0
         return {
+            "elapsed": before.get("elapsed", 0.0) + ran,
             "cpu_seconds": before.get("cpu_seconds", 0.0) + cpu - restored.get("cpu_seconds", 0.0),
             "max_rss_kib": max(before.get("max_rss_kib", 0), max_rss_kib),
         }

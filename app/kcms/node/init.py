@@ -71,6 +71,7 @@ def _begin(directory: str, boot: str, plan: dict[str, Any], reserved: durable.Re
     claim = {
         "boot_id": boot,
         "time": time.time(),
+        "boottime": boottime(),
         "cgroup": own,
         "release": RELEASE,
         "can_move": True,  # it never thaws what is frozen

@@ -5,10 +5,10 @@
 =============  ======  ====================================================================
 wanted.json    daemon  ``wanted`` (WantedTask), ``account`` (home, shell, groups), cluster, node,
                        ``restore`` (see restoring.py) of a task that comes from another node
-started        init    boot_id, time, cgroup, release; or the daemon, with ``refused``, so that
-                       the program never starts; made once, by link(2)
+started        init    boot_id, time, boottime, cgroup, release; or the daemon, with
+                       ``refused``, so that the program never starts; made once, by link(2)
 refused        both    message, time
-kill           daemon  boot_id, deadline, killed_at (CLOCK_BOOTTIME), processes
+kill           daemon  boot_id, deadline, killed_at (CLOCK_BOOTTIME), cause, processes
 restored       init    the tree of such a task is there, and frozen
 exit           init    Exit, and ``stopped``
 disowned       daemon  time at which the task's own job store wanted another job of this name
@@ -126,6 +126,7 @@ class Records:
             "boot_id": kill.boot_id,
             "deadline": kill.deadline,
             "killed_at": kill.killed_at,
+            "cause": kill.cause,
             "processes": processes,
         }
         durable.replace(str(self.path(task)), "kill", document)
@@ -183,13 +184,14 @@ def _parse(path: Path) -> Record:
         kill=_kill(documents["kill"]),
         disowned=documents["disowned"] is not None,
         restoring="restore" in plan and documents["restored"] is None,
+        spent=float((plan.get("restore") or {}).get("usage", {}).get("elapsed", 0.0)),
     )
 
 
 def _started(document: dict[str, Any] | None) -> Started | None:
     if document is None or "refused" in document:
         return None
-    return Started(document["boot_id"], document["time"])
+    return Started(document["boot_id"], document["time"], document.get("boottime"))
 
 
 def _refused(started: dict[str, Any] | None, refused: dict[str, Any] | None) -> str | None:
@@ -209,4 +211,5 @@ def _exit(document: dict[str, Any] | None) -> Exit | None:
 def _kill(document: dict[str, Any] | None) -> Kill | None:
     if document is None:
         return None
-    return Kill(document["boot_id"], document["deadline"], document["killed_at"])
+    cause = str(document.get("cause", ""))
+    return Kill(document["boot_id"], document["deadline"], document["killed_at"], cause)

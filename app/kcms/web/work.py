@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kcms.client import FINAL_STATES
+from kcms.jobs.spec import duration_text
 from kcms.web import words
 from kcms.web.nodestates import DRAINED
 from kcms.web.view import in_order
@@ -282,6 +283,8 @@ def spec_facts(spec: Mapping[str, Any], fields: Iterable[Any]) -> list[tuple[str
             continue
         if isinstance(value, Mapping):
             lines = [f"{key}={text}" for key, text in value.items()]
+        elif each.kind == "duration":
+            lines = [duration_text(int(value))]
         elif isinstance(value, list | tuple):
             lines = [str(text) for text in value]
         else:

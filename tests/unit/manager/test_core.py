@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 
 from kcms.errors import Conflict, Forbidden, NotFound
-from kcms.jobs.model import Exit, Task, TaskReport
+from kcms.jobs.model import TIME_LIMIT, Exit, Task, TaskReport
 from kcms.jobs.spec import check_spec
 from kcms.jobs.states import State
 from kcms.manager import core, nodes
 from kcms.manager.memory import Draft
 from kcms.manager.wanted import wanted_tasks
-from tests.unit.manager.world import ALICE, BOB, ROOT, World, ended, said
+from tests.unit.manager.world import ALICE, BOB, ROOT, World, ended, said, said_running
 
 # from submission to the end ----------------------------------------------------------------------
 
@@ -61,11 +61,22 @@ def test_nothing_is_placed_where_nobody_reported() -> None:
         (said("refused", message="uid of alice differs"), State.FAILED, "a: uid of alice differs"),
         (said("lost", message="the node went down"), State.NODE_FAIL, "a: the node went down"),
         (said("lost"), State.NODE_FAIL, "a: the task was lost"),
+        (
+            replace(ended(None, 9), cause=TIME_LIMIT),
+            State.TIMEOUT,
+            "the time limit of 1-00:00:00 was reached",
+        ),
+        (
+            replace(ended(0), cause=TIME_LIMIT),
+            State.TIMEOUT,
+            "the time limit of 1-00:00:00 was reached",
+        ),
+        (replace(ended(0), cause="of a newer release"), State.COMPLETED, ""),
     ],
 )
 def test_how_a_job_ends(report: TaskReport, state: State, reason: str) -> None:
     world = World("a")
-    number = world.submit()
+    number = world.submit(time_limit="24h")
     assert world.report("a", report) == [(1, 0, 1)]
     job = world.job(number)
     assert (job.state, job.reason) == (state, reason)
@@ -73,6 +84,22 @@ def test_how_a_job_ends(report: TaskReport, state: State, reason: str) -> None:
     assert job.end_time == (1002.0 if report.exit else world.now)
     assert number not in world.memory.jobs
     assert world.wanted("a") == []
+
+
+def test_a_job_whose_time_is_over_says_so_while_it_ends() -> None:
+    world = World("a")
+    number = world.submit(time_limit=60)
+    world.report("a", said_running())
+    world.report("a", replace(said_running(), cause=TIME_LIMIT))
+    assert (world.job(number).state, world.job(number).reason) == (
+        State.RUNNING,
+        "its time limit is reached",
+    )
+    world.kill(number)
+    world.report("a", replace(said_running(), cause=TIME_LIMIT))
+    assert world.job(number).reason == "being killed by alice"
+    world.report("a", replace(ended(None, 9), cause=TIME_LIMIT))
+    assert world.job(number).state is State.TIMEOUT
 
 
 def test_the_record_of_an_end_has_the_counts_of_the_node() -> None:

@@ -37,7 +37,14 @@ MODULES = [
     process_info,
 ]
 ALL = sorted(path for path in (ROOT / "plugins/modules").glob("*.py"))
-TYPES = {"text": "str", "path": "str", "integer": "int", "list": "list", "table": "dict"}
+TYPES = {
+    "text": "str",
+    "path": "str",
+    "integer": "int",
+    "duration": "raw",
+    "list": "list",
+    "table": "dict",
+}
 
 
 def documented(module: ModuleType) -> dict[str, dict[str, Any]]:

@@ -202,6 +202,66 @@ def test_lost_says_why():
     assert message_of(Record(damaged="cannot be read: x"), None) == "cannot be read: x"
 
 
+# time limits -------------------------------------------------------------------------------------
+
+TIMED = replace(RUN, spec={"time_limit": 100})
+BEGAN = Started(BOOT, 50.0, boottime=NOW - 60)
+
+
+def timed(**changes: Any) -> Record:
+    return replace(Record(wanted=TIMED, started=BEGAN), **changes)
+
+
+@pytest.mark.parametrize(
+    ("record", "later", "instructions"),
+    [
+        (timed(), 39.9, []),
+        (timed(), 40.0, [Terminate(T, 5.0, core.TIME_LIMIT)]),
+        (timed(spent=30.0), 10.0, [Terminate(T, 5.0, core.TIME_LIMIT)]),
+        (timed(spent=300.0), 0.0, [Terminate(T, 5.0, core.TIME_LIMIT)]),
+        (timed(kill=Kill(BOOT, NOW + 45, cause=core.TIME_LIMIT)), 44.0, []),
+        (timed(kill=Kill(BOOT, NOW + 45, cause=core.TIME_LIMIT)), 45.0, [KillNow(T)]),
+        (timed(started=replace(BEGAN, boottime=None)), 900.0, []),  # of an older release
+        (timed(restoring=True), 900.0, []),
+        (timed(wanted=RUN), 900.0, []),
+    ],
+)
+@pytest.mark.parametrize("word", ["wanted", "unheard", "foreign"])
+def test_a_task_whose_time_is_over_is_killed_whoever_the_manager_is(
+    record: Record, later: float, instructions: list[core.Instruction], word: str
+) -> None:
+    want = record.wanted if word == "wanted" else None
+    more: dict[str, Any] = {"unheard": {"wanted": None}, "foreign": {"store": "aaaaaaaa"}}.get(
+        word, {}
+    )
+    assert core.decide(snapshot(want, record, ALIVE, boottime=NOW + later, **more)) == instructions
+
+
+def test_what_its_manager_kills_has_no_other_cause() -> None:
+    now = snapshot(replace(TIMED, want="kill"), timed(), ALIVE, boottime=NOW + 90)
+    assert core.decide(now) == [Terminate(T, 5.0)]
+
+
+def test_the_cause_is_told_to_the_end() -> None:
+    kill = Kill(BOOT, NOW + 45, NOW + 45, core.TIME_LIMIT)
+    for unit, phase in ((ALIVE, "running"), (OVER, "ended")):
+        (told,) = core.reports(snapshot(TIMED, timed(kill=kill, exit=EXIT), unit))
+        assert (told.phase, told.cause) == (phase, core.TIME_LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("record", "unit", "end"),
+    [
+        (timed(), ALIVE, NOW + 40),
+        (timed(kill=Kill(BOOT, NOW + 45)), ALIVE, NOW + 45),
+        (timed(exit=EXIT), OVER, None),
+        (RUNNING, ALIVE, None),
+    ],
+)
+def test_when_to_look_again(record: Record, unit: Unit, end: float | None) -> None:
+    assert core.next_end(snapshot(TIMED, record, unit)) == end
+
+
 def test_report_carries_start_and_exit_only_when_over():
     (running,) = core.reports(snapshot(RUN, ENDED, ALIVE))
     (ended,) = core.reports(snapshot(RUN, ENDED, OVER))
