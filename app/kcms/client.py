@@ -140,6 +140,14 @@ class Client:
         """:raises ClientError: code ``conflict`` when the job is already over"""
         return self.call("POST", f"/v1/jobs/{job_id}/kill", {})[1]
 
+    def hold(self, job_id: int) -> dict[str, Any]:
+        """Keep a waiting job back.  :raises ClientError: code ``conflict`` when it does not wait"""
+        return self.call("POST", f"/v1/jobs/{job_id}/hold", {})[1]
+
+    def release(self, job_id: int) -> dict[str, Any]:
+        """Let a held job go its way."""
+        return self.call("POST", f"/v1/jobs/{job_id}/release", {})[1]
+
     def output(self, job_id: int, which: str = "output", limit: int = 65536) -> dict[str, Any]:
         """The end of a job's output or error file: path, size, offset and text."""
         return self.call("GET", f"/v1/jobs/{job_id}/output", which=which, bytes=limit)[1]

@@ -17,7 +17,9 @@ _TYPES = {
     "text": "str",
     "path": "str",
     "integer": "int",
+    "boolean": "bool",
     "duration": "raw",
+    "moment": "raw",
     "list": "list",
     "table": "dict",
 }

@@ -61,6 +61,23 @@ options:
       - Time that the job may run, as seconds or as a text such as V(90m), V(36h) or V(1-12:00:00).
         Then it gets SIGTERM, later SIGKILL, and ends as C(TIMEOUT). By default there is none.
     type: raw
+  dependency:
+    description:
+      - Jobs that this one is to follow, as V(afterok:12) when job 12 has completed,
+        V(afternotok:12) when it ended otherwise, V(afterany:12) however it ended, V(after:12) once
+        it began. A job that can follow no more ends as C(CANCELLED).
+    type: list
+    elements: str
+    default: []
+  begin_time:
+    description:
+      - The job starts no sooner. Seconds since the epoch, or a text such as V(2030-12-24T18:00), of
+        the host's time zone when it names none, or V(+2h) for from now on.
+    type: raw
+  hold:
+    description: The job waits until it is released, see M(kcms.cluster.job_hold).
+    type: bool
+    default: false
   priority:
     description: From -1000 to 1000. Higher starts first; equals in the order of their submission.
     type: int
@@ -168,7 +185,8 @@ def act(client: Client, params: dict[str, Any], checking: bool) -> dict[str, Any
     """Submit a job, or predict it; what the task returns."""
     spec = spec_of(params)
     try:
-        check_spec(spec)
+        clean = check_spec(spec)
+        spec = {each: clean[each] for each in spec}
     except SpecError as error:
         raise ClientError("invalid_request", str(error), 400) from error
     if checking:

@@ -104,6 +104,26 @@ def test_a_job_that_ran_for_as_long_as_it_may_ends_with_nothing_left(quiet: Grid
     assert answer.result["job"]["spec"]["time_limit"] == 90
 
 
+def test_jobs_are_held_follow_others_and_begin_when_it_is_time(quiet: Grid) -> None:
+    program = quiet.program("alice", "code.sh", "#!/bin/sh\nexit $1\n")
+    first = quiet.submit("alice", "--hold", program, "3")["id"]
+    after = quiet.submit("alice", "--dependency", f"afterany:{first}", program, "0")["id"]
+    never = quiet.submit("alice", "--dependency", f"afterok:{first}", program, "0")["id"]
+    later = quiet.submit("alice", "--begin-time", "+4s", program, "0")["id"]
+    quiet.wait_job(later, "COMPLETED")
+    begun = quiet.job(later)
+    assert begun["start_time"] >= begun["spec"]["begin_time"]
+    assert quiet.job(first)["reason"] == "held by alice"
+    assert quiet.job(after)["reason"] == f"waits for job {first} (afterany)"
+    refused = quiet.kcms("alpha1", "release", str(first), user="bob", check=False)
+    assert "there is no job" in refused.stderr
+    done = quiet.adhoc("alpha1", "job_hold", id=first, state="released", user="alice")
+    assert done.result["changed"] is True
+    assert quiet.wait_job(first, "FAILED")["reason"] == "exit status 3"
+    assert quiet.wait_job(after, "COMPLETED")
+    assert "ended as FAILED" in quiet.wait_job(never, "CANCELLED")["reason"]
+
+
 def test_exit_codes_and_both_output_files(quiet: Grid) -> None:
     program = quiet.program("bob", "three.sh", "#!/bin/sh\necho out; echo err >&2; exit 3\n")
     job = quiet.submit(

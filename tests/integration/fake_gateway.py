@@ -45,7 +45,8 @@ def job(number: int, **changes: Any) -> dict[str, Any]:
     base = {
         "id": number, "cluster": "alpha", "user": "alice", "uid": 2001, "gid": 2001, "spec": spec,
         "submit_host": "head", "submit_time": now - 70, "state": "RUNNING", "reason": "",
-        "start_time": now - 60, "end_time": None, "key": None, "killed_by": None, "tasks": [task],
+        "start_time": now - 60, "end_time": None, "key": None, "killed_by": None, "held_by": None,
+        "tasks": [task],
         "migration": None, "name": spec["name"], "priority": 0,
     }  # fmt: skip
     return {**base, **changes}
@@ -174,6 +175,9 @@ class World:
                 raise Refusal(409, "conflict", f"job {number} is already over")
             found_job.update(killed_by=user)
             return 202, found_job
+        if what in ("hold", "release"):
+            found_job["held_by"] = user if what == "hold" else None
+            return 200, found_job
         if what == "migrate":
             found_job["migration"] = {
                 "number": 1, "source": "alpha1", "target": body["node"], "epoch": 2,

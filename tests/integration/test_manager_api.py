@@ -47,6 +47,24 @@ async def test_a_kill_goes_its_way(alice: Peer, root: Peer, node: FakeNode) -> N
     assert code(await alice.call("POST", "/v1/jobs/1/kill")) == (409, "conflict")
 
 
+async def test_a_held_job_waits_until_it_is_released(
+    alice: Peer, bob: Peer, root: Peer, node: FakeNode
+) -> None:
+    await node.report()
+    _, job = await alice.submit(hold=True)
+    assert (job["state"], job["held_by"]) == ("PENDING", "alice")
+    assert code(await bob.call("POST", "/v1/jobs/1/release")) == (404, "not_found")
+    assert (await root.call("POST", "/v1/jobs/1/hold"))[1]["held_by"] == "root"
+    assert code(await alice.call("POST", "/v1/jobs/1/release")) == (403, "forbidden")
+    status, job = await root.call("POST", "/v1/jobs/1/release")
+    assert (status, job["held_by"]) == (200, None)
+    await node.follow()
+    assert (await alice.job(1))["state"] == "RUNNING"
+    assert code(await alice.call("POST", "/v1/jobs/1/hold")) == (409, "conflict")
+    assert code(await bob.submit(dependency=["after:1"])) == (400, "invalid_request")
+    assert (await alice.submit(dependency=["after:1"]))[0] == 201
+
+
 async def test_a_key_makes_a_submission_that_can_be_repeated(alice: Peer, bob: Peer) -> None:
     answers = await asyncio.gather(*(alice.submit(key="k") for _ in range(5)))
     assert sorted(status for status, _ in answers) == [200, 200, 200, 200, 201]

@@ -39,6 +39,8 @@ COMMANDS = {
     "jobs": Command("jobs", "jobs", "list jobs: those not yet over, or --all"),
     "job": Command("jobs", "job", "show one job"),
     "kill": Command("jobs", "kill", "kill jobs"),
+    "hold": Command("jobs", "hold", "keep waiting jobs back"),
+    "release": Command("jobs", "release", "let held jobs go their way"),
     "migrate": Command("moves", "migrate", "move a running job to another node"),
     "output": Command("processes", "output", "print the end of a job's output"),
     "processes": Command("processes", "processes", "list the processes of jobs"),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 
 from kcms.cli import complain, tables
 from kcms.cli.options import Parser, client, client_options, whole_number
-from kcms.client import FINAL_STATES, ClientError
+from kcms.client import FINAL_STATES, Client, ClientError
 from kcms.jobs.paths import expand
 from kcms.jobs.spec import duration_text
 
@@ -126,22 +127,42 @@ def _task_line(task: dict[str, Any]) -> str:
 
 def kill(words: list[str]) -> int:
     parser = Parser("kill", "Kill jobs: SIGTERM, then whatever is left of them is killed.")
+    return _each(parser, words, Client.kill, _kill_word)
+
+
+def hold(words: list[str]) -> int:
+    parser = Parser("hold", "Keep waiting jobs back until they are released.")
+    return _each(parser, words, Client.hold, lambda job: f"held by {job['held_by']}")
+
+
+def release(words: list[str]) -> int:
+    parser = Parser("release", "Let held jobs go their way.")
+    return _each(parser, words, Client.release, lambda job: "not held")
+
+
+def _each(
+    parser: Parser,
+    words: list[str],
+    act: Callable[[Client, int], dict[str, Any]],
+    told: Callable[[dict[str, Any]], str],
+) -> int:
+    """Do something to each job that is named, and say of each what it is then."""
     parser.add_argument("ids", metavar="ID", type=whole_number, nargs="+")
     client_options(parser, "in whose name to do it; only root may say")
     options = parser.parse_args(words)
     caller = client(options, options.user)
-    killed: list[dict[str, Any]] = []
+    done: list[dict[str, Any]] = []
     for each in options.ids:
         try:
-            killed.append(caller.kill(each))
+            done.append(act(caller, each))
         except ClientError as error:
             complain(error.message)
             continue
         if not options.json:
-            print(f"job {each} is {_kill_word(killed[-1])}")
+            print(f"job {each} is {told(done[-1])}")
     if options.json:
-        print(json.dumps({"jobs": killed}, indent=2))
-    return 0 if len(killed) == len(options.ids) else 1
+        print(json.dumps({"jobs": done}, indent=2))
+    return 0 if len(done) == len(options.ids) else 1
 
 
 def _kill_word(found: dict[str, Any]) -> str:

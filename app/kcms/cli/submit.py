@@ -55,13 +55,17 @@ def parser() -> Parser:
 
 def _option(row: Field) -> dict[str, Any]:
     text = row.text.replace("%", "%%")
+    if row.kind == "boolean":
+        return {"action": "store_true", "default": None, "help": text}
+    if row.kind == "list":
+        return {"metavar": "TEXT", "action": "append", "help": f"{text}; may be given repeatedly"}
     if row.kind == "table":
         return {"metavar": "NAME=VALUE", "action": "append", "type": _pair, "help": text}
     if row.kind == "integer":
         return {"metavar": "N", "type": whole_number, "help": f"{text}; {row.default} by default"}
     if row.choices:
         return {"metavar": "|".join(row.choices), "help": text}
-    metavars = {"path": "PATH", "duration": "TIME"}
+    metavars = {"path": "PATH", "duration": "TIME", "moment": "WHEN"}
     return {"metavar": metavars.get(row.kind, "TEXT"), "help": text}
 
 
@@ -77,7 +81,10 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def specification(options: argparse.Namespace) -> dict[str, Any]:
-    """The fields that were given, paths made absolute.  :raises InvalidRequest: a field is wrong"""
+    """The fields that were given, paths made absolute, and times those of now.
+
+    :raises InvalidRequest: a field is wrong
+    """
     spec = {}
     for row in FIELDS:
         value = getattr(options, row.name)
@@ -87,10 +94,10 @@ def specification(options: argparse.Namespace) -> dict[str, Any]:
             value = absolute(value)
         spec[row.name] = dict(value) if row.kind == "table" else value
     try:
-        check_spec(spec)
+        clean = check_spec(spec)
     except SpecError as error:
         raise InvalidRequest(str(error)) from error
-    return spec
+    return {each: clean[each] for each in spec}
 
 
 def absolute(path: str) -> str:

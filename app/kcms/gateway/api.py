@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import re
 import uuid
@@ -48,7 +49,8 @@ class Gateway:
         app.router.add_get("/v1/jobs", self.listing)
         app.router.add_get("/v1/jobs/{id}", self.job)
         app.router.add_get("/v1/jobs/{id}/output", self.output)
-        app.router.add_post("/v1/jobs/{id}/kill", self.kill)
+        for act in ("kill", "hold", "release"):
+            app.router.add_post(f"/v1/jobs/{{id}}/{act}", functools.partial(self.act, act))
         app.router.add_post("/v1/jobs/{id}/migrate", self.migrate)
         app.router.add_get("/v1/processes", self.listing)
         app.router.add_post("/v1/nodes/{name}/state", self.node_state)
@@ -115,8 +117,8 @@ class Gateway:
         end = await self._checker.tail(user, wanted.which, file.path, wanted.count)
         return web.json_response({"path": file.path, **end})
 
-    async def kill(self, request: web.Request) -> web.Response:
-        what = f"kill job {_job_id(request)}"
+    async def act(self, act: str, request: web.Request) -> web.Response:
+        what = f"{act} job {_job_id(request)}"
         await json_body(request)
         return await self._told(request, what, {})
 

@@ -93,6 +93,7 @@ class Job:
     end_time: float | None = None
     key: str | None = None
     killed_by: str | None = None
+    held_by: str | None = None
     tasks: tuple[Task, ...] = ()
     migration: Migration | None = None
 

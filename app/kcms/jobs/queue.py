@@ -1,14 +1,58 @@
-"""The order in which waiting jobs are considered: priority first, then age."""
+"""The order in which waiting jobs are considered, and which may not be placed yet.  Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from kcms.jobs.model import Job
 from kcms.jobs.states import State
 
 
 def waiting(jobs: Iterable[Job]) -> list[Job]:
-    """The PENDING jobs, the one to be considered first at the front."""
+    """The PENDING jobs, the one to be considered first at the front: by priority, then age."""
     pending = (job for job in jobs if job.state is State.PENDING)
     return sorted(pending, key=lambda job: (-job.priority, job.submit_time, job.id))
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Why a waiting job may not be placed now; ``never``: nor at any other time."""
+
+    reason: str
+    never: bool = False
+
+
+def gate(job: Job, now: float, known: Callable[[int], Job | None]) -> Gate | None:
+    """What keeps a waiting job back, be there room for it or not; None when nothing does.
+
+    :param now: seconds since the epoch
+    :param known: looks up a job, be it over or not
+    """
+    for each in job.spec.get("dependency") or ():
+        kind, _, number = each.partition(":")
+        found = _dependency(kind, int(number), known(int(number)))
+        if found is not None:
+            return found
+    if job.held_by:
+        return Gate(f"held by {job.held_by}")
+    begin = job.spec.get("begin_time")
+    if begin and begin > now:
+        return Gate(f"begins at {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime(begin))}")
+    return None
+
+
+def _dependency(kind: str, number: int, other: Job | None) -> Gate | None:
+    """What one dependency says; the words are Slurm's."""
+    told = f"job {number}, which it was to follow ({kind}),"
+    if other is None:
+        return Gate(f"{told} is not known any more", never=True)
+    if kind == "after" and (other.start_time is not None or other.state.final):
+        return None
+    if not other.state.final:
+        return Gate(f"waits for job {number} ({kind})")
+    well = other.state is State.COMPLETED
+    if (kind == "afterok" and not well) or (kind == "afternotok" and well):
+        return Gate(f"{told} ended as {other.state.value}", never=True)
+    return None

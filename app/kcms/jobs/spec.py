@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 
 TYPE_CHECKING = False
@@ -24,6 +25,9 @@ SPEC_BYTES_LIMIT = 64 * 1024
 KEY_LIMIT = 128
 
 DURATION_LIMIT = 10 * 366 * 86400
+MOMENT_LIMIT = 253402300799  # the end of the year 9999
+DEPENDENCY_LIMIT = 64
+DEPENDENCIES = ("after", "afterany", "afterok", "afternotok")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -87,6 +91,52 @@ def _seconds(text: str) -> int | None:
     return days * 86400 + hours * 3600 + minutes * 60 + seconds
 
 
+def _moment(value: Any) -> int:
+    """Seconds since the epoch, from a number of them, from ISO 8601 (of this host's time zone when
+    it names none), or from now on as ``+2h``."""
+    told = f"must be a time such as 2030-12-24T18:00, or +2h for from now on, not {value!r:.60}"
+    if isinstance(value, str):
+        text = value.strip()
+        value = _from_now(text[1:]) if text.startswith("+") else _of_calendar(text)
+    if type(value) is not int:
+        raise SpecError(told)
+    if not 0 < value <= MOMENT_LIMIT:
+        raise SpecError("must be a time from 1970 to the year 9999")
+    return value
+
+
+def _from_now(text: str) -> int | None:
+    seconds = _seconds(text)
+    return None if seconds is None else int(time.time()) + seconds
+
+
+def _of_calendar(text: str) -> int | None:
+    from datetime import datetime  # 2 ms, which few submissions need
+
+    try:
+        return int(datetime.fromisoformat(text).astimezone().timestamp()) if "-" in text else None
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise SpecError(f"must be true or false, not {value!r:.60}")
+    return value
+
+
+def _dependency(value: Any) -> list[str]:
+    kinds = ", ".join(DEPENDENCIES)
+    if not isinstance(value, list) or len(value) > DEPENDENCY_LIMIT:
+        raise SpecError(f"must be a list of at most {DEPENDENCY_LIMIT} texts such as afterok:12")
+    for each in value:
+        if not isinstance(each, str) or not re.fullmatch(
+            rf"({'|'.join(DEPENDENCIES)}):[1-9][0-9]{{0,16}}", each
+        ):
+            raise SpecError(f"must have texts such as afterok:12 ({kinds}), not {each!r:.60}")
+    return list(dict.fromkeys(value))
+
+
 def duration_text(seconds: int) -> str:
     """``1-12:00:00`` for 36 hours, as :func:`check_spec` takes it."""
     days, left = divmod(seconds, 86400)
@@ -121,8 +171,8 @@ class Field:
     ``name`` is the key in JSON and in the Ansible modules, ``check`` returns the clean value or
     raises :class:`SpecError`, ``default`` is used when the field is absent, unless ``required``.
     ``title`` is the field's name on the 2003 form (K14).  ``kind`` is what the command line, the
-    modules and the API document make of it: text, path, integer, duration (of seconds), list or
-    table (of texts);
+    modules and the API document make of it: text, path, integer, boolean, duration (of seconds),
+    moment (seconds since the epoch), list or table (of texts);
     ``choices`` are all the values there are, where they can be listed.
     """
 
@@ -196,6 +246,23 @@ FIELDS: tuple[Field, ...] = (
         "as TIMEOUT; none by default",
         kind="duration",
     ),
+    Field(
+        "dependency",
+        "Dependency",
+        _dependency,
+        "jobs it is to follow: afterok:12 when job 12 has completed, afternotok:12 when it ended "
+        "otherwise, afterany:12 however it ended, after:12 once it began",
+        (),
+        kind="list",
+    ),
+    Field(
+        "begin_time",
+        "Begin Time",
+        _moment,
+        "it starts no sooner, such as 2030-12-24T18:00, or +2h for from now on",
+        kind="moment",
+    ),
+    Field("hold", "Hold", _boolean, "it waits until it is released", False, kind="boolean"),
     Field("priority", "Priority", _priority, "higher starts first", 0, kind="integer"),
     Field(
         "environment",
@@ -235,7 +302,7 @@ def check_spec(document: Any) -> dict[str, Any]:
 
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two complete specifications ask for the same, be one of an older release."""
-    defaults = {each.name: each.default for each in FIELDS if not each.required}
+    defaults = {each.name: _checked(each, None) for each in FIELDS if not each.required}
     return {**defaults, **one} == {**defaults, **other}
 
 

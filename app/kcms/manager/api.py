@@ -51,6 +51,8 @@ class Api:
         app.router.add_get("/v1/jobs", self.jobs)
         app.router.add_get("/v1/jobs/{id}", self.job)
         app.router.add_post("/v1/jobs/{id}/kill", self.kill)
+        app.router.add_post("/v1/jobs/{id}/hold", self.hold)
+        app.router.add_post("/v1/jobs/{id}/release", self.release)
         app.router.add_post("/v1/jobs/{id}/migrate", self.migrate)
         app.router.add_get("/v1/nodes", self.nodes)
         app.router.add_post("/v1/nodes/{name}/state", self.node_state)
@@ -101,6 +103,14 @@ class Api:
     async def kill(self, request: web.Request) -> web.Response:
         job = await self._engine.kill(self._caller(request), _job_id(request))
         return web.json_response(job.document(), status=202)
+
+    async def hold(self, request: web.Request) -> web.Response:
+        job = await self._engine.hold(self._caller(request), _job_id(request))
+        return web.json_response(job.document())
+
+    async def release(self, request: web.Request) -> web.Response:
+        job = await self._engine.release(self._caller(request), _job_id(request))
+        return web.json_response(job.document())
 
     async def migrate(self, request: web.Request) -> web.Response:
         caller, number = self._caller(request), _job_id(request)

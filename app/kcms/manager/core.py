@@ -14,7 +14,7 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kcms.errors import Conflict, Forbidden, NotFound
+from kcms.errors import Conflict, Forbidden, InvalidRequest, NotFound
 from kcms.jobs import placement, queue
 from kcms.jobs.model import TIME_LIMIT, Job, NodeReport, Task, TaskReport
 from kcms.jobs.processes import Process
@@ -43,12 +43,19 @@ def submit(draft: Draft, caller: Caller, spec: dict[str, Any], key: str | None, 
     """A new PENDING job.  ``spec`` is clean; whether ``key`` is taken is known to the store.
 
     :raises Conflict: the user has as many jobs that are not over as the rules allow
+    :raises InvalidRequest: it is to follow a job that there is not for this user
     """
     most = draft.base.rules.max_open_jobs
     if sum(job.user == caller.user for job in draft.active()) >= most:
         raise Conflict(
             f"{caller.user} has {most} jobs that are not over: wait for some, or kill some"
         )
+    for each in spec.get("dependency") or ():
+        other = int(each.partition(":")[2])
+        try:
+            check_sees(caller, draft.any_job(other), other)
+        except NotFound as error:
+            raise InvalidRequest(f"dependency {each}: {error.message}") from error
     draft.last_job += 1
     job = Job(
         id=draft.last_job,
@@ -60,6 +67,7 @@ def submit(draft: Draft, caller: Caller, spec: dict[str, Any], key: str | None, 
         submit_host=caller.host,
         submit_time=now,
         key=key,
+        held_by=caller.user if spec.get("hold") else None,
     )
     return draft.put(job, now, "submit")
 
@@ -100,6 +108,27 @@ def kill(draft: Draft, caller: Caller, job: Job, now: float) -> Job:
     job = migrations.stop(draft, job, f"the job was killed by {caller.user}", now)
     asked = replace(job, killed_by=caller.user, reason=f"being killed by {caller.user}")
     return draft.put(asked, now, "kill", by=caller.user)
+
+
+def hold(draft: Draft, caller: Caller, job: Job, now: float) -> Job:
+    """Keep a waiting job back; one that root holds only root releases.
+
+    :raises Conflict: it does not wait
+    """
+    if job.state is not State.PENDING:
+        raise Conflict(f"job {job.id} is {job.state.value}: only a job that waits can be held")
+    if job.held_by == caller.user or (job.held_by and not caller.grid_root):
+        return job
+    return draft.put(replace(job, held_by=caller.user), now, "hold", by=caller.user)
+
+
+def release(draft: Draft, caller: Caller, job: Job, now: float) -> Job:
+    """Let a held job go its way.  :raises Forbidden: root holds it, and this is not root"""
+    if job.held_by is None or job.state is not State.PENDING:
+        return job
+    if job.held_by != job.user and not caller.grid_root:
+        raise Forbidden(f"job {job.id} is held by {job.held_by}, who alone may release it")
+    return draft.put(replace(job, held_by=None), now, "release", by=caller.user)
 
 
 def report(
@@ -358,9 +387,27 @@ def settle(draft: Draft, now: float) -> None:
         schedule(draft, now)
 
 
+def _not_kept_back(draft: Draft, now: float) -> list[Job]:
+    """The waiting jobs that may be placed; the others are told why not, or end.
+
+    In the order of their numbers, as jobs follow those of lower ones.
+    """
+    found = []
+    for job in sorted(queue.waiting(draft.active()), key=lambda each: each.id):
+        gate = queue.gate(job, now, draft.any_job)
+        if gate is None:
+            found.append(job)
+        elif gate.never:
+            ended = job.moved(State.CANCELLED, reason=gate.reason, end_time=now)
+            draft.put(ended, now, "depend")
+        elif job.reason != gate.reason:
+            draft.put(replace(job, reason=gate.reason), now, "wait")
+    return found
+
+
 def schedule(draft: Draft, now: float) -> None:
     """Place what can be placed, and say of the rest why it waits."""
-    waiting = queue.waiting(draft.active())
+    waiting = queue.waiting(_not_kept_back(draft, now))
     if not waiting:
         return
     plan = placement.place(waiting, nodes.candidates(draft))

@@ -59,7 +59,7 @@ async def _run(config: ManagerConfig, stop: asyncio.Event, ready: Callable[[], N
         if worker.done():
             worker.result()
     finally:
-        await engine.release()
+        await engine.end_waits()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SHUTDOWN_SECONDS):
                 await runner.cleanup()

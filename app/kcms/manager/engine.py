@@ -38,7 +38,10 @@ LONGEST_TICK = 5.0
 PROCESSES_LIMIT = 10_000
 """Processes in one answer, at the most."""
 
+LOOKED_UP = 512  # jobs that are over, for those that follow them
+
 Decision = Callable[[Draft, float], Any]
+Change = Callable[[Draft, Caller, Job, float], Job]
 Wanted = tuple[list[WantedTask], list[WantedMove]]
 
 
@@ -62,6 +65,7 @@ class Engine:
             last_job=store.last_job(),
             store=store.id,
             unsure=store.unsure(),
+            over=functools.lru_cache(LOOKED_UP)(store.job),
         )
         for job in store.active():
             self._memory.adopt(job)
@@ -125,10 +129,20 @@ class Engine:
 
     async def kill(self, caller: Caller, number: int) -> Job:
         """:raises NotFound: none the caller may see  :raises Conflict: it is over"""
+        return await self._change(caller, number, core.kill)
 
+    async def hold(self, caller: Caller, number: int) -> Job:
+        """:raises NotFound: none the caller may see  :raises Conflict: it does not wait"""
+        return await self._change(caller, number, core.hold)
+
+    async def release(self, caller: Caller, number: int) -> Job:
+        """:raises NotFound: none the caller may see  :raises Forbidden: root holds it"""
+        return await self._change(caller, number, core.release)
+
+    async def _change(self, caller: Caller, number: int, change: Change) -> Job:
         def decide(draft: Draft, now: float) -> Job:
             job = draft.job(number) or self._store.job(number)
-            return core.kill(draft, caller, core.check_sees(caller, job, number), now)
+            return change(draft, caller, core.check_sees(caller, job, number), now)
 
         answer: Job = await self._ask(decide)
         return answer
@@ -229,7 +243,7 @@ class Engine:
         tasks = wanted.wanted_tasks(self._memory, name)
         return tasks, wanted.wanted_moves(self._memory, name)
 
-    async def release(self) -> None:
+    async def end_waits(self) -> None:
         """Answer every held question now, as the manager is to end."""
         self._released = True
         async with self._moved:

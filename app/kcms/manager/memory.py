@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,7 +58,8 @@ class Memory:
     ``store`` is the id of the job store that the numbers are of.  ``moving`` has the jobs that are
     being moved, each with the seconds in which the manager listened since then.  ``drained`` has
     the nodes that are out of use, be they on the list of hosts or not.  ``unsure`` has the
-    tasks that had begun when the copy was made that the store was restored from.
+    tasks that had begun when the copy was made that the store was restored from.  ``over`` looks up
+    a job that is over.
     """
 
     cluster: str
@@ -71,6 +72,7 @@ class Memory:
     moving: dict[int, float] = field(default_factory=dict)
     drained: dict[str, Drain] = field(default_factory=dict)
     unsure: frozenset[TaskKey] = frozenset()
+    over: Callable[[int], Job | None] = lambda number: None
 
     def __post_init__(self) -> None:
         self.processes = Processes(self.rules.ended_shown)
@@ -126,6 +128,10 @@ class Draft:
     def job(self, number: int) -> Job | None:
         """The job, when it is not over or was changed in this draft."""
         return self.changed.get(number) or self.base.jobs.get(number)
+
+    def any_job(self, number: int) -> Job | None:
+        """The job, be it over or not."""
+        return self.job(number) or self.base.over(number)
 
     def active(self) -> Iterator[Job]:
         merged = {**self.base.jobs, **self.changed} if self.changed else self.base.jobs

@@ -14,6 +14,8 @@ _KINDS: dict[str, dict[str, Any]] = {
     "text": {"type": "string"},
     "path": {"type": "string", "pattern": "^/"},
     "integer": {"type": "integer"},
+    "boolean": {"type": "boolean"},
+    "moment": {"anyOf": [{"type": "integer"}, {"type": "string"}, {"type": "null"}]},
     "duration": {"anyOf": [{"type": "integer"}, {"type": "string"}, {"type": "null"}]},
     "list": {"type": "array", "items": {"type": "string"}},
     "table": {"type": "object", "additionalProperties": {"type": "string"}},
@@ -70,6 +72,8 @@ def _paths() -> dict[str, Any]:
         },
         "/v1/jobs/{id}": {"get": _call("One job", {200: job}, [number])},
         "/v1/jobs/{id}/kill": {"post": _call("End a job", {202: job}, [number])},
+        "/v1/jobs/{id}/hold": {"post": _call("Keep a waiting job back", {200: job}, [number])},
+        "/v1/jobs/{id}/release": {"post": _call("Let a held job go on", {200: job}, [number])},
         "/v1/jobs/{id}/migrate": {
             "post": _call("Move a running job, or see if it could be", {202: job}, [number], move)
         },
@@ -141,6 +145,7 @@ def _schemas() -> dict[str, Any]:
                 "priority": {"type": "integer"},
                 "key": maybe,
                 "killed_by": maybe,
+                "held_by": maybe,
                 "submit_host": text,
                 "submit_time": number,
                 "start_time": number,

@@ -35,14 +35,14 @@ class Drain:
 
 JOB_COLUMNS = (
     "id, user, uid, gid, state, reason, submit_host, submit_time, start_time, end_time, key,"
-    " killed_by, spec, migration"
+    " killed_by, spec, migration, held_by"
 )
 TASK_COLUMNS = "job, task, epoch, node, state, start_time, message, exit"
 PUT_JOB = """
-INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET state = excluded.state, reason = excluded.reason,
   start_time = excluded.start_time, end_time = excluded.end_time, killed_by = excluded.killed_by,
-  migration = excluded.migration
+  migration = excluded.migration, held_by = excluded.held_by
   WHERE user = excluded.user AND submit_time = excluded.submit_time
 """
 PUT_TASK = "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -66,6 +66,7 @@ def of_job(job: Job) -> tuple[Any, ...]:
         job.killed_by,
         json.dumps(job.spec),
         None if job.migration is None else json.dumps(asdict(job.migration)),
+        job.held_by,
     )
 
 
@@ -87,6 +88,7 @@ def job(row: tuple[Any, ...], cluster: str, tasks: tuple[Task, ...]) -> Job:
         killed_by=row[11],
         spec=json.loads(row[12]),
         migration=None if row[13] is None else Migration(**json.loads(row[13])),
+        held_by=row[14],
         tasks=tasks,
     )
 

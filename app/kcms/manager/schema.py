@@ -6,7 +6,7 @@ import sqlite3
 
 from kcms.errors import ConfigError
 
-VERSION = 2
+VERSION = 3
 
 _FIRST = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -33,8 +33,11 @@ CREATE TABLE drained (
   node TEXT PRIMARY KEY, reason TEXT NOT NULL, by TEXT NOT NULL, time REAL NOT NULL
 ) WITHOUT ROWID;
 """
+_THIRD = """
+ALTER TABLE jobs ADD COLUMN held_by TEXT;
+"""
 
-STEPS = (_FIRST, _SECOND)
+STEPS = (_FIRST, _SECOND, _THIRD)
 """What makes each version of the one before it; the first of an empty file."""
 
 

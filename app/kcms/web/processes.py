@@ -21,6 +21,11 @@ log = logging.getLogger("kcms.web")
 blueprint = Blueprint("processes", __name__)
 
 MOVING_REFRESH = 3
+_ACTS: dict[str, tuple[Callable[[Client, int], Any], str]] = {
+    "kill": (Client.kill, "is being killed"),
+    "hold": (Client.hold, "is held"),
+    "release": (Client.release, "is released"),
+}
 _CHOICE = re.compile(r"([0-9]{1,17})/([0-9]{1,10})")
 
 
@@ -70,11 +75,13 @@ def ordered(cluster: str, session: Session, token: Token, number: int) -> bool:
     """
     do, node = request.form.get("do", ""), request.form.get("node", "")
     try:
-        if do == "kill":
-            access.act(cluster, token, lambda client: client.kill(number))
-            session.say("good", f"Job {number} is being killed.")
+        if do in _ACTS:
+            act, told = _ACTS[do]
+            access.act(cluster, token, lambda client: act(client, number))
+            session.say("good", f"Job {number} {told}.")
         elif do != "migrate":
-            raise InvalidRequest(f"a job can be moved or killed here, not {do!r:.40}")
+            known = ", ".join([*_ACTS, "migrate"])
+            raise InvalidRequest(f"what can be done to a job is {known}, not {do!r:.40}")
         elif not node:
             raise InvalidRequest("choose the node to move it to")
         else:
@@ -82,7 +89,8 @@ def ordered(cluster: str, session: Session, token: Token, number: int) -> bool:
     except access.NeedsLogin:
         raise
     except KcmsError as error:
-        verb = {"kill": "killed", "migrate": "moved"}.get(do, "touched")
+        verbs = {"kill": "killed", "migrate": "moved", "hold": "held", "release": "released"}
+        verb = verbs.get(do, "touched")
         session.say("bad", f"Job {number} was not {verb}: {error.message.rstrip('.')}.")
         return False
     where = f" to {node}" if do == "migrate" else ""

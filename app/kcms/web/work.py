@@ -5,6 +5,7 @@ The documents are those of API version 1 (docs/architecture.md), as the gateway 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -196,6 +197,7 @@ class JobRow:
     exit: str
     cpu: str
     active: bool = field(default=False)
+    held: bool = False
 
 
 def job_row(job: Mapping[str, Any], now: float) -> JobRow:
@@ -217,6 +219,7 @@ def job_row(job: Mapping[str, Any], now: float) -> JobRow:
         exit=exit_words(tasks),
         cpu=cpu_words(tasks),
         active=state not in FINAL_STATES,
+        held=bool(job.get("held_by")),
     )
 
 
@@ -269,6 +272,7 @@ def job_facts(job: Mapping[str, Any], row: JobRow, now: float) -> list[tuple[str
         ("CPU seconds", row.cpu),
         ("Memory at most", words.kibibytes(max(memory)) if memory else ""),
         ("Killed by", str(job.get("killed_by") or "")),
+        ("Held by", str(job.get("held_by") or "")),
         ("Its node says", "; ".join(dict.fromkeys(messages))),
     ]
     return [(label, text) for label, text in found if text]
@@ -279,12 +283,16 @@ def spec_facts(spec: Mapping[str, Any], fields: Iterable[Any]) -> list[tuple[str
     found = []
     for each in fields:
         value = spec.get(each.name)
-        if value is None or value in ("", [], {}):
+        if value is None or value is False or value in ("", [], {}):
             continue
         if isinstance(value, Mapping):
             lines = [f"{key}={text}" for key, text in value.items()]
         elif each.kind == "duration":
             lines = [duration_text(int(value))]
+        elif each.kind == "moment":
+            lines = [time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(int(value)))]
+        elif value is True:
+            lines = ["yes"]
         elif isinstance(value, list | tuple):
             lines = [str(text) for text in value]
         else:

@@ -81,7 +81,10 @@ class TestProcesses:
             ({"do": "kill"}, "Choose a process first."),
             ({"process": "1/x", "do": "kill"}, "Choose a process first."),
             ({"process": "1/4711", "do": "migrate"}, "not moved: choose the node to move it to."),
-            ({"process": "1/4711", "do": "explode"}, "not touched: a job can be moved or killed"),
+            (
+                {"process": "1/4711", "do": "explode"},
+                "not touched: what can be done to a job is kill, hold",
+            ),
             ({"process": "2/5", "do": "kill"}, "Job 2 was not killed: there is no job 2"),
             ({"process": "3/5", "do": "kill"}, "Job 3 was not killed: job 3 is already over."),
             (
@@ -251,6 +254,20 @@ class TestResults:
         shown = alice.get("/cluster/alpha/jobs/1")
         assert shown.status_code == 200
         assert "there is no such file." in said(shown)
+
+    def test_a_job_that_waits_is_held_and_released(self, alice: Page, world: World) -> None:
+        world.jobs[1] = job(1, state="PENDING", tasks=[], start_time=None)
+        url = "/cluster/alpha/jobs/1"
+        form = alice.seal(url)
+        assert re.findall(r'name="do" value="(\w+)"', alice.get(url).text) == ["hold", "kill"]
+        alice.post(url, form=form, do="hold")
+        shown = alice.get(url)
+        assert "Job 1 is held." in said(shown)
+        assert "Held by alice" in said(shown)
+        assert re.findall(r'name="do" value="(\w+)"', shown.text) == ["release", "kill"]
+        alice.post(url, form=form, do="release")
+        assert "Job 1 is released." in said(alice.get(url))
+        assert world.jobs[1]["held_by"] is None
 
     def test_kill_from_the_page_of_the_job(self, alice: Page, world: World) -> None:
         world.jobs[1] = job(1)

@@ -260,3 +260,20 @@ def test_jobs_that_the_manager_left_out_are_told(
     Scripted.answers = {"/v1/jobs": {"jobs": [job()], "more": True}}
     assert main(["jobs", *words]) == 0
     assert capsys.readouterr().err == err
+
+
+def test_holding_and_releasing_say_what_each_job_is_then(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    refusal = ClientError("conflict", "job 13 is RUNNING: only a job that waits can be held", 409)
+    Scripted.answers = {
+        "/v1/jobs/12/hold": job(state="PENDING", held_by="alice"),
+        "/v1/jobs/13/hold": refusal,
+        "/v1/jobs/12/release": job(state="PENDING", held_by=None),
+    }
+    assert main(["hold", "12", "13"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "job 12 is held by alice\n"
+    assert captured.err == "kcms: job 13 is RUNNING: only a job that waits can be held\n"
+    assert main(["release", "12"]) == 0
+    assert capsys.readouterr().out == "job 12 is not held\n"

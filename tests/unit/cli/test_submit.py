@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,12 @@ def test_only_what_is_given_is_sent() -> None:
     assert spec("/shared/x") == {"executable": "/shared/x", "arguments": []}
 
 
-def test_all_options() -> None:
+def test_all_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
     words = (
         "--name n --class single --base-directory /b --input /i --output /o --error /e "
-        "--priority -5 --environment A=1 --environment B=x=y --user bob --json /shared/x"
+        "--priority -5 --environment A=1 --environment B=x=y --user bob --json --hold "
+        "--time-limit 90m --dependency afterok:1 --dependency after:2 --begin-time +2h /shared/x"
     )
     assert spec(*words.split()) == {
         "name": "n",
@@ -39,6 +42,10 @@ def test_all_options() -> None:
         "error": "/e",
         "priority": -5,
         "environment": {"A": "1", "B": "x=y"},
+        "hold": True,
+        "time_limit": 5400,
+        "dependency": ["afterok:1", "after:2"],
+        "begin_time": 8200,
         "executable": "/shared/x",
         "arguments": [],
     }

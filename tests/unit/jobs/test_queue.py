@@ -1,11 +1,13 @@
-"""The order of waiting jobs."""
+"""The order of waiting jobs, and what keeps one back."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from kcms.jobs.model import Job
-from kcms.jobs.queue import waiting
+from kcms.jobs.queue import Gate, gate, waiting
 from kcms.jobs.states import State
 
 
@@ -29,3 +31,52 @@ def test_higher_priority_then_age_then_number() -> None:
 def test_only_pending_jobs_wait() -> None:
     jobs = [job(number, state=state) for number, state in enumerate(State, start=1)]
     assert [each.state for each in waiting(jobs)] == [State.PENDING]
+
+
+@pytest.mark.parametrize(
+    ("kind", "other", "reason", "never"),
+    [
+        ("after", job(7), "waits for job 7 (after)", False),
+        ("after", job(7, state=State.RUNNING), "waits for job 7 (after)", False),
+        ("after", job(7, state=State.RUNNING, start_time=5.0), None, False),
+        ("after", job(7, state=State.CANCELLED), None, False),
+        ("afterany", job(7, state=State.RUNNING, start_time=5.0), "waits for job 7", False),
+        ("afterany", job(7, state=State.NODE_FAIL), None, False),
+        ("afterok", job(7, state=State.RUNNING, start_time=5.0), "waits for job 7", False),
+        ("afterok", job(7, state=State.COMPLETED), None, False),
+        ("afterok", job(7, state=State.TIMEOUT), "follow (afterok), ended as TIMEOUT", True),
+        ("afternotok", job(7, state=State.FAILED), None, False),
+        ("afternotok", job(7, state=State.COMPLETED), "(afternotok), ended as COMPLETED", True),
+        ("afterany", None, "job 7, which it was to follow (afterany), is not known", True),
+    ],
+)
+def test_a_job_follows_another(
+    kind: str, other: Job | None, reason: str | None, never: bool
+) -> None:
+    follows = job(9)
+    follows.spec["dependency"] = [f"{kind}:7"]
+    found = gate(follows, 0.0, {7: other}.get)
+    if reason is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert reason in found.reason
+        assert found.never is never
+
+
+def test_of_several_each_must_be_met() -> None:
+    follows = job(9)
+    follows.spec["dependency"] = ["afterok:7", "afterok:8"]
+    known = {7: job(7, state=State.COMPLETED), 8: job(8)}
+    assert gate(follows, 0.0, known.get) == Gate("waits for job 8 (afterok)")
+
+
+def test_held_and_to_begin_later() -> None:
+    late = job(9, held_by="alice")
+    late.spec["begin_time"] = 1_893_456_000
+    assert gate(late, 0.0, {}.get) == Gate("held by alice")
+    late = job(9)
+    late.spec["begin_time"] = 1_893_456_000
+    assert gate(late, 0.0, {}.get) == Gate("begins at 2030-01-01 00:00:00 UTC")
+    assert gate(late, 1_893_456_000.0, {}.get) is None
+    assert gate(job(9), 0.0, {}.get) is None

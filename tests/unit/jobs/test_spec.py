@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pytest
 
+from kcms.jobs import spec
 from kcms.jobs.spec import DURATION_LIMIT, SpecError, check_spec, duration_text, same
 
 
@@ -43,6 +45,47 @@ def test_what_is_no_time_is_one_line(value: Any, said: str) -> None:
     assert said in str(caught.value)
 
 
+def begin_of(value: Any) -> Any:
+    return check_spec({"executable": "/shared/x", "begin_time": value})["begin_time"]
+
+
+def test_a_time_to_begin_is_taken_as_people_write_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spec.time, "time", lambda: 1000.5)
+    assert (begin_of(None), begin_of(77), begin_of("+2h"), begin_of("+0:00:30")) == (
+        *(None, 77, 8200, 1030),
+    )
+    assert begin_of("2030-01-01T00:00:00Z") == 1_893_456_000
+    assert begin_of("2030-01-01 02:00+02:00") == 1_893_456_000
+    local = datetime(2030, 1, 1, 18, 0).astimezone()
+    assert begin_of("2030-01-01T18:00") == int(local.timestamp())
+
+
+@pytest.mark.parametrize("value", ["tomorrow", "18:00", "+", "+2", "2030-13-01", "", 1.5, True, []])
+def test_what_is_no_time_to_begin_is_one_line(value: Any) -> None:
+    with pytest.raises(SpecError, match=r"^begin_time must be a time such as 2030-12-24T18:00, or"):
+        begin_of(value)
+
+
+@pytest.mark.parametrize("value", [0, -1, 10**12])
+def test_a_time_to_begin_is_one_of_a_calendar(value: Any) -> None:
+    with pytest.raises(SpecError, match="begin_time must be a time from 1970"):
+        begin_of(value)
+
+
+def test_dependencies() -> None:
+    def taken(value: Any) -> Any:
+        return check_spec({"executable": "/shared/x", "dependency": value})["dependency"]
+
+    assert taken(None) == []
+    assert taken(["afterok:12", "after:3", "afterok:12"]) == ["afterok:12", "after:3"]
+    for wrong in (["12"], ["afterok:0"], ["afterok:x"], ["before:1"], [12], ["afterok:1:2"]):
+        with pytest.raises(SpecError, match=r"dependency must have texts such as afterok:12 \(aft"):
+            taken(wrong)
+    for wrong in ("afterok:1", ["afterok:1"] * 65):
+        with pytest.raises(SpecError, match="dependency must be a list of at most 64"):
+            taken(wrong)
+
+
 def test_durations_are_shown_as_they_are_taken() -> None:
     shown = [duration_text(each) for each in (1, 5400, 86399, 86400, 129600)]
     assert shown == ["00:00:01", "01:30:00", "23:59:59", "1-00:00:00", "1-12:00:00"]
@@ -50,7 +93,8 @@ def test_durations_are_shown_as_they_are_taken() -> None:
 
 def test_a_specification_of_before_a_field_came_is_the_same() -> None:
     complete = check_spec({"executable": "/shared/x"})
-    older = {name: each for name, each in complete.items() if name != "time_limit"}
+    new = ("time_limit", "dependency", "begin_time", "hold")
+    older = {name: each for name, each in complete.items() if name not in new}
     assert same(older, complete)
     assert not same(older, {**complete, "time_limit": 60})
     assert not same(older, {**complete, "priority": 1})

@@ -29,6 +29,7 @@ class World:
         rules = Rules(30, 300, 5, migration_timeout=100, ended_shown=60)
         self.memory = Memory("alpha", rules)
         self.over: dict[int, Job] = {}
+        self.memory.over = self.over.get
         self.kinds: list[str] = []
         nodes.follow_hosts(self.memory, set(names), self.now)
         for name in names:
@@ -60,6 +61,14 @@ class World:
         def decide(draft: Draft) -> Job:
             job = core.check_sees(caller, draft.job(number) or self.over.get(number), number)
             return core.kill(draft, caller, job, self.now)
+
+        job: Job = self.do(decide)
+        return job
+
+    def hold(self, number: int, caller: Caller = ALICE, release: bool = False) -> Job:
+        def decide(draft: Draft) -> Job:
+            job = core.check_sees(caller, draft.any_job(number), number)
+            return (core.release if release else core.hold)(draft, caller, job, self.now)
 
         job: Job = self.do(decide)
         return job

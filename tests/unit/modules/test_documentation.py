@@ -13,6 +13,7 @@ import yaml
 from ansible_collections.kcms.cluster.plugins.doc_fragments.jobs import ModuleDocFragment
 from ansible_collections.kcms.cluster.plugins.module_utils.kcms_module import common_arguments
 from ansible_collections.kcms.cluster.plugins.modules import (
+    job_hold,
     job_info,
     job_kill,
     job_migrate,
@@ -28,6 +29,7 @@ from kcms.manager.nodes import AVAILABILITY, LONGEST_REASON
 
 ROOT = Path(__file__).resolve().parents[3]
 MODULES = [
+    job_hold,
     job_info,
     job_kill,
     job_migrate,
@@ -41,7 +43,9 @@ TYPES = {
     "text": "str",
     "path": "str",
     "integer": "int",
+    "boolean": "bool",
     "duration": "raw",
+    "moment": "raw",
     "list": "list",
     "table": "dict",
 }

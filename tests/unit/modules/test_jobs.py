@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.kcms.cluster.plugins.module_utils.kcms_client import Client, ClientError
-from ansible_collections.kcms.cluster.plugins.modules import job_info, job_kill, job_submit
+from ansible_collections.kcms.cluster.plugins.modules import (
+    job_hold,
+    job_info,
+    job_kill,
+    job_submit,
+)
 
 SPEC = {"executable": "/s/x", "arguments": [], "class": "single", "priority": 0, "environment": {}}
 
@@ -16,7 +21,7 @@ SPEC = {"executable": "/s/x", "arguments": [], "class": "single", "priority": 0,
 def job(number: int = 12, state: str = "RUNNING", **more: Any) -> dict[str, Any]:
     filled = {**SPEC, "name": "x", "output": "/h/kcms-%j.out"}
     base = {"id": number, "state": state, "spec": filled, "key": None, "killed_by": None}
-    return {**base, "tasks": [], **more}
+    return {**base, "held_by": None, "tasks": [], **more}
 
 
 class Fake(Client):
@@ -45,6 +50,8 @@ class Fake(Client):
             raise ClientError("not_found", f"there is no job {path.split('/')[3]}", 404)
         if path.endswith("/kill"):
             return 202, {**found[0], "killed_by": "alice"}
+        if path.endswith(("/hold", "/release")):
+            return 200, {**found[0], "held_by": "alice" if path.endswith("/hold") else None}
         return 200, found[0]
 
     def _submit(self, body: dict[str, Any], checking: bool) -> tuple[int, dict[str, Any]]:
@@ -205,6 +212,45 @@ def test_check_mode_of_a_kill_predicts(capsys: pytest.CaptureFixture[str]) -> No
     assert run(job_kill, capsys, True, id=12)["changed"] is True
     assert run(job_kill, capsys, True, id=13)["changed"] is False
     assert methods() == ["GET /v1/jobs/12", "GET /v1/jobs/13"]
+
+
+@pytest.mark.parametrize(
+    ("known", "state", "changed", "after"),
+    [
+        (job(state="PENDING"), "held", True, "held"),
+        (job(state="PENDING", held_by="bob"), "held", False, "held"),
+        (job(state="PENDING", held_by="bob"), "released", True, "released"),
+        (job(state="PENDING"), "released", False, "released"),
+        (job(), "released", False, "released"),
+        (job(state="FAILED", held_by="bob"), "released", False, "held"),
+    ],
+)
+def test_holding(
+    capsys: pytest.CaptureFixture[str],
+    known: dict[str, Any],
+    state: str,
+    changed: bool,
+    after: str,
+) -> None:
+    Fake.known = [known]
+    predicted = run(job_hold, capsys, True, id=12, state=state)
+    assert methods() == ["GET /v1/jobs/12"]
+    got = run(job_hold, capsys, id=12, state=state)
+    assert got["changed"] is predicted["changed"] is changed
+    assert got["diff"] == predicted["diff"]
+    assert got["diff"]["after"] == f"{after}\n"
+    word = {"held": "hold", "released": "release"}[state]
+    assert methods()[2:] == ([f"POST /v1/jobs/12/{word}"] if changed else [])
+
+
+def test_what_runs_cannot_be_held_and_that_is_predicted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Fake.known = [job()]
+    for check in (True, False):
+        got = run(job_hold, capsys, check, id=12)
+        assert (got["failed"], got["code"]) == (True, "conflict")
+        assert got["msg"] == "job 12 is RUNNING: only a job that waits can be held"
 
 
 def test_a_job_that_is_not_there_fails_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
