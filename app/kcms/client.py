@@ -148,9 +148,44 @@ class Client:
         """Let a held job go its way."""
         return self.call("POST", f"/v1/jobs/{job_id}/release", {})[1]
 
-    def output(self, job_id: int, which: str = "output", limit: int = 65536) -> dict[str, Any]:
-        """The end of a job's output or error file: path, size, offset and text."""
-        return self.call("GET", f"/v1/jobs/{job_id}/output", which=which, bytes=limit)[1]
+    def output(
+        self, job_id: int, which: str = "output", limit: int = 65536, begin: int | None = None
+    ) -> dict[str, Any]:
+        """The end of a job's output or error file: path, size, offset, end and text.
+
+        :param begin: an offset, for what follows it
+        """
+        query: dict[str, Any] = {"which": which, "bytes": limit, "from": begin}
+        return self.call("GET", f"/v1/jobs/{job_id}/output", **query)[1]
+
+    def follow(
+        self,
+        job_id: int,
+        which: str = "output",
+        limit: int = 65536,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> Iterator[dict[str, Any]]:
+        """As :meth:`output`, the end first and then whatever comes, until the job is over."""
+        begin: int | None = None
+        while True:
+            job = self._state(job_id)
+            try:
+                part = self.output(job_id, which, limit, begin)
+            except ClientError as error:
+                # A job that waits, or has not made its file yet; a gateway that is started again.
+                over = job is not None and job["state"] in FINAL_STATES
+                if over or error.code not in ("not_found", "unavailable"):
+                    raise
+                sleep(1.0)
+                continue
+            yield part
+            if part["text"]:
+                sleep(0.2)
+            elif job is not None and job["state"] in FINAL_STATES:
+                return
+            else:
+                sleep(1.0)
+            begin = int(part["end"])
 
     def migrate(self, job_id: int, node: str, check: bool = False) -> dict[str, Any]:
         """Ask for a running job to be moved to ``node``, or only whether it could be.

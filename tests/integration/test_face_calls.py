@@ -170,10 +170,10 @@ async def test_a_login_that_is_over_submits_nothing(face: Face) -> None:
     assert len(face.manager.asked) == 1
 
 
-def job_of(entry: pwd.struct_passwd, output: Path | str) -> web.Response:
+def job_of(entry: pwd.struct_passwd, output: Path | str, state: str = "RUNNING") -> web.Response:
     ids = {"user": entry.pw_name, "uid": entry.pw_uid, "gid": entry.pw_gid}
     spec = {"output": str(output), "error": str(output)}
-    return answer(200, {"id": 5, "state": "RUNNING", "spec": spec, **ids})
+    return answer(200, {"id": 5, "state": state, "spec": spec, **ids})
 
 
 async def test_the_end_of_the_output_of_a_job(face: Face) -> None:
@@ -181,8 +181,24 @@ async def test_the_end_of_the_output_of_a_job(face: Face) -> None:
     face.manager.answers = [job_of(ME, face.directory / "o.%j")]
     path = f"{face.directory}/o.5"
     found = await face.call(lambda client: client.output(5, "error", limit=6))
-    assert found == {"path": path, "size": 14, "offset": 8, "text": "three\n"}
+    assert found == {"path": path, "size": 14, "offset": 8, "end": 14, "text": "three\n"}
     assert face.manager.asked == [("GET", "/v1/jobs/5", AS_ME, None)]
+
+
+async def test_the_output_of_a_job_as_it_comes(face: Face) -> None:
+    file = face.directory / "o.5"
+    lines = iter(["two\n", "three\n"])
+
+    def sleep(_: float) -> None:
+        with file.open("a") as stream:
+            stream.write(next(lines, ""))
+
+    file.write_text("one\n")
+    states = ["RUNNING"] * 6 + ["FAILED"] * 4
+    face.manager.answers = [job_of(ME, face.directory / "o.%j", each) for each in states]
+    parts = await face.call(lambda client: list(client.follow(5, sleep=sleep)))
+    assert "".join(each["text"] for each in parts) == "one\ntwo\nthree\n"
+    assert parts[-1]["text"] == ""
 
 
 async def test_another_users_job_has_no_output_for_the_caller(face: Face) -> None:

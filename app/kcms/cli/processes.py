@@ -54,10 +54,21 @@ def output(words: list[str]) -> int:
         default=65536,
         help="at most so many, %(default)s by default",
     )
+    parser.add_argument(
+        "-f", "--follow", action="store_true", help="go on with what it writes, until it is over"
+    )
     client_options(parser, "in whose name to ask; only root may say")
     options = parser.parse_args(words)
     which = "error" if options.error else "output"
-    end = client(options, options.user).output(options.id, which, options.bytes)
+    caller = client(options, options.user)
+    if options.follow:
+        if options.json:
+            parser.error("--follow prints the output itself, so there is no --json with it")
+        for part in caller.follow(options.id, which, options.bytes):
+            sys.stdout.write(shown(part["text"], sys.stdout.isatty()))
+            sys.stdout.flush()
+        return 0
+    end = caller.output(options.id, which, options.bytes)
     if options.json:
         print(json.dumps(end, indent=2))
         return 0

@@ -107,14 +107,14 @@ class Gateway:
         return await self.forward(request)
 
     async def output(self, request: web.Request) -> web.Response:
-        """The end of a job's output, read as the owner of the job, who need not be the caller."""
+        """A part of a job's output, read as the owner of the job, who need not be the caller."""
         number, wanted = _job_id(request), output.wanted(request.query)
         speaks = await voice(request, self._users)
         path = f"/v1/jobs/{number}"
         answer = await self._managers.call(self._cluster(request), "GET", path, speaks.headers)
         file = output.file_of(answer.document(), wanted.which)
         user = await in_time(lambda: local_user(self._users, file.user, file.uid))
-        end = await self._checker.tail(user, wanted.which, file.path, wanted.count)
+        end = await self._checker.tail(user, wanted.which, file.path, wanted.count, wanted.begin)
         return web.json_response({"path": file.path, **end})
 
     async def act(self, act: str, request: web.Request) -> web.Response:

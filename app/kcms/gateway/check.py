@@ -4,8 +4,9 @@
 
     {"shared": […], "files": {field: path or null}}     can a submission use these files?
         {"problem": null} or {"problem": "one line"}
-    {"tail": {"name": …, "path": …, "bytes": N}}        the end of a file
-        {"size": …, "offset": …, "text": …} or {"problem": "one line", "code": …}
+    {"tail": {"name": …, "path": …, "bytes": N, "from": OFFSET or null}}
+        the end of a file, or what follows an offset
+        {"size": …, "offset": …, "end": …, "text": …} or {"problem": "one line", "code": …}
 
 It runs in a child of :mod:`kcms.gateway.forks` with the user's ids and no capability, so that the
 kernel and the file server decide, not we.
@@ -13,6 +14,7 @@ kernel and the file server decide, not we.
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 from collections.abc import Mapping, Sequence
@@ -134,8 +136,11 @@ def _below(path: str, directory: str) -> bool:
     return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
-def tail(name: str, path: str, count: int) -> dict[str, object]:
-    """The last ``count`` bytes of a regular file, as text; what is no UTF-8 is replaced.
+def tail(name: str, path: str, count: int, begin: int | None = None) -> dict[str, object]:
+    """The last ``count`` bytes of a regular file, or as many from ``begin`` on, as text.
+
+    What is no UTF-8 is replaced.  A character that is not whole yet is left for the next time:
+    ``end`` is where that begins.  A file that became shorter is read from its beginning.
 
     :raises CheckError: codes ``not_found``, ``forbidden``, ``conflict``
     """
@@ -144,7 +149,7 @@ def tail(name: str, path: str, count: int) -> dict[str, object]:
             raise CheckError(f"{name} {path} is no regular file", "conflict")
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
         try:
-            return _end_of(file, name, path, count)
+            return _part_of(file, name, path, count, begin)
         finally:
             os.close(file)
     except (FileNotFoundError, NotADirectoryError):
@@ -155,22 +160,30 @@ def tail(name: str, path: str, count: int) -> dict[str, object]:
         raise CheckError(f"{name} {path} cannot be read: {error.strerror}", "conflict") from None
 
 
-def _end_of(file: int, name: str, path: str, count: int) -> dict[str, object]:
+def _part_of(file: int, name: str, path: str, count: int, begin: int | None) -> dict[str, object]:
     status = os.fstat(file)
     if not stat.S_ISREG(status.st_mode):  # another took its name
         raise CheckError(f"{name} {path} is no regular file", "conflict")
-    offset = max(0, status.st_size - count)
+    size = status.st_size
+    offset = max(0, size - count) if begin is None else begin if begin <= size else 0
+    content = _read(file, offset, min(count, size - offset))
+    if offset and begin is None:  # not in the middle of a character
+        cut = next((at for at in range(min(4, len(content))) if content[at] & 0xC0 != 0x80), 0)
+        offset, content = offset + cut, content[cut:]
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    text = decoder.decode(content)
+    end = offset + len(content) - len(decoder.getstate()[0])
+    return {"size": size, "offset": offset, "end": end, "text": text}
+
+
+def _read(file: int, offset: int, count: int) -> bytes:
     content = b""
-    while len(content) < min(count, status.st_size):
+    while len(content) < count:
         part = os.pread(file, count - len(content), offset + len(content))
         if not part:
             break
         content += part
-    if offset:  # not in the middle of a character
-        cut = next((at for at in range(min(4, len(content))) if content[at] & 0xC0 != 0x80), 0)
-        offset, content = offset + cut, content[cut:]
-    text = content.decode("utf-8", "replace")
-    return {"size": status.st_size, "offset": offset, "text": text}
+    return content
 
 
 def answer(request: dict[str, Any]) -> dict[str, object]:
@@ -178,7 +191,7 @@ def answer(request: dict[str, Any]) -> dict[str, object]:
     try:
         if "tail" in request:
             wanted = request["tail"]
-            return tail(wanted["name"], wanted["path"], wanted["bytes"])
+            return tail(wanted["name"], wanted["path"], wanted["bytes"], wanted["from"])
         check(request["files"], request["shared"])
     except CheckError as error:
         return {"problem": str(error), "code": error.code}

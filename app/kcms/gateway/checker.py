@@ -71,14 +71,17 @@ class Checker:
         """:raises InvalidRequest: a file cannot be used  :raises Unavailable: no telling"""
         await self._asked(user, {"shared": self._shared, "files": files})
 
-    async def tail(self, user: User, name: str, path: str, count: int) -> dict[str, Any]:
-        """The end of a file as ``user`` may read it: ``size``, ``offset`` and ``text``.
+    async def tail(
+        self, user: User, name: str, path: str, count: int, begin: int | None = None
+    ) -> dict[str, Any]:
+        """The end of a file as ``user`` may read it: ``size``, ``offset``, ``end`` and ``text``.
 
         :param name: what the file is, for the sentence of an error
+        :param begin: the offset from which on it is wanted, instead of its end
         :raises NotFound: there is none  :raises Forbidden: the user may not read it
         :raises Conflict: it cannot be read  :raises Unavailable: no telling
         """
-        request = {"tail": {"name": name, "path": path, "bytes": count}}
+        request = {"tail": {"name": name, "path": path, "bytes": count, "from": begin}}
         try:
             return await self._asked(user, request)
         except NotFound as error:

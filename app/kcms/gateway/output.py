@@ -16,10 +16,11 @@ FILES = ("output", "error")
 
 @dataclass(frozen=True)
 class Wanted:
-    """The end of a job's file: at most ``count`` bytes of it."""
+    """At most ``count`` bytes of a job's file: its end, or what follows offset ``begin``."""
 
     which: str
     count: int
+    begin: int | None = None
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,12 @@ def wanted(query: Mapping[str, str]) -> Wanted:
     number = int(count) if count.isascii() and count.isdigit() and len(count) < 10 else 0
     if not 0 < number <= MOST_BYTES:
         raise InvalidRequest(f"bytes must be 1 to {MOST_BYTES}, not {count!r:.100}")
-    return Wanted(which, number)
+    begin = query.get("from")
+    if begin is None:
+        return Wanted(which, number)
+    if not (begin.isascii() and begin.isdigit() and len(begin) < 19):
+        raise InvalidRequest(f"from must be an offset in the file, not {begin!r:.100}")
+    return Wanted(which, number, int(begin))
 
 
 def file_of(job: Mapping[str, Any], which: str) -> JobFile:

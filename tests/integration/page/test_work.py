@@ -83,7 +83,7 @@ class TestProcesses:
             ({"process": "1/4711", "do": "migrate"}, "not moved: choose the node to move it to."),
             (
                 {"process": "1/4711", "do": "explode"},
-                "not touched: what can be done to a job is kill, hold",
+                "not touched: what can be done to a job is",
             ),
             ({"process": "2/5", "do": "kill"}, "Job 2 was not killed: there is no job 2"),
             ({"process": "3/5", "do": "kill"}, "Job 3 was not killed: job 3 is already over."),

@@ -145,6 +145,23 @@ def test_output_is_what_was_written(capsys: pytest.CaptureFixture[str]) -> None:
     assert Scripted.asked[0][3] == {"which": "error", "bytes": 5}
 
 
+def test_output_is_followed_to_the_end_of_the_job(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = iter(["one\n", "two\n", ""])
+
+    def follow(self: Client, job_id: int, which: str, limit: int) -> Any:
+        assert (job_id, which, limit) == (12, "error", 65536)
+        return ({"text": each} for each in parts)
+
+    monkeypatch.setattr(Client, "follow", follow)
+    assert main(["output", "12", "-f", "--error"]) == 0
+    assert capsys.readouterr() == ("one\ntwo\n", "")
+    with pytest.raises(SystemExit):
+        main(["output", "12", "-f", "--json"])
+    assert "no --json with it" in capsys.readouterr().err
+
+
 def test_a_terminal_is_not_commanded() -> None:
     assert processes.shown("a\x1b[2J\tb\r\n", terminal=True) == "a?[2J\tb?\n"
 

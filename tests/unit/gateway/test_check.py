@@ -132,20 +132,35 @@ def test_devices_that_are_the_same_on_every_node_need_not_be_shared(shared: Path
 def test_the_end_of_a_file(tmp_path: Path) -> None:
     file = tmp_path / "out"
     file.write_bytes(b"one\ntwo\n")
-    assert check.tail("output", str(file), 100) == {"size": 8, "offset": 0, "text": "one\ntwo\n"}
-    assert check.tail("output", str(file), 4) == {"size": 8, "offset": 4, "text": "two\n"}
+    assert check.tail("output", str(file), 100) == {
+        "size": 8,
+        "offset": 0,
+        "end": 8,
+        "text": "one\ntwo\n",
+    }
+    assert check.tail("output", str(file), 4) == {"size": 8, "offset": 4, "end": 8, "text": "two\n"}
     file.write_bytes(b"")
-    assert check.tail("output", str(file), 4) == {"size": 0, "offset": 0, "text": ""}
+    assert check.tail("output", str(file), 4) == {"size": 0, "offset": 0, "end": 0, "text": ""}
 
 
 def test_the_end_begins_with_a_whole_character_and_hides_no_bytes(tmp_path: Path) -> None:
     file = tmp_path / "out"
     file.write_bytes("ab\U0001f600c".encode())
     for count in (2, 3, 4):
-        assert check.tail("output", str(file), count) == {"size": 7, "offset": 6, "text": "c"}
+        assert check.tail("output", str(file), count) == {
+            "size": 7,
+            "offset": 6,
+            "end": 7,
+            "text": "c",
+        }
     assert check.tail("output", str(file), 5)["text"] == "\U0001f600c"
     file.write_bytes(b"x\x80\x80\x80\x80\xff")
-    assert check.tail("output", str(file), 5) == {"size": 6, "offset": 1, "text": "\ufffd" * 5}
+    assert check.tail("output", str(file), 5) == {
+        "size": 6,
+        "offset": 1,
+        "end": 6,
+        "text": "\ufffd" * 5,
+    }
 
 
 def test_only_regular_files_are_read(tmp_path: Path) -> None:
@@ -204,3 +219,18 @@ def test_an_answer_is_the_problem_and_its_code() -> None:
 def test_check_and_node_mean_the_same_by_a_jobs_id() -> None:
     assert check.JOB_ID == paths.JOB_ID
     assert paths.expand(f"/a/{check.JOB_ID}%t%u%%", 7) == "/a/7%t%u%%"
+
+
+def test_what_follows_an_offset(tmp_path: Path) -> None:
+    file = tmp_path / "out"
+    file.write_bytes("one\n\u00e9".encode()[:-1])  # a character of which the half is there
+    first = check.tail("output", str(file), 100)
+    assert first == {"size": 5, "offset": 0, "end": 4, "text": "one\n"}
+    file.write_bytes("one\n\u00e9 two\n".encode())
+    more = {"size": 11, "offset": 4, "end": 11, "text": "\u00e9 two\n"}
+    assert check.tail("output", str(file), 100, 4) == more
+    assert check.tail("output", str(file), 3, 6)["text"] == " tw"
+    nothing = {"size": 11, "offset": 11, "end": 11, "text": ""}
+    assert check.tail("output", str(file), 100, 11) == nothing
+    file.write_bytes(b"new\n")
+    assert check.tail("output", str(file), 100, 11)["text"] == "new\n"

@@ -60,7 +60,7 @@ async def test_the_end_of_a_file_is_the_childs_answer() -> None:
     end = {"size": 9, "offset": 4, "text": "abcde"}
     children = Scripted(lambda request: got.append(request) or end)
     assert await Checker(["/shared"], children).tail(ALICE, "output", "/x", 5) == end
-    assert got == [{"tail": {"name": "output", "path": "/x", "bytes": 5}}]
+    assert got == [{"tail": {"name": "output", "path": "/x", "bytes": 5, "from": None}}]
 
 
 @pytest.mark.parametrize(("code", "kind"), [("not_found", NotFound), ("forbidden", Forbidden)])

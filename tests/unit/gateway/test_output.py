@@ -46,6 +46,13 @@ def test_numbers_that_are_none(count: str) -> None:
         wanted({"bytes": count})
 
 
+def test_from_where_on() -> None:
+    assert wanted({"from": "0"}) == Wanted("output", 65536, 0)
+    for wrong in ("", "-1", "x", "9" * 30):
+        with pytest.raises(InvalidRequest, match="from must be an offset in the file, not "):
+            wanted({"from": wrong})
+
+
 def test_files_that_are_none() -> None:
     with pytest.raises(InvalidRequest, match="which must be one of output, error, not 'input'"):
         wanted({"which": "input"})
