@@ -148,6 +148,14 @@ class Client:
         """Let a held job go its way."""
         return self.call("POST", f"/v1/jobs/{job_id}/release", {})[1]
 
+    def suspend(self, job_id: int) -> dict[str, Any]:
+        """Let a running job stand still.  :raises ClientError: code ``conflict`` when it cannot"""
+        return self.call("POST", f"/v1/jobs/{job_id}/suspend", {})[1]
+
+    def resume(self, job_id: int) -> dict[str, Any]:
+        """Let a suspended job go on."""
+        return self.call("POST", f"/v1/jobs/{job_id}/resume", {})[1]
+
     def output(
         self, job_id: int, which: str = "output", limit: int = 65536, begin: int | None = None
     ) -> dict[str, Any]:

@@ -1,24 +1,25 @@
 #!/usr/bin/python
-"""Ansible module: keep a waiting job back, or let it go its way."""
+"""Ansible module: keep a waiting job back, let a running one stand still, or let them go on."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: job_hold
-short_description: Hold or release a job of a KCMS cluster
+short_description: Hold, release, suspend or resume a job of a KCMS cluster
 description:
   - Keeps a job that waits from being started, or lets it go its way again.
-  - Users hold and release their own jobs, root of the head everybody's. What root holds, only root
-    releases.
+  - Lets a job that runs stand still, with its slot and memory, or lets it go on.
+  - Users do that to their own jobs, root of the head to everybody's. What root holds or suspends,
+    only root lets go.
 extends_documentation_fragment:
   - kcms.cluster.jobs
 attributes:
   check_mode:
     support: full
-    description: Looks at the job and predicts whether it would be held or released.
+    description: Looks at the job and predicts whether anything would change.
   diff_mode:
     support: full
-    description: Shows by whom the job was held, and by whom it is.
+    description: Shows what the job was, and what it is.
 options:
   id:
     description: The job's id.
@@ -27,7 +28,7 @@ options:
   state:
     description: What the job is to be.
     type: str
-    choices: [held, released]
+    choices: [held, released, suspended, resumed]
     default: held
 seealso:
   - module: kcms.cluster.job_info
@@ -77,27 +78,47 @@ from ansible_collections.kcms.cluster.plugins.module_utils.kcms_module import ru
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "id": {"type": "int", "required": True},
-    "state": {"type": "str", "choices": ["held", "released"], "default": "held"},
+    "state": {
+        "type": "str",
+        "choices": ["held", "released", "suspended", "resumed"],
+        "default": "held",
+    },
+}
+RULES = {
+    "held": ("PENDING", "only a job that waits can be held"),
+    "suspended": ("RUNNING", "only a job that runs can be suspended"),
 }
 
 
 def set_hold(client: Client, params: dict[str, Any], checking: bool) -> dict[str, Any]:
-    """Hold or release a job unless that is done or only to be predicted; what the task returns."""
-    number, hold = params["id"], params["state"] == "held"
+    """Do it unless it is done or only to be predicted; what the task returns."""
+    number, wanted = params["id"], params["state"]
     job = client.job(number)
-    waits, held = job["state"] == "PENDING", bool(job["held_by"])
-    if hold and not waits:
-        why = f"job {number} is {job['state']}: only a job that waits can be held"
-        raise ClientError("conflict", why, 409)
-    changed = waits and hold is not held
+    now = state_of(job)
+    if wanted in RULES and now != wanted and job["state"] != RULES[wanted][0]:
+        raise ClientError("conflict", f"job {number} is {job['state']}: {RULES[wanted][1]}", 409)
+    undone = {"released": "held", "resumed": "suspended"}.get(wanted)
+    changed = now == undone if undone else now != wanted
     if changed and not checking:
-        job = client.hold(number) if hold else client.release(number)
-    diff = {"before": _word(held), "after": _word(hold if changed else held)}
-    return {"changed": changed, "job": job, "diff": diff}
+        acts = {
+            "held": client.hold,
+            "released": client.release,
+            "suspended": client.suspend,
+            "resumed": client.resume,
+        }
+        job = acts[wanted](number)
+    return {
+        "changed": changed,
+        "job": job,
+        "diff": {"before": f"{now}\n", "after": f"{wanted if changed else now}\n"},
+    }
 
 
-def _word(held: bool) -> str:
-    return "held\n" if held else "released\n"
+def state_of(job: dict[str, Any]) -> str:
+    """``held``, ``suspended``, or the state of a job that is neither."""
+    if job["state"] == "SUSPENDED":
+        return "suspended"
+    return "held" if job["state"] == "PENDING" and job["held_by"] else str(job["state"])
 
 
 def main() -> None:

@@ -124,6 +124,37 @@ def test_jobs_are_held_follow_others_and_begin_when_it_is_time(quiet: Grid) -> N
     assert "ended as FAILED" in quiet.wait_job(never, "CANCELLED")["reason"]
 
 
+def test_a_job_is_suspended_by_its_owner_and_goes_on(quiet: Grid) -> None:
+    script = "#!/bin/sh\ni=0; while [ $i -lt 200 ]; do echo $i; i=$((i+1)); sleep 0.1; done\n"
+    program = quiet.program("alice", "count.sh", script)
+    number = quiet.submit("alice", "--output", "/shared/home/alice/count.%j", program)["id"]
+
+    def lines() -> str:
+        file = f"cat /shared/home/alice/count.{number}"
+        return quiet.shell("alpha1", file, user="alice", check=False).stdout
+
+    quiet.wait(lambda: "5" in lines(), "the count to begin")
+    refused = quiet.kcms("alpha1", "suspend", str(number), user="bob", check=False)
+    assert "there is no job" in refused.stderr
+    quiet.kcms("alpha1", "suspend", str(number), user="alice")
+    quiet.wait(
+        lambda: quiet.job(number)["reason"] == "suspended by alice", "the job to stand still"
+    )
+    assert quiet.job(number)["state"] == "SUSPENDED"
+    before = lines()
+    quiet.shell("head", "systemctl restart kcms-manager@alpha")
+    quiet.wait(lambda: quiet.job(number)["state"] == "SUSPENDED", "the manager to be back")
+    quiet.shell("head", "sleep 2")
+    assert lines() == before
+    done = quiet.adhoc("alpha1", "job_hold", id=number, state="resumed", user="alice")
+    assert done.result["changed"] is True
+    quiet.wait(lambda: lines() != before, "the count to go on")
+    quiet.kcms("alpha1", "suspend", str(number), user="alice")
+    quiet.kcms("alpha1", "resume", str(number), user="alice")
+    assert quiet.wait_job(number, "COMPLETED")
+    assert lines().split() == [str(each) for each in range(200)]
+
+
 def test_exit_codes_and_both_output_files(quiet: Grid) -> None:
     program = quiet.program("bob", "three.sh", "#!/bin/sh\necho out; echo err >&2; exit 3\n")
     job = quiet.submit(

@@ -175,6 +175,9 @@ class World:
                 raise Refusal(409, "conflict", f"job {number} is already over")
             found_job.update(killed_by=user)
             return 202, found_job
+        if what in ("suspend", "resume"):
+            found_job["state"] = "SUSPENDED" if what == "suspend" else "RUNNING"
+            return 200, found_job
         if what in ("hold", "release"):
             found_job["held_by"] = user if what == "hold" else None
             return 200, found_job

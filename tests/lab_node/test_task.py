@@ -143,6 +143,26 @@ def test_one_that_ends_in_time_has_no_cause(host: Host) -> None:
     assert (over["cause"], over["exit"]["code"]) == ("", 3)
 
 
+def test_a_suspended_task_stands_still_over_the_daemons_death_and_goes_on(host: Host) -> None:
+    host.want(job(34, "i=0; while :; do echo $i; i=$((i+1)); sleep 0.1; done"))
+    host.wait(lambda: "3" in host.home("34.out"), "the count to begin")
+    host.want({**host.wanted[(34, 0, 1)], "suspend": True})
+    host.wait(lambda: host.task(34)["suspended"], "the task to be suspended")
+    before = host.home("34.out")
+    host.kill_daemon()
+    host.run("sleep 1")
+    host.wait(lambda: host.task(34)["suspended"], "the new daemon to report")
+    assert host.home("34.out") == before
+    host.want({**host.wanted[(34, 0, 1)], "suspend": False})
+    host.wait(lambda: host.home("34.out") != before, "the count to go on")
+    host.want({**host.wanted[(34, 0, 1)], "suspend": True})
+    host.wait(lambda: host.task(34)["suspended"], "the task to be suspended again")
+    host.kill(34, grace=30.0)
+    assert host.over(34)["exit"]["signal"] == 9
+    lines = host.home("34.out").split()
+    assert lines == [str(each) for each in range(len(lines))]
+
+
 def test_frozen_task_is_killed(host: Host) -> None:
     start_stubborn(host, 24)
     path = f"/sys/fs/cgroup/kcms.slice/kcms-tasks.slice/kcms-task-24.0.1-{STORE}.service/task"

@@ -140,6 +140,16 @@ def release(words: list[str]) -> int:
     return _each(parser, words, Client.release, lambda job: "not held")
 
 
+def suspend(words: list[str]) -> int:
+    parser = Parser("suspend", "Let running jobs stand still; they keep their slots and memory.")
+    return _each(parser, words, Client.suspend, lambda job: f"suspended by {job['held_by']}")
+
+
+def resume(words: list[str]) -> int:
+    parser = Parser("resume", "Let suspended jobs go on.")
+    return _each(parser, words, Client.resume, lambda job: str(job["state"]).lower())
+
+
 def _each(
     parser: Parser,
     words: list[str],

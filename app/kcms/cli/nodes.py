@@ -68,7 +68,15 @@ def drain(words: list[str]) -> int:
 
 
 def resume(words: list[str]) -> int:
-    parser = Parser("resume", "Give a node new jobs again.  Only the grid's root may do it.")
+    if any(each.isascii() and each.isdigit() for each in words):  # no node is named so
+        from kcms.cli import jobs
+
+        return jobs.resume(words)
+    parser = Parser(
+        "resume",
+        "Give a node new jobs again, which only the grid's root may do; or let suspended jobs go "
+        "on: kcms resume JOB ...",
+    )
     parser.add_argument("node", metavar="NODE", type=name)
     return _set_state(parser, words, "resume")
 

@@ -49,7 +49,7 @@ class Gateway:
         app.router.add_get("/v1/jobs", self.listing)
         app.router.add_get("/v1/jobs/{id}", self.job)
         app.router.add_get("/v1/jobs/{id}/output", self.output)
-        for act in ("kill", "hold", "release"):
+        for act in ("kill", "hold", "release", "suspend", "resume"):
             app.router.add_post(f"/v1/jobs/{{id}}/{act}", functools.partial(self.act, act))
         app.router.add_post("/v1/jobs/{id}/migrate", self.migrate)
         app.router.add_get("/v1/processes", self.listing)

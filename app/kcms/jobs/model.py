@@ -131,7 +131,8 @@ class TaskReport:
 
     ``phase``: *launching* (the unit may or may not run), *running*, *ended* (``exit`` is set),
     *refused* (never started; ``message`` says why), *lost* (started, and no record of its end).
-    ``cause`` says why its node ends or ended it by itself, as :data:`TIME_LIMIT`.
+    ``cause`` says why its node ends or ended it by itself, as :data:`TIME_LIMIT`.  ``suspended``:
+    it is frozen, as its manager wishes.
     """
 
     job: int
@@ -143,6 +144,7 @@ class TaskReport:
     message: str = ""
     store: str = ""
     cause: str = ""
+    suspended: bool = False
 
     @property
     def name(self) -> str:
@@ -166,6 +168,7 @@ class TaskReport:
             message=row.text("message", ""),
             store=row.store(),
             cause=row.text("cause", ""),
+            suspended=row.members.get("suspended") is True,
         )
         if report.phase not in PHASES:
             raise ProtocolError(f"not a task report: {report.phase!r:.100} is no phase")
@@ -174,7 +177,10 @@ class TaskReport:
 
 @dataclass(frozen=True)
 class WantedTask:
-    """What the manager wants of one task on a node: that it runs, or that it is killed."""
+    """What the manager wants of one task on a node: that it runs, or that it is killed.
+
+    ``suspend``: while it runs, it is to stand still.
+    """
 
     job: int
     task: int
@@ -186,6 +192,7 @@ class WantedTask:
     spec: dict[str, Any]
     grace: float = 5.0
     store: str = ""
+    suspend: bool = False
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
@@ -208,6 +215,9 @@ class WantedTask:
         return wanted
 
 
+SUSPEND = "suspend"
+ABILITIES = (SUSPEND,)
+
 MOVER = ("machine", "kernel", "criu", "trouble")
 """What a node says of its means to move jobs."""
 
@@ -223,7 +233,8 @@ class NodeReport:
 
     ``mover`` says whether jobs can be moved from and to here: ``machine`` (x86_64), ``kernel``,
     ``criu`` (its version), and ``trouble``, a sentence that is empty when all is well.  It is empty
-    for a release that cannot move jobs at all.
+    for a release that cannot move jobs at all.  ``abilities`` are words for what a node's release
+    can do beyond the first one, as :data:`SUSPEND`.
     """
 
     boot_id: str
@@ -234,6 +245,7 @@ class NodeReport:
     moves: tuple[MoveReport, ...] = ()
     processes: tuple[Process, ...] = ()
     mover: dict[str, str] = field(default_factory=dict)
+    abilities: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
@@ -253,4 +265,5 @@ class NodeReport:
             moves=tuple(MoveReport.parse(each) for each in row.rows("moves")),
             processes=tuple(Process.parse(each) for each in row.rows("processes")),
             mover={name: mover.text(name) for name in MOVER if name in mover.members},
+            abilities=tuple(each for each in ABILITIES if each in row.rows("abilities")),
         )

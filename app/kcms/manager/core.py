@@ -16,12 +16,12 @@ from typing import Any
 
 from kcms.errors import Conflict, Forbidden, InvalidRequest, NotFound
 from kcms.jobs import placement, queue
-from kcms.jobs.model import TIME_LIMIT, Job, NodeReport, Task, TaskReport
+from kcms.jobs.model import SUSPEND, TIME_LIMIT, Job, NodeReport, Task, TaskReport
 from kcms.jobs.processes import Process
 from kcms.jobs.spec import duration_text, same
 from kcms.jobs.states import State
 from kcms.manager import migrations, nodes
-from kcms.manager.memory import Draft, TaskKey
+from kcms.manager.memory import Draft, TaskKey, open_tasks, under_way
 from kcms.manager.nodes import OVER_ON_NODE
 
 MOST_LACKED = 1_000_000
@@ -126,9 +126,63 @@ def release(draft: Draft, caller: Caller, job: Job, now: float) -> Job:
     """Let a held job go its way.  :raises Forbidden: root holds it, and this is not root"""
     if job.held_by is None or job.state is not State.PENDING:
         return job
-    if job.held_by != job.user and not caller.grid_root:
-        raise Forbidden(f"job {job.id} is held by {job.held_by}, who alone may release it")
+    _check_releases(caller, job, "held", "release")
     return draft.put(replace(job, held_by=None), now, "release", by=caller.user)
+
+
+def suspend(draft: Draft, caller: Caller, job: Job, now: float) -> Job:
+    """Let a running job stand still; its slot stays taken.
+
+    :raises Conflict: it does not run, or cannot be suspended now
+    """
+    if job.state is State.SUSPENDED:
+        if caller.grid_root and job.held_by != caller.user:
+            return draft.put(replace(job, held_by=caller.user), now, "suspend", by=caller.user)
+        return job
+    trouble = _why_not_suspended(draft, job)
+    if trouble:
+        raise Conflict(f"job {job.id} {trouble}")
+    job = migrations.unchecked(draft, job, False, now)
+    asked = job.moved(
+        State.SUSPENDED, held_by=caller.user, reason=f"being suspended by {caller.user}"
+    )
+    return draft.put(asked, now, "suspend", by=caller.user)
+
+
+def _why_not_suspended(draft: Draft, job: Job) -> str:
+    if job.state is not State.RUNNING:
+        return f"is {job.state.value}: only a job that runs can be suspended"
+    if job.killed_by is not None:
+        return f"is being killed by {job.killed_by}"
+    moving = under_way(job)
+    if moving is not None and not moving.check_only:
+        return f"is being moved from {moving.source} to {moving.target}"
+    for task in open_tasks(job):
+        node = draft.base.nodes.get(task.node)
+        if task.start_time is None:
+            return f"is still being started on {task.node}: try again then"
+        if node is None or node.report is None or not draft.base.is_up(node):
+            return f"runs on {task.node}, which is not heard"
+        if SUSPEND not in node.report.abilities:
+            return (
+                f"runs on {task.node}, whose release cannot suspend jobs: run the site playbook "
+                "for it"
+            )
+    return ""
+
+
+def resume(draft: Draft, caller: Caller, job: Job, now: float) -> Job:
+    """Let a suspended job go on.  :raises Forbidden: root suspended it, and this is not root"""
+    if job.state is not State.SUSPENDED:
+        return job
+    _check_releases(caller, job, "suspended", "resume")
+    asked = job.moved(State.RUNNING, held_by=None, reason="being resumed")
+    return draft.put(asked, now, "resume job", by=caller.user)
+
+
+def _check_releases(caller: Caller, job: Job, was: str, verb: str) -> None:
+    if job.held_by != job.user and not caller.grid_root:
+        raise Forbidden(f"job {job.id} is {was} by {job.held_by}, who alone may {verb} it")
 
 
 def report(
@@ -271,7 +325,7 @@ def _launching(draft: Draft, job: Job, task: Task, said: TaskReport, now: float)
 
 
 def _started(draft: Draft, job: Job, task: Task, said: TaskReport, now: float) -> None:
-    reason = f"being killed by {job.killed_by}" if job.killed_by else _why_ended(said.cause)
+    reason = _why_so(job, said)
     if task.start_time is not None and job.reason == reason:
         return
     began = replace(task, start_time=said.start_time or now)
@@ -288,9 +342,15 @@ def _started(draft: Draft, job: Job, task: Task, said: TaskReport, now: float) -
     )
 
 
-def _why_ended(cause: str) -> str:
-    """Of a task that runs still, while its node ends it."""
-    return "its time limit is reached" if cause == TIME_LIMIT else ""
+def _why_so(job: Job, said: TaskReport) -> str:
+    """What is to be said of a job whose task runs, or stands still."""
+    if job.killed_by:
+        return f"being killed by {job.killed_by}"
+    if said.cause == TIME_LIMIT:
+        return "its time limit is reached"
+    if job.state is State.SUSPENDED:
+        return f"{'' if said.suspended else 'being '}suspended by {job.held_by}"
+    return "being resumed" if said.suspended else ""
 
 
 def _verdict(job: Job, task: Task, said: TaskReport) -> tuple[State, str]:

@@ -139,6 +139,14 @@ class Engine:
         """:raises NotFound: none the caller may see  :raises Forbidden: root holds it"""
         return await self._change(caller, number, core.release)
 
+    async def suspend(self, caller: Caller, number: int) -> Job:
+        """:raises NotFound: none the caller may see  :raises Conflict: not now"""
+        return await self._change(caller, number, core.suspend)
+
+    async def resume(self, caller: Caller, number: int) -> Job:
+        """:raises NotFound: none the caller may see  :raises Forbidden: root suspended it"""
+        return await self._change(caller, number, core.resume)
+
     async def _change(self, caller: Caller, number: int, change: Change) -> Job:
         def decide(draft: Draft, now: float) -> Job:
             job = draft.job(number) or self._store.job(number)

@@ -39,7 +39,7 @@ def ask(draft: Draft, job: Job, target: str, by: str, check_only: bool, now: flo
 
     :raises Conflict: it cannot be; nothing was touched
     """
-    job = _unchecked(draft, job, check_only, now)
+    job = unchecked(draft, job, check_only, now)
     task = _movable(job)
     trouble = next(_between(draft, job, task.node, target), None)
     trouble = trouble or _no_room(draft, target)
@@ -58,12 +58,12 @@ def ask(draft: Draft, job: Job, target: str, by: str, check_only: bool, now: flo
     return _put(draft, job, migration, now)
 
 
-def _unchecked(draft: Draft, job: Job, check_only: bool, now: float) -> Job:
-    """The job without a check under way, where it is to be moved in earnest."""
+def unchecked(draft: Draft, job: Job, check_only: bool, now: float) -> Job:
+    """The job without a check under way, where something is to be done to it in earnest."""
     moving = under_way(job)
     if moving is None or not moving.check_only or check_only:
         return job
-    return stop(draft, job, "it was asked to be moved meanwhile", now)
+    return stop(draft, job, "something else was asked of the job meanwhile", now)
 
 
 def next_epoch(job: Job) -> int:

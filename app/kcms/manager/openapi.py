@@ -74,6 +74,10 @@ def _paths() -> dict[str, Any]:
         "/v1/jobs/{id}/kill": {"post": _call("End a job", {202: job}, [number])},
         "/v1/jobs/{id}/hold": {"post": _call("Keep a waiting job back", {200: job}, [number])},
         "/v1/jobs/{id}/release": {"post": _call("Let a held job go on", {200: job}, [number])},
+        "/v1/jobs/{id}/suspend": {
+            "post": _call("Let a running job stand still", {200: job}, [number])
+        },
+        "/v1/jobs/{id}/resume": {"post": _call("Let it go on", {200: job}, [number])},
         "/v1/jobs/{id}/migrate": {
             "post": _call("Move a running job, or see if it could be", {202: job}, [number], move)
         },

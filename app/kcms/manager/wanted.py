@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from kcms.jobs.migration import Migration, WantedMove
 from kcms.jobs.model import Job, Task, WantedTask
+from kcms.jobs.states import State
 from kcms.manager.memory import Memory, TaskKey, open_tasks, under_way
 from kcms.manager.migrations import epoch_on, step_of
 
@@ -32,6 +33,7 @@ def wanted_tasks(memory: Memory, name: str) -> list[WantedTask]:
                 spec=job.spec,
                 grace=memory.rules.kill_grace,
                 store=memory.store,
+                suspend=job.state is State.SUSPENDED,
             )
         )
     node = memory.nodes.get(name)

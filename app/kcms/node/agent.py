@@ -255,15 +255,18 @@ class Agent:
         known = {TaskId.of(each) for each in told}
         stuck = [each for each in self._troubles if each in wanted and each not in known]
         return (
-            *(self._with_trouble(each) for each in told),
+            *(self._with_state(each) for each in told),
             *(
                 TaskReport(*each[:3], "launching", message=self._troubles[each], store=each.store)
                 for each in stuck
             ),
         )
 
-    def _with_trouble(self, report: TaskReport) -> TaskReport:
-        trouble = self._troubles.get(TaskId.of(report), "")
+    def _with_state(self, report: TaskReport) -> TaskReport:
+        task = TaskId.of(report)
+        if task in self._movement.suspended:
+            report = replace(report, suspended=True)
+        trouble = self._troubles.get(task, "")
         return replace(report, message=trouble) if trouble and not report.message else report
 
     def moved(self, tasks: Iterable[TaskId]) -> bool:

@@ -23,7 +23,7 @@ from kcms import service
 from kcms.config import NodeConfig
 from kcms.errors import ConfigError, Unavailable
 from kcms.jobs.migration import MoveReport
-from kcms.jobs.model import NodeReport, TaskReport
+from kcms.jobs.model import ABILITIES, NodeReport, TaskReport
 from kcms.jobs.processes import Process
 from kcms.node import capability, init, listing, load
 from kcms.node.agent import Agent
@@ -209,6 +209,7 @@ class _Daemon:
             tasks=reports,
             moves=moves,
             mover=capability.mover(self.config),
+            abilities=ABILITIES,
         )
         return listing.with_processes(report, processes)
 

@@ -66,6 +66,7 @@ class Movement:
         self._troubles: dict[MoveId, str] = {}
         self._looked: tuple[tuple[str, ...], ...] = ()
         self._busy = False
+        self.suspended: frozenset[TaskId] = frozenset()
 
     @property
     def busy(self) -> bool:
@@ -108,7 +109,9 @@ class Movement:
         :raises Unavailable: systemd cannot be reached; :raises OSError: nor the records
         """
         self._looked = self.records.signature()
-        if not wanted and not self._looked and not self._held(tasks):
+        asked = moves.to_suspend(tasks)
+        self.suspended = frozenset()
+        if not wanted and not self._looked and not asked and not self._held(tasks):
             self._busy = False
             return ()
         before = self._snapshot(wanted, tasks)
@@ -116,6 +119,7 @@ class Movement:
         for instruction in instructions:
             self._perform_safely(instruction)
         after = self._snapshot(wanted, tasks) if instructions else before
+        self.suspended = frozenset(each for each in asked if each in after.held)
         self._busy = bool(after.alive or instructions or after.wanted)
         self._tidy(after)
         return _bounded(moves.reports(after))
@@ -177,6 +181,9 @@ class Movement:
             case moves.Thaw(task):
                 log.info("task %s goes on", task)
                 cgroup.release(self._cgroup(task))
+            case moves.Freeze(task):
+                log.info("task %s is suspended", task)
+                cgroup.hold(self._cgroup(task))
 
     def _begin(self, move: WantedMove) -> None:
         here, capability = MoveId.of(move), self.means.mover()
@@ -222,7 +229,7 @@ class Movement:
 
 def _move_of(instruction: moves.Instruction) -> MoveId | None:
     match instruction:
-        case moves.Thaw():
+        case moves.Thaw() | moves.Freeze():
             return None
         case moves.Begin(move):
             return MoveId.of(move)

@@ -15,7 +15,8 @@ is never ended, that would take the job with it), other steps are ended, what th
 the shared directory is removed, and then the record.
 
 What is frozen thaws when its manager wants it to run and wants no move of it that needs it frozen.
-That is the undoing at the source and the commit at the target alike.
+That is the undoing at the source and the commit at the target alike.  A task that is wanted to run
+and to be suspended is frozen, too, and thaws when that is over.
 """
 
 from __future__ import annotations
@@ -138,7 +139,14 @@ class Thaw:
     task: TaskId
 
 
-Instruction = Begin | Run | Conclude | Undo | Remove | Thaw
+@dataclass(frozen=True)
+class Freeze:
+    """Let the task stand still."""
+
+    task: TaskId
+
+
+Instruction = Begin | Run | Conclude | Undo | Remove | Thaw | Freeze
 
 
 @dataclass(frozen=True)
@@ -163,6 +171,7 @@ def decide(now: Snapshot) -> list[Instruction]:
     for each, move in sorted((now.wanted or {}).items()):
         instructions += _of_wanted(now, each, move)
     instructions += [Thaw(each) for each in sorted(now.held) if _may_run(now, each)]
+    instructions += [Freeze(each) for each in to_suspend(now.tasks) if each not in now.held]
     if now.wanted is not None:
         for each in sorted(now.records.keys() - now.wanted.keys()):
             instructions += _of_unwanted(now, each)
@@ -216,11 +225,28 @@ def _may_run(now: Snapshot, task: TaskId) -> bool:
     record = now.tasks.records.get(task)
     if now.wanted is None or not now.tasks.may_start or wanted is None or wanted.want != "run":
         return False
+    if wanted.suspend:
+        return False
     if record is None or record.kill is not None or core.phase(now.tasks, task) != "running":
         return False
     if record.restoring or core.is_foreign(now.tasks, task) or core.superseded(now.tasks, task):
         return False
     return not any(_needs_still(now, move) for move in _moves_of(now, task))
+
+
+def to_suspend(tasks: core.Snapshot) -> list[TaskId]:
+    """The tasks that run and are to stand still."""
+    wanted = tasks.wanted or {}
+    return [each for each in sorted(wanted) if wanted[each].suspend and _may_be_frozen(tasks, each)]
+
+
+def _may_be_frozen(tasks: core.Snapshot, task: TaskId) -> bool:
+    record, wanted = tasks.records.get(task), (tasks.wanted or {})[task]
+    if record is None or record.kill is not None or record.restoring or not tasks.may_start:
+        return False
+    if wanted.want != "run" or core.is_foreign(tasks, task) or core.superseded(tasks, task):
+        return False
+    return core.phase(tasks, task) == "running"
 
 
 def _moves_of(now: Snapshot, task: TaskId) -> Iterator[MoveId]:

@@ -25,6 +25,16 @@ _ACTS: dict[str, tuple[Callable[[Client, int], Any], str]] = {
     "kill": (Client.kill, "is being killed"),
     "hold": (Client.hold, "is held"),
     "release": (Client.release, "is released"),
+    "suspend": (Client.suspend, "is being suspended"),
+    "resume": (Client.resume, "goes on"),
+}
+_VERBS = {
+    "kill": "killed",
+    "migrate": "moved",
+    "hold": "held",
+    "release": "released",
+    "suspend": "suspended",
+    "resume": "resumed",
 }
 _CHOICE = re.compile(r"([0-9]{1,17})/([0-9]{1,10})")
 
@@ -89,8 +99,7 @@ def ordered(cluster: str, session: Session, token: Token, number: int) -> bool:
     except access.NeedsLogin:
         raise
     except KcmsError as error:
-        verbs = {"kill": "killed", "migrate": "moved", "hold": "held", "release": "released"}
-        verb = verbs.get(do, "touched")
+        verb = _VERBS.get(do, "touched")
         session.say("bad", f"Job {number} was not {verb}: {error.message.rstrip('.')}.")
         return False
     where = f" to {node}" if do == "migrate" else ""

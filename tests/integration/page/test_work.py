@@ -237,7 +237,11 @@ class TestResults:
         assert EVIL not in shown.text
         assert "\u202e" not in shown.text
         assert said(shown).count("Error Log File /shared/home/alice/err") >= 1
-        assert re.findall(r'<button[^>]* value="(\w+)"', shown.text) == ["migrate", "kill"]
+        assert re.findall(r'<button[^>]* value="(\w+)"', shown.text) == [
+            "migrate",
+            "kill",
+            "suspend",
+        ]
         options = re.findall(r"<option>([^<]*)</option>", shown.text)
         assert options[-1] == "alpha2"
         assert "alpha1" not in options
@@ -268,6 +272,19 @@ class TestResults:
         alice.post(url, form=form, do="release")
         assert "Job 1 is released." in said(alice.get(url))
         assert world.jobs[1]["held_by"] is None
+
+    def test_a_job_that_runs_is_suspended_and_resumed(self, alice: Page, world: World) -> None:
+        world.jobs[1] = job(1)
+        url = "/cluster/alpha/jobs/1"
+        form = alice.seal(url)
+        buttons = re.findall(r'name="do" value="(\w+)"', alice.get(url).text)
+        assert buttons == ["migrate", "kill", "suspend"]
+        alice.post(url, form=form, do="suspend")
+        shown = alice.get(url)
+        assert "Job 1 is being suspended." in said(shown)
+        assert re.findall(r'name="do" value="(\w+)"', shown.text) == ["resume", "kill"]
+        alice.post(url, form=form, do="resume")
+        assert "Job 1 goes on." in said(alice.get(url))
 
     def test_kill_from_the_page_of_the_job(self, alice: Page, world: World) -> None:
         world.jobs[1] = job(1)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from kcms.jobs.migration import MoveReport
-from kcms.jobs.model import Exit, Job, NodeReport, TaskReport
+from kcms.jobs.model import ABILITIES, Exit, Job, NodeReport, TaskReport
 from kcms.jobs.spec import check_spec
 from kcms.manager import core, migrations, nodes
 from kcms.manager.core import Caller
@@ -50,7 +50,7 @@ class World:
 
     def report(self, name: str, *tasks: TaskReport, **changes: Any) -> list[TaskKey]:
         load = {"load_one": 0.0, "cpu_num": 2.0}
-        said = NodeReport("boot", "1", self.slots, load, tasks, mover=MOVER)
+        said = NodeReport("boot", "1", self.slots, load, tasks, mover=MOVER, abilities=ABILITIES)
         said = replace(said, **changes)
         answer: list[TaskKey] = self.do(
             lambda draft: core.report(draft, name, said, self.now, over=self.over.get)
@@ -66,9 +66,17 @@ class World:
         return job
 
     def hold(self, number: int, caller: Caller = ALICE, release: bool = False) -> Job:
+        return self.act(core.release if release else core.hold, number, caller)
+
+    def act(
+        self,
+        act: Callable[[Draft, Caller, Job, float], Job],
+        number: int,
+        caller: Caller = ALICE,
+    ) -> Job:
         def decide(draft: Draft) -> Job:
             job = core.check_sees(caller, draft.any_job(number), number)
-            return (core.release if release else core.hold)(draft, caller, job, self.now)
+            return act(draft, caller, job, self.now)
 
         job: Job = self.do(decide)
         return job

@@ -50,7 +50,7 @@ class Fake(Client):
             raise ClientError("not_found", f"there is no job {path.split('/')[3]}", 404)
         if path.endswith("/kill"):
             return 202, {**found[0], "killed_by": "alice"}
-        if path.endswith(("/hold", "/release")):
+        if path.endswith(("/hold", "/release", "/suspend", "/resume")):
             return 200, {**found[0], "held_by": "alice" if path.endswith("/hold") else None}
         return 200, found[0]
 
@@ -220,9 +220,14 @@ def test_check_mode_of_a_kill_predicts(capsys: pytest.CaptureFixture[str]) -> No
         (job(state="PENDING"), "held", True, "held"),
         (job(state="PENDING", held_by="bob"), "held", False, "held"),
         (job(state="PENDING", held_by="bob"), "released", True, "released"),
-        (job(state="PENDING"), "released", False, "released"),
-        (job(), "released", False, "released"),
-        (job(state="FAILED", held_by="bob"), "released", False, "held"),
+        (job(state="PENDING"), "released", False, "PENDING"),
+        (job(), "released", False, "RUNNING"),
+        (job(state="FAILED", held_by="bob"), "released", False, "FAILED"),
+        (job(), "suspended", True, "suspended"),
+        (job(state="SUSPENDED", held_by="bob"), "suspended", False, "suspended"),
+        (job(state="SUSPENDED", held_by="bob"), "resumed", True, "resumed"),
+        (job(), "resumed", False, "RUNNING"),
+        (job(state="PENDING", held_by="bob"), "resumed", False, "held"),
     ],
 )
 def test_holding(
@@ -239,18 +244,27 @@ def test_holding(
     assert got["changed"] is predicted["changed"] is changed
     assert got["diff"] == predicted["diff"]
     assert got["diff"]["after"] == f"{after}\n"
-    word = {"held": "hold", "released": "release"}[state]
+    words = {"held": "hold", "released": "release", "suspended": "suspend", "resumed": "resume"}
+    word = words[state]
     assert methods()[2:] == ([f"POST /v1/jobs/12/{word}"] if changed else [])
 
 
-def test_what_runs_cannot_be_held_and_that_is_predicted(
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.parametrize(
+    ("known", "state", "said"),
+    [
+        (job(), "held", "job 12 is RUNNING: only a job that waits can be held"),
+        (job(state="SUSPENDED"), "held", "job 12 is SUSPENDED: only a job that waits can be held"),
+        (job(state="FAILED"), "suspended", "job 12 is FAILED: only a job that runs can be suspen"),
+    ],
+)
+def test_what_cannot_be_is_predicted(
+    capsys: pytest.CaptureFixture[str], known: dict[str, Any], state: str, said: str
 ) -> None:
-    Fake.known = [job()]
+    Fake.known = [known]
     for check in (True, False):
-        got = run(job_hold, capsys, check, id=12)
+        got = run(job_hold, capsys, check, id=12, state=state)
         assert (got["failed"], got["code"]) == (True, "conflict")
-        assert got["msg"] == "job 12 is RUNNING: only a job that waits can be held"
+        assert got["msg"].startswith(said)
 
 
 def test_a_job_that_is_not_there_fails_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from kcms.node.core import Kill, Record, Started, TaskId, Unit
 from kcms.node.moves import (
     Begin,
     Conclude,
+    Freeze,
     MoveId,
     MoveRecord,
     Remove,
@@ -264,3 +265,38 @@ def test_names_lead_back(name: str) -> None:
 @pytest.mark.parametrize("name", ["7.0.1-5e1f0a2b", "7.0.1_", "7.0.1_03", "x_3", "7.0.1_-3"])
 def test_other_names_are_none(name: str) -> None:
     assert MoveId.parse(name) is None
+
+
+# suspended tasks ---------------------------------------------------------------------------------
+
+STILL = replace(RUN, suspend=True)
+
+
+@pytest.mark.parametrize(
+    ("task", "held", "instructions"),
+    [
+        (STILL, False, [Freeze(T)]),
+        (STILL, True, []),
+        (RUN, True, [Thaw(T)]),
+        (replace(KILL, suspend=True), False, []),
+        (None, True, []),
+    ],
+)
+def test_a_task_is_frozen_while_it_is_to_be_suspended(
+    task: WantedTask | None, held: bool, instructions: list[moves.Instruction]
+) -> None:
+    assert moves.decide(snapshot(None, None, task, held=held)) == instructions
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"known": Record(wanted=RUN, started=Started("boot", 1.0), kill=Kill("boot", 9.0))},
+        {"known": Record(wanted=RUN, started=Started("boot", 1.0), restoring=True)},
+        {"known": Record(wanted=RUN)},
+        {"known": None},
+        {"unit": None},
+    ],
+)
+def test_what_does_not_run_is_not_frozen(changes: dict[str, Any]) -> None:
+    assert moves.decide(snapshot(None, None, STILL, **changes)) == []
