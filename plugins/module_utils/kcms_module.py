@@ -19,6 +19,7 @@ _TYPES = {
     "integer": "int",
     "boolean": "bool",
     "duration": "raw",
+    "size": "raw",
     "moment": "raw",
     "list": "list",
     "table": "dict",

@@ -61,6 +61,17 @@ options:
       - Time that the job may run, as seconds or as a text such as V(90m), V(36h) or V(1-12:00:00).
         Then it gets SIGTERM, later SIGKILL, and ends as C(TIMEOUT). By default there is none.
     type: raw
+  memory:
+    description:
+      - Memory of the job's task, in MiB or as a text such as V(512M) or V(2G). It goes to a node
+        where so much is not promised to others, and ends as C(FAILED) when it takes more. By
+        default there is no limit.
+    type: raw
+  rss_limit:
+    description:
+      - Resident memory of any one process of the job, written as O(memory). The job ends as
+        C(FAILED) when one takes more. By default there is no limit.
+    type: raw
   dependency:
     description:
       - Jobs that this one is to follow, as V(afterok:12) when job 12 has completed,

@@ -124,6 +124,19 @@ def test_jobs_are_held_follow_others_and_begin_when_it_is_time(quiet: Grid) -> N
     assert "ended as FAILED" in quiet.wait_job(never, "CANCELLED")["reason"]
 
 
+def test_memory_is_promised_once_and_kept_to(quiet: Grid) -> None:
+    program = quiet.program("alice", "take.py", "#!/usr/bin/python3\nx = b'x' * (150 << 20)\n")
+    small = quiet.submit("alice", "--memory", "100M", program)["id"]
+    ended = quiet.wait_job(small, "FAILED", "COMPLETED")
+    assert ended["reason"].endswith("MiB of memory, and its limit is 100 MiB")
+    assert ended["tasks"][0]["exit"]["processes_left"] == 0
+    large = quiet.submit("alice", "--memory", "300M", program)["id"]
+    assert quiet.wait_job(large, "FAILED", "COMPLETED")["state"] == "COMPLETED"
+    never = quiet.submit("alice", "--memory", "16T", program)["id"]
+    reason = f"no node in use has {1 << 24} MiB of memory"
+    quiet.wait(lambda: quiet.job(never)["reason"] == reason, "the reason to be told")
+
+
 def test_a_job_is_suspended_by_its_owner_and_goes_on(quiet: Grid) -> None:
     script = "#!/bin/sh\ni=0; while [ $i -lt 200 ]; do echo $i; i=$((i+1)); sleep 0.1; done\n"
     program = quiet.program("alice", "count.sh", script)

@@ -114,6 +114,8 @@ async def test_a_submission_arrives_complete_and_in_the_users_name(face: Face) -
             "output": output,
             "error": output,
             "time_limit": None,
+            "memory": None,
+            "rss_limit": None,
             "dependency": [],
             "begin_time": None,
             "hold": False,

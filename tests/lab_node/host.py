@@ -230,6 +230,8 @@ def spec(script: str, **changes: Any) -> dict[str, Any]:
         "error": None,
         "environment": {},
         "time_limit": None,
+        "memory": None,
+        "rss_limit": None,
     }
     return {**made, **changes}
 

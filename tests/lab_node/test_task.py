@@ -137,6 +137,43 @@ def test_a_program_may_end_well_when_its_time_is_over(host: Host) -> None:
     assert host.home("28.out") == "saved\n"
 
 
+TAKES = """
+import mmap, os, sys, time
+shared = mmap.mmap(-1, 64 << 20)
+shared.write(os.urandom(64 << 20))
+for _ in range(3):
+    if os.fork() == 0:
+        break
+own = os.urandom(int(sys.argv[1]) << 20)
+print(len(shared[:]) + len(own), flush=True)
+time.sleep(1000)
+"""
+
+
+def test_a_task_that_takes_more_memory_than_it_may_ends(host: Host) -> None:
+    """Four processes of 64 MiB that they share, and 20 MiB or 60 MiB of each alone."""
+    for number, own in ((35, 20), (36, 60)):
+        words = {"executable": "/usr/bin/python3", "arguments": ["-c", TAKES, str(own)]}
+        host.want(job(number, "", memory=200, **words))
+    over = host.over(36)
+    assert (over["exit"]["cause"], over["exit"]["signal"]) == ("memory limit", 9)
+    assert over["exit"]["processes_left"] == 0
+    assert "MiB of memory, and its limit is 200 MiB" in over["exit"]["detail"]
+    host.wait(lambda: len(host.home("35.out").split()) == 4, "all processes to have it")
+    host.run("sleep 2")
+    assert host.task(35)["phase"] == "running"
+    host.kill(35, grace=0.0)
+    assert host.over(35)["exit"]["cause"] == ""
+
+
+def test_a_process_that_takes_more_than_one_may_ends_its_task(host: Host) -> None:
+    words = {"executable": "/usr/bin/python3", "arguments": ["-c", TAKES, "60"]}
+    host.want(job(37, "", rss_limit=100, **words))
+    over = host.over(37)
+    assert over["exit"]["cause"] == "memory limit"
+    assert "its RSS limit is 100 MiB" in over["exit"]["detail"]
+
+
 def test_one_that_ends_in_time_has_no_cause(host: Host) -> None:
     host.want(job(29, "exit 3", time_limit=100))
     over = host.over(29)

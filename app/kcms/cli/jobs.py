@@ -99,6 +99,8 @@ def job_page(found: dict[str, Any], now: float) -> str:
         "started": tables.moment(found["start_time"]),
         "ended": tables.moment(found["end_time"]),
         "ran": tables.duration(tables.ran(found, now)),
+        "memory": f"{spec['memory']} MiB at most" if spec.get("memory") else None,
+        "rss limit": f"{spec['rss_limit']} MiB a process" if spec.get("rss_limit") else None,
         "time limit": duration_text(spec["time_limit"]) if spec.get("time_limit") else None,
     }
     lines.update((f"task {task['index']}", _task_line(task)) for task in found["tasks"])

@@ -65,7 +65,7 @@ def _option(row: Field) -> dict[str, Any]:
         return {"metavar": "N", "type": whole_number, "help": f"{text}; {row.default} by default"}
     if row.choices:
         return {"metavar": "|".join(row.choices), "help": text}
-    metavars = {"path": "PATH", "duration": "TIME", "moment": "WHEN"}
+    metavars = {"path": "PATH", "duration": "TIME", "moment": "WHEN", "size": "SIZE"}
     return {"metavar": metavars.get(row.kind, "TEXT"), "help": text}
 
 

@@ -30,6 +30,7 @@ class Exit:
     ``code`` is the exit status, or None when ``signal`` ended it.  ``processes_killed`` counts
     what was still alive when the end was enforced, ``processes_left`` what was left after it.
     ``usage`` has ``cpu_seconds``, ``max_rss_kib`` and ``source`` (where the figures come from).
+    ``cause`` and ``detail`` say why its init ended it, as :data:`MEMORY_LIMIT`.
     """
 
     code: int | None
@@ -38,6 +39,8 @@ class Exit:
     processes_killed: int = 0
     processes_left: int = 0
     usage: dict[str, Any] = field(default_factory=dict)
+    cause: str = ""
+    detail: str = ""
 
     @classmethod
     def parse(cls, document: Any) -> Exit:
@@ -50,6 +53,8 @@ class Exit:
             processes_killed=row.whole("processes_killed", 0),
             processes_left=row.whole("processes_left", 0),
             usage=_usage(row.table("usage", {})),
+            cause=row.text("cause", ""),
+            detail=row.text("detail", ""),
         )
 
 
@@ -118,6 +123,9 @@ class Job:
         document["migration"] = self.migration.document() if self.migration else None
         return document
 
+
+MEMORY_LIMIT = "memory limit"
+"""The cause of an end that a task's init brought about: it took more memory than it may."""
 
 TIME_LIMIT = "time limit"
 """The cause of an end that the node brought about, as the job had run for as long as it may."""

@@ -5,6 +5,7 @@ Pure: a snapshot in, placements and a reason for every job left waiting out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,8 @@ from kcms.jobs.model import Job
 class Candidate:
     """A node as placement sees it.  ``load`` is load_one, ``cpus`` its number of CPUs.
 
-    A ``drained`` node is out of use: it gets nothing new.
+    ``memory`` is what it has, and ``promised`` what of it jobs asked for, in MiB.  A ``drained``
+    node is out of use: it gets nothing new.
     """
 
     name: str
@@ -25,6 +27,8 @@ class Candidate:
     load: float
     cpus: int
     drained: bool = False
+    memory: int = 0
+    promised: int = 0
 
 
 @dataclass(frozen=True)
@@ -49,25 +53,60 @@ def pressure(node: Candidate, used: int) -> float:
     return max(node.load, float(used)) / max(node.cpus, 1)
 
 
+@dataclass
+class _Room:
+    """What is left of a node while jobs are placed."""
+
+    node: Candidate
+    used: int
+    memory: int
+
+    @classmethod
+    def of(cls, node: Candidate) -> _Room:
+        return cls(node, node.used, node.memory - node.promised)
+
+    def takes(self, job: Job) -> bool:
+        wanted = memory_of(job)
+        return self.used < self.node.slots and (not wanted or wanted <= self.memory)
+
+    def take(self, job: Job) -> None:
+        self.used += 1
+        self.memory -= memory_of(job)
+
+
+def memory_of(job: Job) -> int:
+    """MiB that a job's task is promised; 0 when it asked for nothing in particular."""
+    return int(job.spec.get("memory") or 0)
+
+
 def place(waiting: Sequence[Job], nodes: Iterable[Candidate]) -> Plan:
     """Give each job in turn the least busy node with a free slot."""
     up = [node for node in nodes if node.up and node.slots > 0]
     alive = [node for node in up if not node.drained]
     why = _why_none(bool(alive), len(up) > len(alive))
-    used = {node.name: node.used for node in alive}
-    free = [node for node in alive if node.used < node.slots]
+    rooms = [_Room.of(node) for node in alive]
+    most = max((node.memory for node in alive), default=0)
     placements: list[Placement] = []
     reasons: dict[int, str] = {}
+    refused = math.inf  # the least memory for which there was no room; it becomes no more
     for job in waiting:
-        if not free:
-            reasons[job.id] = why
+        fitting = [each for each in rooms if each.takes(job)] if memory_of(job) < refused else []
+        if not fitting:
+            rooms = [each for each in rooms if each.used < each.node.slots]
+            refused = min(refused, memory_of(job))
+            reasons[job.id] = _too_large(job, most) if rooms else why
             continue
-        best = min(free, key=lambda node: (pressure(node, used[node.name]), node.name))
-        used[best.name] += 1
-        if used[best.name] >= best.slots:
-            free.remove(best)
-        placements.append(Placement(job.id, best.name))
+        best = min(fitting, key=lambda each: (pressure(each.node, each.used), each.node.name))
+        best.take(job)
+        placements.append(Placement(job.id, best.node.name))
     return Plan(tuple(placements), reasons)
+
+
+def _too_large(job: Job, most: int) -> str:
+    """Why a job cannot be placed though there are free slots."""
+    if memory_of(job) > most:
+        return f"no node in use has {memory_of(job)} MiB of memory"
+    return f"{memory_of(job)} MiB of memory are not free on any node with a free slot"
 
 
 def _why_none(alive: bool, drained: bool) -> str:

@@ -28,6 +28,8 @@ DURATION_LIMIT = 10 * 366 * 86400
 MOMENT_LIMIT = 253402300799  # the end of the year 9999
 DEPENDENCY_LIMIT = 64
 DEPENDENCIES = ("after", "afterany", "afterok", "afternotok")
+SIZE_LIMIT = 1 << 24  # MiB
+_SIZES = {"": 1 << 20, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -137,6 +139,24 @@ def _dependency(value: Any) -> list[str]:
     return list(dict.fromkeys(value))
 
 
+def _size(value: Any) -> int:
+    """MiB, from a number of them, or a text as ``512``, ``512M`` or ``1.5GiB``; rounded up."""
+    told = f"must be MiB, or a text such as 512M or 2G, not {value!r:.60}"
+    if isinstance(value, str):
+        found = re.fullmatch(
+            r"([0-9]{1,15})(?:\.([0-9]{1,6}))?\s*([kmgt]?)(?:i?b)?", value.strip().lower()
+        )
+        if not found:
+            raise SpecError(told)
+        millionths = int(found[1]) * 10**6 + int((found[2] or "0").ljust(6, "0"))
+        value = -(-millionths * _SIZES[found[3]] // (10**6 << 20))
+    if type(value) is not int:
+        raise SpecError(told)
+    if not 0 < value <= SIZE_LIMIT:
+        raise SpecError(f"must be from 1 to {SIZE_LIMIT} MiB")
+    return value
+
+
 def duration_text(seconds: int) -> str:
     """``1-12:00:00`` for 36 hours, as :func:`check_spec` takes it."""
     days, left = divmod(seconds, 86400)
@@ -172,7 +192,7 @@ class Field:
     raises :class:`SpecError`, ``default`` is used when the field is absent, unless ``required``.
     ``title`` is the field's name on the 2003 form (K14).  ``kind`` is what the command line, the
     modules and the API document make of it: text, path, integer, boolean, duration (of seconds),
-    moment (seconds since the epoch), list or table (of texts);
+    moment (seconds since the epoch), size (MiB), list or table (of texts);
     ``choices`` are all the values there are, where they can be listed.
     """
 
@@ -245,6 +265,22 @@ FIELDS: tuple[Field, ...] = (
         "time it may run, such as 90m or 1-12:00:00; then it gets SIGTERM, later SIGKILL, and ends "
         "as TIMEOUT; none by default",
         kind="duration",
+    ),
+    Field(
+        "memory",
+        "Memory Size",
+        _size,
+        "memory of its task, such as 512M or 2G, MiB without a suffix: it goes where so much is "
+        "not promised to others, and ends when it takes more; no limit by default",
+        kind="size",
+    ),
+    Field(
+        "rss_limit",
+        "RSS Limit",
+        _size,
+        "resident memory of any one of its processes, written the same way: it ends when one takes "
+        "more; no limit by default",
+        kind="size",
     ),
     Field(
         "dependency",

@@ -16,7 +16,7 @@ from typing import Any
 
 from kcms.errors import Conflict, Forbidden, InvalidRequest, NotFound
 from kcms.jobs import placement, queue
-from kcms.jobs.model import SUSPEND, TIME_LIMIT, Job, NodeReport, Task, TaskReport
+from kcms.jobs.model import MEMORY_LIMIT, SUSPEND, TIME_LIMIT, Job, NodeReport, Task, TaskReport
 from kcms.jobs.processes import Process
 from kcms.jobs.spec import duration_text, same
 from kcms.jobs.states import State
@@ -359,6 +359,8 @@ def _verdict(job: Job, task: Task, said: TaskReport) -> tuple[State, str]:
         limit = job.spec.get("time_limit")
         told = f" of {duration_text(limit)}" if limit else ""
         return State.TIMEOUT, f"the time limit{told} was reached"
+    if said.exit is not None and said.exit.cause == MEMORY_LIMIT and said.phase == "ended":
+        return State.FAILED, said.exit.detail or "it took more memory than it may"
     if job.killed_by is not None and said.phase != "lost":
         return State.CANCELLED, f"killed by {job.killed_by}"
     if said.phase == "refused":

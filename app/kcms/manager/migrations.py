@@ -18,6 +18,7 @@ from typing import Any
 from kcms.errors import Conflict
 from kcms.jobs.migration import Migration, MoveReport
 from kcms.jobs.model import Job, NodeReport, Task, TaskReport
+from kcms.jobs.placement import memory_of
 from kcms.jobs.states import State
 from kcms.manager.memory import Draft, Memory, Node, open_tasks, under_way
 from kcms.manager.nodes import candidates
@@ -42,7 +43,7 @@ def ask(draft: Draft, job: Job, target: str, by: str, check_only: bool, now: flo
     job = unchecked(draft, job, check_only, now)
     task = _movable(job)
     trouble = next(_between(draft, job, task.node, target), None)
-    trouble = trouble or _no_room(draft, target)
+    trouble = trouble or _no_room(draft, job, target)
     if trouble is not None:
         raise Conflict(f"job {job.id} cannot be moved: {trouble}")
     migration = Migration(
@@ -161,10 +162,13 @@ def version(text: str) -> tuple[int, ...]:
     return tuple(int(each) for each in found[0].split(".")) if found else ()
 
 
-def _no_room(draft: Draft, target: str) -> str | None:
-    for each in candidates(draft):
-        if each.name == target and each.used >= each.slots:
-            return f"every slot of {target} is taken ({each.used} of {each.slots})"
+def _no_room(draft: Draft, job: Job, target: str) -> str | None:
+    there = next(each for each in candidates(draft) if each.name == target)
+    if there.used >= there.slots:
+        return f"every slot of {target} is taken ({there.used} of {there.slots})"
+    left = there.memory - there.promised
+    if memory_of(job) > left:
+        return f"it was promised {memory_of(job)} MiB of memory, and {target} has {left} MiB left"
     return None
 
 

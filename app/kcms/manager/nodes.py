@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Set
 from typing import Any
 
 from kcms.errors import InvalidRequest, NotFound
-from kcms.jobs.placement import Candidate
+from kcms.jobs.model import Job
+from kcms.jobs.placement import Candidate, memory_of
 from kcms.manager.memory import Draft, Memory, Node, under_way
 from kcms.manager.rows import Drain
 
@@ -29,26 +30,28 @@ def follow_hosts(memory: Memory, listed: Set[str], now: float) -> None:
 
 
 def candidates(draft: Draft) -> list[Candidate]:
-    """The nodes as placement sees them.  A job on its way to a node takes a slot there already."""
-    coming = Counter(
-        moving.target
-        for job in draft.moving()
-        if (moving := under_way(job)) and not moving.check_only
-    )
+    """The nodes as placement sees them.  A job on its way to a node takes room there already."""
+    coming: defaultdict[str, list[Job]] = defaultdict(list)
+    for job in draft.moving():
+        moving = under_way(job)
+        if moving is not None and not moving.check_only:
+            coming[moving.target].append(job)
     return [_candidate(draft, node, coming[node.name]) for node in draft.base.nodes.values()]
 
 
-def _candidate(draft: Draft, node: Node, coming: int) -> Candidate:
-    said = node.report
+def _candidate(draft: Draft, node: Node, coming: list[Job]) -> Candidate:
+    said, here = node.report, [job for job, _ in draft.tasks_on(node.name)]
     foreign = sum(each.phase not in OVER_ON_NODE for each in node.foreign)
     return Candidate(
         name=node.name,
         up=draft.base.is_up(node),
         slots=said.slots if said else 0,
-        used=len(draft.tasks_on(node.name)) + len(node.orphans) + foreign + coming,
+        used=len(here) + len(node.orphans) + foreign + len(coming),
         load=float(said.load.get("load_one", 0.0)) if said else 0.0,
         cpus=int(said.load.get("cpu_num", 1)) if said else 1,
         drained=draft.drain_of(node.name) is not None,
+        memory=int(said.load.get("mem_total", 0.0)) // 1024 if said else 0,
+        promised=sum(memory_of(job) for job in (*here, *coming)),
     )
 
 
@@ -83,7 +86,7 @@ def document(memory: Memory, name: str) -> dict[str, Any]:
         if each.name == name:
             return _document(memory, memory.nodes[name], each)
     node = Node(name, heard=0.0, listed=False)
-    return _document(memory, node, _candidate(Draft(memory), node, 0))
+    return _document(memory, node, _candidate(Draft(memory), node, []))
 
 
 def _document(memory: Memory, node: Node, seen: Candidate) -> dict[str, Any]:

@@ -16,6 +16,7 @@ _KINDS: dict[str, dict[str, Any]] = {
     "integer": {"type": "integer"},
     "boolean": {"type": "boolean"},
     "moment": {"anyOf": [{"type": "integer"}, {"type": "string"}, {"type": "null"}]},
+    "size": {"anyOf": [{"type": "integer"}, {"type": "string"}, {"type": "null"}]},
     "duration": {"anyOf": [{"type": "integer"}, {"type": "string"}, {"type": "null"}]},
     "list": {"type": "array", "items": {"type": "string"}},
     "table": {"type": "object", "additionalProperties": {"type": "string"}},

@@ -27,7 +27,7 @@ RELEASE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__fil
 if __name__ == "__main__":
     sys.path.append(RELEASE)
 
-from kcms.node import cgroup, durable, program  # noqa: E402  (isolated mode: path set above)
+from kcms.node import cgroup, durable, limits, program  # noqa: E402  (isolated mode: path set above)
 
 TEMPORARY_FAILURE = 75
 EXIT_SIZE = 4096
@@ -118,6 +118,8 @@ class _Task:
         self.stopped = False
         self.before: dict[str, Any] = plan.get("restore", {}).get("usage", {})
         self.cpu_of_restore = 0.0
+        self.limits = limits.Limits(plan["wanted"]["spec"])
+        self.exceeded = ""
 
     def run(self) -> tuple[str, dict[str, Any]]:
         """Returns name and content of the record that tells the end."""
@@ -155,12 +157,21 @@ class _Task:
     def _await_root(self) -> None:
         while self.status is None:
             self._take_signal(None if self.stop_at is None else self.stop_at - boottime())
+            self._keep_limits()
             if self.stop_at is not None and boottime() >= self.stop_at:
                 cgroup.kill(self.cgroup)
             self._reap()
 
+    def _keep_limits(self) -> None:
+        if self.limits and not self.exceeded:
+            self.exceeded = self.limits.exceeded(self.cgroup)
+            if self.exceeded:
+                cgroup.kill(self.cgroup)
+
     def _take_signal(self, seconds: float | None) -> None:
         """Wait for a signal, ``seconds`` at the most; the one to stop begins the grace."""
+        if self.limits:
+            seconds = min(limits.INTERVAL, limits.INTERVAL if seconds is None else seconds)
         if seconds is None:
             got = signal.sigwaitinfo(_SIGNALS)
         else:
@@ -227,6 +238,8 @@ class _Task:
             "processes_killed": killed,
             "processes_left": left,
             "usage": self._usage(),
+            "cause": limits.CAUSE if self.exceeded else "",
+            "detail": self.exceeded,
             "stopped": self.stopped,
         }
 

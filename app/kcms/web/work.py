@@ -289,6 +289,8 @@ def spec_facts(spec: Mapping[str, Any], fields: Iterable[Any]) -> list[tuple[str
             lines = [f"{key}={text}" for key, text in value.items()]
         elif each.kind == "duration":
             lines = [duration_text(int(value))]
+        elif each.kind == "size":
+            lines = [f"{value} MiB"]
         elif each.kind == "moment":
             lines = [time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(int(value)))]
         elif value is True:

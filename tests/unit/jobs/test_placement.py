@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from kcms.jobs.model import Job
 from kcms.jobs.placement import Candidate, place
 from tests.unit.jobs.test_queue import job
 
@@ -87,3 +90,47 @@ def test_a_drained_node_gets_nothing() -> None:
 )
 def test_why_it_waits_does_not_change_with_every_slot(nodes: list[Candidate], reason: str) -> None:
     assert place([job(1)], nodes).reasons == {1: reason}
+
+
+def large(number: int, memory: int) -> Job:
+    found = job(number)
+    found.spec["memory"] = memory
+    return found
+
+
+def test_memory_is_promised_once() -> None:
+    nodes = [node("a", slots=4, memory=1000, promised=300), node("b", slots=4, memory=600)]
+    plan = place([large(1, 600), large(2, 500), large(3, 500), job(4)], nodes)
+    where = {each.job: each.node for each in plan.placements}
+    assert where == {1: where[1], 2: where[2], 4: where[4]}
+    assert {where[1], where[2]} == {"a", "b"}
+    assert plan.reasons == {3: "500 MiB of memory are not free on any node with a free slot"}
+
+
+def test_what_no_node_has_is_said_so() -> None:
+    plan = place([large(1, 2000)], [node("a", memory=1000), node("b", memory=4000, drained=True)])
+    assert plan.reasons == {1: "no node in use has 2000 MiB of memory"}
+    assert place([large(1, 1)], [node("a", used=2)]).reasons == {1: "every slot is taken"}
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 900), st.integers(0, 900)), max_size=5),
+    st.lists(st.integers(0, 700), max_size=12),
+)
+def test_no_node_is_ever_promised_more_than_it_has(
+    kinds: list[tuple[int, int, int]], wanted: list[int]
+) -> None:
+    nodes = [
+        node(f"n{at}", slots=slots, memory=memory, promised=promised)
+        for at, (slots, memory, promised) in enumerate(kinds)
+    ]
+    waiting = [large(number, memory) for number, memory in enumerate(wanted, start=1)]
+    plan = place(waiting, nodes)
+    assert {each.job for each in plan.placements} | plan.reasons.keys() == {
+        each.id for each in waiting
+    }
+    for each in nodes:
+        here = [wanted[one.job - 1] for one in plan.placements if one.node == each.name]
+        assert len(here) + each.used <= max(each.slots, each.used)
+        asked = [memory for memory in here if memory]
+        assert not asked or sum(asked) + each.promised <= each.memory

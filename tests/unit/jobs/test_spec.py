@@ -86,6 +86,27 @@ def test_dependencies() -> None:
             taken(wrong)
 
 
+@pytest.mark.parametrize(
+    ("value", "mib"),
+    [
+        (None, None), (1, 1), ("512", 512), ("512M", 512), ("512 MiB", 512), ("2G", 2048),
+        ("1.5g", 1536), ("1T", 1 << 20), ("1K", 1), ("1025k", 2), ("2gb", 2048), (1 << 24, 1 << 24),
+    ],
+)  # fmt: skip
+def test_memory_is_taken_as_people_write_it(value: Any, mib: int | None) -> None:
+    clean = check_spec({"executable": "/shared/x", "memory": value, "rss_limit": value})
+    assert (clean["memory"], clean["rss_limit"]) == (mib, mib)
+
+
+@pytest.mark.parametrize("value", ["", "much", "2GM", "-1", "1.G", 1.5, True, [], "9" * 30])
+def test_what_is_no_size_is_one_line(value: Any) -> None:
+    with pytest.raises(SpecError, match=r"^memory must be MiB, or a text such as 512M or 2G, not"):
+        check_spec({"executable": "/shared/x", "memory": value})
+    for wrong in (0, -1, "0", "17T"):
+        with pytest.raises(SpecError, match="memory must be from 1 to 16777216 MiB"):
+            check_spec({"executable": "/shared/x", "memory": wrong})
+
+
 def test_durations_are_shown_as_they_are_taken() -> None:
     shown = [duration_text(each) for each in (1, 5400, 86399, 86400, 129600)]
     assert shown == ["00:00:01", "01:30:00", "23:59:59", "1-00:00:00", "1-12:00:00"]
@@ -93,7 +114,7 @@ def test_durations_are_shown_as_they_are_taken() -> None:
 
 def test_a_specification_of_before_a_field_came_is_the_same() -> None:
     complete = check_spec({"executable": "/shared/x"})
-    new = ("time_limit", "dependency", "begin_time", "hold")
+    new = ("time_limit", "dependency", "begin_time", "hold", "memory", "rss_limit")
     older = {name: each for name, each in complete.items() if name not in new}
     assert same(older, complete)
     assert not same(older, {**complete, "time_limit": 60})

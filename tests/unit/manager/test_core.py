@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from kcms.errors import Conflict, Forbidden, NotFound
-from kcms.jobs.model import TIME_LIMIT, Exit, Task, TaskReport
+from kcms.jobs.model import MEMORY_LIMIT, TIME_LIMIT, Exit, Task, TaskReport
 from kcms.jobs.spec import check_spec
 from kcms.jobs.states import State
 from kcms.manager import core, nodes
@@ -72,6 +72,11 @@ def test_nothing_is_placed_where_nobody_reported() -> None:
             "the time limit of 1-00:00:00 was reached",
         ),
         (replace(ended(0), cause="of a newer release"), State.COMPLETED, ""),
+        (
+            ended(None, 9, cause=MEMORY_LIMIT, detail="it took 9 MiB"),
+            State.FAILED,
+            "it took 9 MiB",
+        ),
     ],
 )
 def test_how_a_job_ends(report: TaskReport, state: State, reason: str) -> None:

@@ -579,6 +579,22 @@ def test_one_that_shows_up_on_the_way_ends_it() -> None:
     assert (after.phase, after.message[:26]) == ("refused", "b has a copy of it that th")
 
 
+def test_what_was_promised_memory_moves_where_there_is_so_much() -> None:
+    world = World("a", "b", slots=2)
+    load = {"load_one": 0.0, "cpu_num": 2.0, "mem_total": 1000.0 * 1024}
+    for name in ("a", "b"):
+        world.report(name, load=load)
+    first, second = world.submit(memory=600), world.submit(memory=600)
+    assert {world.job(each).tasks[0].node for each in (first, second)} == {"a", "b"}
+    source = world.job(first).tasks[0].node
+    target = {"a": "b", "b": "a"}[source]
+    world.report(source, said("running", first, start_time=1001.0), load=load)
+    with pytest.raises(
+        Conflict, match=f"promised 600 MiB of memory, and {target} has 400 MiB left"
+    ):
+        world.migrate(first, target)
+
+
 def test_a_move_in_earnest_goes_before_a_check() -> None:
     world = running()
     assert world.migrate(1, "b", True).migration.check_only

@@ -45,6 +45,7 @@ TYPES = {
     "integer": "int",
     "boolean": "bool",
     "duration": "raw",
+    "size": "raw",
     "moment": "raw",
     "list": "list",
     "table": "dict",

@@ -26,11 +26,11 @@ def test_the_fields_of_2003_in_their_order_and_the_others_below() -> None:
 
 
 def test_a_new_row_of_the_table_shows_up_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    new = spec.Field("memory", "Memory Size", str, "MiB")
+    new = spec.Field("metric", "Load Metric", str, "load")
     other = spec.Field("colour", "Colour", str, "any", choices=("red", "blue"))
     monkeypatch.setattr(forms, "FIELDS", (*spec.FIELDS, new, other))
-    shown = forms.fields({"memory": "5"}, {})
-    assert forms.first_fields(shown)[-1].title == "Memory Size"
+    shown = forms.fields({"metric": "5"}, {})
+    assert forms.first_fields(shown)[-1].title == "Load Metric"
     assert forms.first_fields(shown)[-1].value == "5"
     (colour,) = [each for each in forms.more_fields(shown) if each.name == "colour"]
     assert (colour.control, colour.choices) == ("choice", ("red", "blue"))

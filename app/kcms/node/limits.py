@@ -1,0 +1,66 @@
+"""How much memory a task takes, and whether that is more than it may.
+
+Looked at four times a second by the task's PID 1, as no other means works everywhere: a cgroup's
+own limit needs the memory controller, and limits of single processes see neither what they share
+nor their number.  Summed resident memory (statm, proc(5)) counts shared pages once for each
+process; so when that is too much, the proportional set size (smaps_rollup) decides.
+"""
+
+# pathlib would cost every init time and memory.
+# ruff: noqa: PTH123
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from kcms.node import cgroup
+
+INTERVAL = 0.25
+CAUSE = "memory limit"  # as in kcms.jobs.model, which would cost every init time and memory
+PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+class Limits:
+    """Of one task; ``memory`` and ``rss`` in MiB, 0 for none."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self.memory = int(spec.get("memory") or 0)
+        self.rss = int(spec.get("rss_limit") or 0)
+
+    def __bool__(self) -> bool:
+        return bool(self.memory or self.rss)
+
+    def exceeded(self, task_cgroup: str, proc: str = "/proc") -> str:
+        """One sentence when the task takes more than it may; "" when it does not."""
+        pids = cgroup.pids(task_cgroup)
+        resident = {pid: _resident(f"{proc}/{pid}/statm") for pid in pids}
+        largest = max(resident.values(), default=0)
+        if self.rss and largest > self.rss * 1024:
+            return (
+                f"a process of it took {largest >> 10} MiB of memory, and its RSS limit is "
+                f"{self.rss} MiB"
+            )
+        if self.memory and sum(resident.values()) > self.memory * 1024:
+            took = sum(_proportional(f"{proc}/{pid}/smaps_rollup") for pid in pids)
+            if took > self.memory * 1024:
+                return f"it took {took >> 10} MiB of memory, and its limit is {self.memory} MiB"
+        return ""
+
+
+def _resident(path: str) -> int:
+    """KiB; 0 of a process that has ended."""
+    try:
+        with open(path, encoding="ascii") as file:
+            return int(file.read().split()[1]) * PAGE_KIB
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def _proportional(path: str) -> int:
+    """KiB; 0 of a process that has ended."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return next((int(line.split()[1]) for line in file if line.startswith("Pss:")), 0)
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
