@@ -224,7 +224,7 @@ def test_the_web_service_can_do_nothing_without_a_live_token(quiet: Grid) -> Non
     for words in (
         f"kill {number}",
         f"migrate {number} alpha2",
-        "drain alpha1",
+        "drain alpha1 --reason mine",
         f"submit {files} /bin/true",
         f"submit {files} {program}",
         "web-password --remove",
