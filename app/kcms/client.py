@@ -140,21 +140,14 @@ class Client:
         """:raises ClientError: code ``conflict`` when the job is already over"""
         return self.call("POST", f"/v1/jobs/{job_id}/kill", {})[1]
 
-    def hold(self, job_id: int) -> dict[str, Any]:
-        """Keep a waiting job back.  :raises ClientError: code ``conflict`` when it does not wait"""
-        return self.call("POST", f"/v1/jobs/{job_id}/hold", {})[1]
+    def act(self, act: str, job_id: int, check: bool = False) -> dict[str, Any]:
+        """Hold a waiting job back or release it, suspend a running one or resume it.
 
-    def release(self, job_id: int) -> dict[str, Any]:
-        """Let a held job go its way."""
-        return self.call("POST", f"/v1/jobs/{job_id}/release", {})[1]
-
-    def suspend(self, job_id: int) -> dict[str, Any]:
-        """Let a running job stand still.  :raises ClientError: code ``conflict`` when it cannot"""
-        return self.call("POST", f"/v1/jobs/{job_id}/suspend", {})[1]
-
-    def resume(self, job_id: int) -> dict[str, Any]:
-        """Let a suspended job go on."""
-        return self.call("POST", f"/v1/jobs/{job_id}/resume", {})[1]
+        :param act: ``hold``, ``release``, ``suspend`` or ``resume``
+        :param check: only ask how the job would be then
+        :raises ClientError: code ``conflict`` or ``forbidden`` when that cannot be
+        """
+        return self.call("POST", f"/v1/jobs/{job_id}/{act}", {"check": True} if check else {})[1]
 
     def output(
         self, job_id: int, which: str = "output", limit: int = 65536, begin: int | None = None
@@ -173,27 +166,47 @@ class Client:
         limit: int = 65536,
         sleep: Callable[[float], None] = time.sleep,
     ) -> Iterator[dict[str, Any]]:
-        """As :meth:`output`, the end first and then whatever comes, until the job is over."""
+        """As :meth:`output`, the end first and then whatever comes, until the job is over.
+
+        A file that is there before the job begins is not the job's.  A manager or gateway that
+        cannot be reached for a while is waited for, but not at first.
+        """
+        limit = max(limit, 4)  # bytes of the longest character
         begin: int | None = None
+        job: dict[str, Any] | None = self.job(job_id)
         while True:
-            job = self._state(job_id)
-            try:
-                part = self.output(job_id, which, limit, begin)
-            except ClientError as error:
-                # A job that waits, or has not made its file yet; a gateway that is started again.
-                over = job is not None and job["state"] in FINAL_STATES
-                if over or error.code not in ("not_found", "unavailable"):
-                    raise
+            over = job is not None and job["state"] in FINAL_STATES
+            part = None if job is None else self._part(job, which, limit, begin, over)
+            if part is None:
+                begin = 0 if begin is None and job is not None else begin
                 sleep(1.0)
-                continue
-            yield part
-            if part["text"]:
-                sleep(0.2)
-            elif job is not None and job["state"] in FINAL_STATES:
-                return
             else:
-                sleep(1.0)
-            begin = int(part["end"])
+                yield part
+                begin = int(part["end"])
+                more = bool(part["text"]) and begin < part["size"]
+                if over and not more:
+                    return
+                if not more:
+                    sleep(0.2 if part["text"] else 1.0)
+            job = self._state(job_id)
+
+    def _part(
+        self, job: dict[str, Any], which: str, limit: int, begin: int | None, over: bool
+    ) -> dict[str, Any] | None:
+        """What follows ``begin`` in a job's file; None when there is nothing yet."""
+        if not over and not any(task["start_time"] for task in job["tasks"]):
+            return None
+        try:
+            part = self.output(job["id"], which, limit, begin)
+        except ClientError as error:
+            if over or error.code not in ("not_found", "unavailable"):
+                raise
+            return None
+        if "end" not in part:
+            raise ClientError("unsupported", "this host's gateway is too old to follow an output")
+        if over and not part["text"] and part["end"] < part["size"]:
+            return {**part, "text": "\ufffd", "end": part["size"]}  # a character that is cut off
+        return part
 
     def migrate(self, job_id: int, node: str, check: bool = False) -> dict[str, Any]:
         """Ask for a running job to be moved to ``node``, or only whether it could be.

@@ -96,8 +96,12 @@ def _argument(row: Field) -> dict[str, Any]:
 
 
 def spec_of(params: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a job among a module's parameters, as the API takes them."""
-    spec = {row.name: params[row.name] for row in FIELDS if params[row.name] is not None}
+    """The fields of a job among a module's parameters, as the API takes them.
+
+    What is as it is by default is left out: an older manager may not know the field.
+    """
+    known = {row.name: _argument(row).get("default") for row in FIELDS}
+    spec = {name: params[name] for name, default in known.items() if params[name] != default}
     for row in FIELDS:
         if row.kind == "table" and row.name in spec:
             # YAML makes numbers of what looks like one; an environment is texts.

@@ -16,7 +16,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: Looks at the job and predicts whether anything would change.
+    description: Has the manager decide as it would, and do nothing.
   diff_mode:
     support: full
     description: Shows what the job was, and what it is.
@@ -73,7 +73,7 @@ status:
 
 from typing import Any
 
-from ansible_collections.kcms.cluster.plugins.module_utils.kcms_client import Client, ClientError
+from ansible_collections.kcms.cluster.plugins.module_utils.kcms_client import Client
 from ansible_collections.kcms.cluster.plugins.module_utils.kcms_module import run
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -84,41 +84,29 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "default": "held",
     },
 }
-RULES = {
-    "held": ("PENDING", "only a job that waits can be held"),
-    "suspended": ("RUNNING", "only a job that runs can be suspended"),
-}
+ACTS = {"held": "hold", "released": "release", "suspended": "suspend", "resumed": "resume"}
 
 
 def set_hold(client: Client, params: dict[str, Any], checking: bool) -> dict[str, Any]:
-    """Do it unless it is done or only to be predicted; what the task returns."""
-    number, wanted = params["id"], params["state"]
-    job = client.job(number)
-    now = state_of(job)
-    if wanted in RULES and now != wanted and job["state"] != RULES[wanted][0]:
-        raise ClientError("conflict", f"job {number} is {job['state']}: {RULES[wanted][1]}", 409)
-    undone = {"released": "held", "resumed": "suspended"}.get(wanted)
-    changed = now == undone if undone else now != wanted
-    if changed and not checking:
-        acts = {
-            "held": client.hold,
-            "released": client.release,
-            "suspended": client.suspend,
-            "resumed": client.resume,
-        }
-        job = acts[wanted](number)
+    """Do it, or have its manager say how the job would be then; what the task returns."""
+    before = client.job(params["id"])
+    after = client.act(ACTS[params["state"]], params["id"], check=checking)
     return {
-        "changed": changed,
-        "job": job,
-        "diff": {"before": f"{now}\n", "after": f"{wanted if changed else now}\n"},
+        "changed": _hold_of(before) != _hold_of(after),
+        "job": before if checking else after,
+        "diff": {"before": f"{_said(before)}\n", "after": f"{_said(after)}\n"},
     }
 
 
-def state_of(job: dict[str, Any]) -> str:
-    """``held``, ``suspended``, or the state of a job that is neither."""
-    if job["state"] == "SUSPENDED":
-        return "suspended"
-    return "held" if job["state"] == "PENDING" and job["held_by"] else str(job["state"])
+def _hold_of(job: dict[str, Any]) -> tuple[Any, Any]:
+    return job["state"], job.get("held_by")
+
+
+def _said(job: dict[str, Any]) -> str:
+    """``PENDING, held by alice``."""
+    word = {"PENDING": "held", "SUSPENDED": "suspended"}.get(job["state"], "")
+    by = job.get("held_by")
+    return f"{job['state']}, {word} by {by}" if word and by else str(job["state"])
 
 
 def main() -> None:

@@ -58,8 +58,9 @@ options:
     type: str
   time_limit:
     description:
-      - Time that the job may run, as seconds or as a text such as V(90m), V(36h) or V(1-12:00:00).
-        Then it gets SIGTERM, later SIGKILL, and ends as C(TIMEOUT). By default there is none.
+      - Time that the job may run, suspended or not, as a number of seconds or as a text such as
+        V(90m), V(36h) or V(1-12:00:00). Then it is killed, and ends as C(TIMEOUT). By default there
+        is none.
     type: raw
   memory:
     description:
@@ -83,7 +84,8 @@ options:
   begin_time:
     description:
       - The job starts no sooner. Seconds since the epoch, or a text such as V(2030-12-24T18:00), of
-        the host's time zone when it names none, or V(+2h) for from now on.
+        the host's time zone when it names none, or V(+2h) for from now on, which does not go with
+        O(key).
     type: raw
   hold:
     description: The job waits until it is released, see M(kcms.cluster.job_hold).
@@ -180,6 +182,7 @@ from ansible_collections.kcms.cluster.plugins.module_utils.kcms_module import (
 )
 from ansible_collections.kcms.cluster.plugins.module_utils.kcms_spec import (
     SpecError,
+    check_repeatable,
     check_spec,
     same,
 )
@@ -196,6 +199,7 @@ def act(client: Client, params: dict[str, Any], checking: bool) -> dict[str, Any
     """Submit a job, or predict it; what the task returns."""
     spec = spec_of(params)
     try:
+        check_repeatable(spec, params["key"])
         clean = check_spec(spec)
         spec = {each: clean[each] for each in spec}
     except SpecError as error:

@@ -173,7 +173,8 @@ async def test_a_login_that_is_over_submits_nothing(face: Face) -> None:
 def job_of(entry: pwd.struct_passwd, output: Path | str, state: str = "RUNNING") -> web.Response:
     ids = {"user": entry.pw_name, "uid": entry.pw_uid, "gid": entry.pw_gid}
     spec = {"output": str(output), "error": str(output)}
-    return answer(200, {"id": 5, "state": state, "spec": spec, **ids})
+    tasks = [] if state == "PENDING" else [{"start_time": 1000.0}]
+    return answer(200, {"id": 5, "state": state, "spec": spec, "tasks": tasks, **ids})
 
 
 async def test_the_end_of_the_output_of_a_job(face: Face) -> None:
@@ -185,20 +186,64 @@ async def test_the_end_of_the_output_of_a_job(face: Face) -> None:
     assert face.manager.asked == [("GET", "/v1/jobs/5", AS_ME, None)]
 
 
+class Writing:
+    """A job that writes a text whenever it is waited for, and then is over."""
+
+    def __init__(self, face: Face, *texts: bytes) -> None:
+        self.file = face.directory / "o.5"
+        self.texts = list(texts)
+        self.face = face
+        self.slept: list[float] = []
+
+    def answers(self, waits: int) -> list[web.Response]:
+        """So many looks at a job that waits, then some for each text, and its end."""
+        states = ["PENDING"] * waits + ["RUNNING"] * 4 * (len(self.texts) + 1) + ["FAILED"] * 8
+        return [job_of(ME, self.face.directory / "o.%j", each) for each in states]
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        if self.texts:
+            with self.file.open("ab") as stream:
+                stream.write(self.texts.pop(0))
+
+
 async def test_the_output_of_a_job_as_it_comes(face: Face) -> None:
-    file = face.directory / "o.5"
-    lines = iter(["two\n", "three\n"])
+    writing = Writing(face, b"two\n", b"three \xc3", b"\xa9\n", b"\xe2\x82")
+    writing.file.write_bytes(b"one\n")
+    face.manager.answers = writing.answers(0)
+    parts = await face.call(lambda client: list(client.follow(5, limit=1, sleep=writing.sleep)))
+    said = "".join(each["text"] for each in parts)
+    assert said == "one\ntwo\nthree \u00e9\n\ufffd"
+    assert parts[-1]["end"] == parts[-1]["size"]
 
-    def sleep(_: float) -> None:
-        with file.open("a") as stream:
-            stream.write(next(lines, ""))
 
-    file.write_text("one\n")
-    states = ["RUNNING"] * 6 + ["FAILED"] * 4
-    face.manager.answers = [job_of(ME, face.directory / "o.%j", each) for each in states]
+async def test_what_was_there_before_the_job_began_is_not_its_output(face: Face) -> None:
+    writing = Writing(face)
+    writing.file.write_bytes(b"of an earlier job\n" * 9)
+
+    def sleep(seconds: float) -> None:
+        writing.file.write_bytes(b"mine, and longer\n" * 20)
+
+    face.manager.answers = writing.answers(1)
     parts = await face.call(lambda client: list(client.follow(5, sleep=sleep)))
-    assert "".join(each["text"] for each in parts) == "one\ntwo\nthree\n"
-    assert parts[-1]["text"] == ""
+    assert "".join(each["text"] for each in parts) == "mine, and longer\n" * 20
+
+
+async def test_what_is_there_already_is_not_slept_over(face: Face) -> None:
+    writing = Writing(face)
+    writing.file.write_bytes(b"x" * 1000)
+    face.manager.answers = [
+        *writing.answers(1)[:1],
+        *(job_of(ME, face.directory / "o.%j", "FAILED") for _ in range(60)),
+    ]
+    parts = await face.call(lambda client: list(client.follow(5, limit=100, sleep=writing.sleep)))
+    assert "".join(each["text"] for each in parts) == "x" * 1000
+    assert writing.slept == [1.0]  # while it waited
+
+
+async def test_nobody_there_is_said_at_once(face: Face) -> None:
+    error = await face.refused(lambda client: list(Client("/nowhere").follow(5)))
+    assert "no gateway on this host" in error.message
 
 
 async def test_another_users_job_has_no_output_for_the_caller(face: Face) -> None:

@@ -65,6 +65,36 @@ async def test_a_held_job_waits_until_it_is_released(
     assert (await alice.submit(dependency=["after:1"]))[0] == 201
 
 
+async def test_a_number_that_is_not_given_yet_spoils_nothing_for_who_gets_it(
+    alice: Peer, bob: Peer, node: FakeNode
+) -> None:
+    await node.report()
+    for kind in ("afterany", "afterok"):
+        assert code(await bob.submit(dependency=[f"{kind}:1"])) == (400, "invalid_request")
+    await alice.submit()
+    await alice.submit(dependency=["afterany:1"], hold=True)
+    await node.follow()
+    node.end([1], code=3)
+    await node.report()
+    assert (await alice.job(1))["state"] == "FAILED"
+    assert (await alice.job(2))["reason"] == "held by alice"
+    await alice.submit(dependency=["afternotok:1", "afterany:2"])
+    assert (await alice.job(3))["reason"] == "waits for job 2 (afterany)"
+
+
+async def test_what_is_only_checked_is_not_done(alice: Peer, bob: Peer, node: FakeNode) -> None:
+    await node.report()
+    await alice.submit(hold=True)
+    status, job = await alice.call("POST", "/v1/jobs/1/release", {"check": True})
+    assert (status, job["held_by"]) == (200, None)
+    assert (await alice.job(1))["held_by"] == "alice"
+    assert code(await bob.call("POST", "/v1/jobs/1/release", {"check": True}))[0] == 404
+    assert code(await alice.call("POST", "/v1/jobs/1/suspend", {"check": True}))[0] == 409
+    assert code(await alice.call("POST", "/v1/jobs/1/hold", {"check": 1})) == (
+        *(400, "invalid_request"),
+    )
+
+
 async def test_a_key_makes_a_submission_that_can_be_repeated(alice: Peer, bob: Peer) -> None:
     answers = await asyncio.gather(*(alice.submit(key="k") for _ in range(5)))
     assert sorted(status for status, _ in answers) == [200, 200, 200, 200, 201]

@@ -128,28 +128,35 @@ def _task_line(task: dict[str, Any]) -> str:
 
 
 def kill(words: list[str]) -> int:
-    parser = Parser("kill", "Kill jobs: SIGTERM, then whatever is left of them is killed.")
+    parser = Parser(
+        "kill",
+        "Kill jobs: SIGTERM, then whatever is left of them is killed; suspended ones at once.",
+    )
     return _each(parser, words, Client.kill, _kill_word)
 
 
 def hold(words: list[str]) -> int:
     parser = Parser("hold", "Keep waiting jobs back until they are released.")
-    return _each(parser, words, Client.hold, lambda job: f"held by {job['held_by']}")
+    return _each(parser, words, _act("hold"), lambda job: f"held by {job['held_by']}")
 
 
 def release(words: list[str]) -> int:
     parser = Parser("release", "Let held jobs go their way.")
-    return _each(parser, words, Client.release, lambda job: "not held")
+    return _each(parser, words, _act("release"), lambda job: "not held")
 
 
 def suspend(words: list[str]) -> int:
     parser = Parser("suspend", "Let running jobs stand still; they keep their slots and memory.")
-    return _each(parser, words, Client.suspend, lambda job: f"suspended by {job['held_by']}")
+    return _each(parser, words, _act("suspend"), lambda job: f"suspended by {job['held_by']}")
 
 
 def resume(words: list[str]) -> int:
     parser = Parser("resume", "Let suspended jobs go on.")
-    return _each(parser, words, Client.resume, lambda job: str(job["state"]).lower())
+    return _each(parser, words, _act("resume"), lambda job: str(job["state"]).lower())
+
+
+def _act(act: str) -> Callable[[Client, int], dict[str, Any]]:
+    return lambda caller, number: caller.act(act, number)
 
 
 def _each(

@@ -8,7 +8,7 @@ import os
 
 from kcms.cli.options import Parser, client, client_options, whole_number
 from kcms.errors import InvalidRequest
-from kcms.jobs.spec import FIELDS, Field, SpecError, check_spec
+from kcms.jobs.spec import FIELDS, Field, SpecError, check_repeatable, check_spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def specification(options: argparse.Namespace) -> dict[str, Any]:
             value = absolute(value)
         spec[row.name] = dict(value) if row.kind == "table" else value
     try:
+        check_repeatable(spec, options.key)
         clean = check_spec(spec)
     except SpecError as error:
         raise InvalidRequest(str(error)) from error

@@ -119,8 +119,7 @@ class Gateway:
 
     async def act(self, act: str, request: web.Request) -> web.Response:
         what = f"{act} job {_job_id(request)}"
-        await json_body(request)
-        return await self._told(request, what, {})
+        return await self._told(request, what, await json_body(request))
 
     async def migrate(self, request: web.Request) -> web.Response:
         what = f"migrate job {_job_id(request)}"

@@ -223,8 +223,10 @@ class WantedTask:
         return wanted
 
 
-SUSPEND = "suspend"
-ABILITIES = (SUSPEND,)
+SUSPEND, LIMITS = "suspend", "limits"
+ABILITIES = (SUSPEND, LIMITS)
+LIMITED = ("time_limit", "memory", "rss_limit")
+"""Fields of a specification that a node has to keep to, which takes the ability LIMITS."""
 
 MOVER = ("machine", "kernel", "criu", "trouble")
 """What a node says of its means to move jobs."""

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from kcms.jobs.model import Job
+from kcms.jobs.model import LIMITED, Job
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Candidate:
     """A node as placement sees it.  ``load`` is load_one, ``cpus`` its number of CPUs.
 
     ``memory`` is what it has, and ``promised`` what of it jobs asked for, in MiB.  A ``drained``
-    node is out of use: it gets nothing new.
+    node is out of use: it gets nothing new.  ``limits``: its release keeps to limits.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Candidate:
     drained: bool = False
     memory: int = 0
     promised: int = 0
+    limits: bool = True
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,18 @@ class _Room:
 
     def takes(self, job: Job) -> bool:
         wanted = memory_of(job)
+        if is_limited(job) and not self.node.limits:
+            return False
         return self.used < self.node.slots and (not wanted or wanted <= self.memory)
 
     def take(self, job: Job) -> None:
         self.used += 1
         self.memory -= memory_of(job)
+
+
+def is_limited(job: Job) -> bool:
+    """Whether its node has to keep to something for it."""
+    return any(job.spec.get(each) for each in LIMITED)
 
 
 def memory_of(job: Job) -> int:
@@ -88,13 +96,15 @@ def place(waiting: Sequence[Job], nodes: Iterable[Candidate]) -> Plan:
     most = max((node.memory for node in alive), default=0)
     placements: list[Placement] = []
     reasons: dict[int, str] = {}
-    refused = math.inf  # the least memory for which there was no room; it becomes no more
+    refused = {False: math.inf, True: math.inf}  # the least memory for which there was no room
     for job in waiting:
-        fitting = [each for each in rooms if each.takes(job)] if memory_of(job) < refused else []
+        limited = is_limited(job)
+        try_it = memory_of(job) < refused[limited]
+        fitting = [each for each in rooms if each.takes(job)] if try_it else []
         if not fitting:
             rooms = [each for each in rooms if each.used < each.node.slots]
-            refused = min(refused, memory_of(job))
-            reasons[job.id] = _too_large(job, most) if rooms else why
+            refused[limited] = min(refused[limited], memory_of(job))
+            reasons[job.id] = _too_large(job, rooms, most) if rooms else why
             continue
         best = min(fitting, key=lambda each: (pressure(each.node, each.used), each.node.name))
         best.take(job)
@@ -102,8 +112,10 @@ def place(waiting: Sequence[Job], nodes: Iterable[Candidate]) -> Plan:
     return Plan(tuple(placements), reasons)
 
 
-def _too_large(job: Job, most: int) -> str:
+def _too_large(job: Job, rooms: Sequence[_Room], most: int) -> str:
     """Why a job cannot be placed though there are free slots."""
+    if is_limited(job) and not any(each.node.limits for each in rooms):
+        return "no node with a free slot has a release that keeps to limits"
     if memory_of(job) > most:
         return f"no node in use has {memory_of(job)} MiB of memory"
     return f"{memory_of(job)} MiB of memory are not free on any node with a free slot"

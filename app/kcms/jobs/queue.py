@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from kcms.jobs.model import Job
 from kcms.jobs.states import State
@@ -24,15 +25,32 @@ class Gate:
     never: bool = False
 
 
-def gate(job: Job, now: float, known: Callable[[int], Job | None]) -> Gate | None:
+class Followed(NamedTuple):
+    """What is to be known of a job that others follow."""
+
+    state: State
+    begun: bool
+
+    @classmethod
+    def of(cls, job: Job) -> Followed:
+        return cls(job.state, job.start_time is not None)
+
+
+def followed_by(job: Job) -> Iterator[tuple[str, int]]:
+    """The jobs that a job is to follow, each with how; the words are Slurm's."""
+    for each in job.spec.get("dependency") or ():
+        kind, _, number = each.partition(":")
+        yield kind, int(number)
+
+
+def gate(job: Job, now: float, known: Callable[[int], Followed | None]) -> Gate | None:
     """What keeps a waiting job back, be there room for it or not; None when nothing does.
 
     :param now: seconds since the epoch
-    :param known: looks up a job, be it over or not
+    :param known: looks up a job that another one follows, be it over or not
     """
-    for each in job.spec.get("dependency") or ():
-        kind, _, number = each.partition(":")
-        found = _dependency(kind, int(number), known(int(number)))
+    for kind, number in followed_by(job):
+        found = _dependency(kind, number, known(number))
         if found is not None:
             return found
     if job.held_by:
@@ -43,12 +61,12 @@ def gate(job: Job, now: float, known: Callable[[int], Job | None]) -> Gate | Non
     return None
 
 
-def _dependency(kind: str, number: int, other: Job | None) -> Gate | None:
-    """What one dependency says; the words are Slurm's."""
+def _dependency(kind: str, number: int, other: Followed | None) -> Gate | None:
+    """What one dependency says."""
     told = f"job {number}, which it was to follow ({kind}),"
     if other is None:
         return Gate(f"{told} is not known any more", never=True)
-    if kind == "after" and (other.start_time is not None or other.state.final):
+    if kind == "after" and (other.begun or other.state.final):
         return None
     if not other.state.final:
         return Gate(f"waits for job {number} ({kind})")

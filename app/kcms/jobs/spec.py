@@ -71,8 +71,11 @@ def _priority(value: Any) -> int:
 
 
 def _duration(value: Any) -> int:
-    """Seconds, from a number of them, or a text as ``90m`` or, as Slurm has it, ``1-12:00:00``."""
-    told = f"must be seconds, or a text such as 90m, 36h or 1-12:00:00, not {value!r:.60}"
+    """Seconds, from a number of them, or a text as ``90m`` or, as Slurm has it, ``1-12:00:00``.
+
+    A text of digits alone is refused: to Slurm it would be minutes.
+    """
+    told = f"must have its unit, such as 90s, 90m, 36h or 1-12:00:00, not {value!r:.60}"
     if isinstance(value, str):
         value = _seconds(value.strip())
     if type(value) is not int:
@@ -99,7 +102,10 @@ def _moment(value: Any) -> int:
     told = f"must be a time such as 2030-12-24T18:00, or +2h for from now on, not {value!r:.60}"
     if isinstance(value, str):
         text = value.strip()
-        value = _from_now(text[1:]) if text.startswith("+") else _of_calendar(text)
+        if text.isascii() and text.isdigit() and len(text) < 13:
+            value = int(text)
+        else:
+            value = _from_now(text[1:]) if text.startswith("+") else _of_calendar(text)
     if type(value) is not int:
         raise SpecError(told)
     if not 0 < value <= MOMENT_LIMIT:
@@ -144,12 +150,12 @@ def _size(value: Any) -> int:
     told = f"must be MiB, or a text such as 512M or 2G, not {value!r:.60}"
     if isinstance(value, str):
         found = re.fullmatch(
-            r"([0-9]{1,15})(?:\.([0-9]{1,6}))?\s*([kmgt]?)(?:i?b)?", value.strip().lower()
+            r"([0-9]{1,15})(?:\.([0-9]{1,6}))?\s*(?:([kmgt])(?:i?b)?)?", value.strip().lower()
         )
         if not found:
             raise SpecError(told)
         millionths = int(found[1]) * 10**6 + int((found[2] or "0").ljust(6, "0"))
-        value = -(-millionths * _SIZES[found[3]] // (10**6 << 20))
+        value = -(-millionths * _SIZES[found[3] or ""] // (10**6 << 20))
     if type(value) is not int:
         raise SpecError(told)
     if not 0 < value <= SIZE_LIMIT:
@@ -262,7 +268,7 @@ FIELDS: tuple[Field, ...] = (
         "time_limit",
         "Time Limit",
         _duration,
-        "time it may run, such as 90m or 1-12:00:00; then it gets SIGTERM, later SIGKILL, and ends "
+        "time it may run, suspended or not, such as 90m or 1-12:00:00; then it is killed, and ends "
         "as TIMEOUT; none by default",
         kind="duration",
     ),
@@ -356,6 +362,15 @@ def check_key(value: Any) -> str | None:
     if not isinstance(value, str) or not 0 < len(value) <= KEY_LIMIT or not value.isprintable():
         raise SpecError(f"key must be 1 to {KEY_LIMIT} printable characters, not {value!r:.200}")
     return value
+
+
+def check_repeatable(spec: dict[str, Any], key: str | None) -> None:
+    """:raises SpecError: what is asked for under a key would be something else at the next time"""
+    begin = spec.get("begin_time")
+    if key is not None and isinstance(begin, str) and begin.strip().startswith("+"):
+        raise SpecError(
+            f"begin_time {begin} is another time at each call: with a key, name the time"
+        )
 
 
 def _checked(row: Field, value: Any) -> Any:

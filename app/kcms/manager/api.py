@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import re
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -35,9 +34,6 @@ USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}\$?")
 LISTING_LIMIT = 10_000
 WAIT_LIMIT = 60.0
 
-Act = Callable[[Caller, int], Awaitable[Job]]
-"""What the engine does to a job at once."""
-
 
 class Api:
     """The handlers; :meth:`application` wires them."""
@@ -56,13 +52,8 @@ class Api:
         app.router.add_get("/v1/jobs", self.jobs)
         app.router.add_get("/v1/jobs/{id}", self.job)
         app.router.add_post("/v1/jobs/{id}/kill", self.kill)
-        for act in (
-            self._engine.hold,
-            self._engine.release,
-            self._engine.suspend,
-            self._engine.resume,
-        ):
-            app.router.add_post(f"/v1/jobs/{{id}}/{act.__name__}", functools.partial(self.act, act))
+        for act in ("hold", "release", "suspend", "resume"):
+            app.router.add_post(f"/v1/jobs/{{id}}/{act}", functools.partial(self.act, act))
         app.router.add_post("/v1/jobs/{id}/migrate", self.migrate)
         app.router.add_get("/v1/nodes", self.nodes)
         app.router.add_post("/v1/nodes/{name}/state", self.node_state)
@@ -114,8 +105,12 @@ class Api:
         job = await self._engine.kill(self._caller(request), _job_id(request))
         return web.json_response(job.document(), status=202)
 
-    async def act(self, act: Act, request: web.Request) -> web.Response:
-        job = await act(self._caller(request), _job_id(request))
+    async def act(self, act: str, request: web.Request) -> web.Response:
+        caller, number = self._caller(request), _job_id(request)
+        check = (await _members(request, "check")).get("check", False)
+        if not isinstance(check, bool):
+            raise InvalidRequest(f"check must be true or false, not {check!r:.100}")
+        job = await self._engine.act(caller, number, act, check)
         return web.json_response(job.document())
 
     async def migrate(self, request: web.Request) -> web.Response:

@@ -16,12 +16,12 @@ from typing import Any
 
 from kcms.errors import Conflict, Forbidden, InvalidRequest, NotFound
 from kcms.jobs import placement, queue
-from kcms.jobs.model import MEMORY_LIMIT, SUSPEND, TIME_LIMIT, Job, NodeReport, Task, TaskReport
+from kcms.jobs.model import MEMORY_LIMIT, TIME_LIMIT, Job, NodeReport, Task, TaskReport
 from kcms.jobs.processes import Process
 from kcms.jobs.spec import duration_text, same
 from kcms.jobs.states import State
 from kcms.manager import migrations, nodes
-from kcms.manager.memory import Draft, TaskKey, open_tasks, under_way
+from kcms.manager.memory import Draft, TaskKey
 from kcms.manager.nodes import OVER_ON_NODE
 
 MOST_LACKED = 1_000_000
@@ -39,8 +39,17 @@ class Caller:
     grid_root: bool = False
 
 
-def submit(draft: Draft, caller: Caller, spec: dict[str, Any], key: str | None, now: float) -> Job:
+def submit(
+    draft: Draft,
+    caller: Caller,
+    spec: dict[str, Any],
+    key: str | None,
+    now: float,
+    over: Callable[[int], Job | None] = lambda number: None,
+) -> Job:
     """A new PENDING job.  ``spec`` is clean; whether ``key`` is taken is known to the store.
+
+    :param over: looks up a job that is over
 
     :raises Conflict: the user has as many jobs that are not over as the rules allow
     :raises InvalidRequest: it is to follow a job that there is not for this user
@@ -50,15 +59,8 @@ def submit(draft: Draft, caller: Caller, spec: dict[str, Any], key: str | None, 
         raise Conflict(
             f"{caller.user} has {most} jobs that are not over: wait for some, or kill some"
         )
-    for each in spec.get("dependency") or ():
-        other = int(each.partition(":")[2])
-        try:
-            check_sees(caller, draft.any_job(other), other)
-        except NotFound as error:
-            raise InvalidRequest(f"dependency {each}: {error.message}") from error
-    draft.last_job += 1
     job = Job(
-        id=draft.last_job,
+        id=draft.last_job + 1,
         cluster=draft.base.cluster,
         user=caller.user,
         uid=caller.uid,
@@ -69,7 +71,25 @@ def submit(draft: Draft, caller: Caller, spec: dict[str, Any], key: str | None, 
         key=key,
         held_by=caller.user if spec.get("hold") else None,
     )
+    _check_followed(draft, caller, job, over)
+    draft.last_job += 1
     return draft.put(job, now, "submit")
+
+
+def _check_followed(
+    draft: Draft, caller: Caller, job: Job, over: Callable[[int], Job | None]
+) -> None:
+    """Whether a new job may follow those that it is to follow; what is known of them is kept."""
+    known: dict[int, queue.Followed] = {}
+    for kind, number in queue.followed_by(job):
+        there = number <= draft.last_job
+        other = draft.job(number) or over(number) if there else None
+        try:
+            found = check_sees(caller, other, number)
+        except NotFound as error:
+            raise InvalidRequest(f"dependency {kind}:{number}: {error.message}") from error
+        known[number] = queue.Followed.of(found)
+    draft.found.update(known)
 
 
 def check_same(job: Job, spec: dict[str, Any], key: str) -> Job:
@@ -108,81 +128,6 @@ def kill(draft: Draft, caller: Caller, job: Job, now: float) -> Job:
     job = migrations.stop(draft, job, f"the job was killed by {caller.user}", now)
     asked = replace(job, killed_by=caller.user, reason=f"being killed by {caller.user}")
     return draft.put(asked, now, "kill", by=caller.user)
-
-
-def hold(draft: Draft, caller: Caller, job: Job, now: float) -> Job:
-    """Keep a waiting job back; one that root holds only root releases.
-
-    :raises Conflict: it does not wait
-    """
-    if job.state is not State.PENDING:
-        raise Conflict(f"job {job.id} is {job.state.value}: only a job that waits can be held")
-    if job.held_by == caller.user or (job.held_by and not caller.grid_root):
-        return job
-    return draft.put(replace(job, held_by=caller.user), now, "hold", by=caller.user)
-
-
-def release(draft: Draft, caller: Caller, job: Job, now: float) -> Job:
-    """Let a held job go its way.  :raises Forbidden: root holds it, and this is not root"""
-    if job.held_by is None or job.state is not State.PENDING:
-        return job
-    _check_releases(caller, job, "held", "release")
-    return draft.put(replace(job, held_by=None), now, "release", by=caller.user)
-
-
-def suspend(draft: Draft, caller: Caller, job: Job, now: float) -> Job:
-    """Let a running job stand still; its slot stays taken.
-
-    :raises Conflict: it does not run, or cannot be suspended now
-    """
-    if job.state is State.SUSPENDED:
-        if caller.grid_root and job.held_by != caller.user:
-            return draft.put(replace(job, held_by=caller.user), now, "suspend", by=caller.user)
-        return job
-    trouble = _why_not_suspended(draft, job)
-    if trouble:
-        raise Conflict(f"job {job.id} {trouble}")
-    job = migrations.unchecked(draft, job, False, now)
-    asked = job.moved(
-        State.SUSPENDED, held_by=caller.user, reason=f"being suspended by {caller.user}"
-    )
-    return draft.put(asked, now, "suspend", by=caller.user)
-
-
-def _why_not_suspended(draft: Draft, job: Job) -> str:
-    if job.state is not State.RUNNING:
-        return f"is {job.state.value}: only a job that runs can be suspended"
-    if job.killed_by is not None:
-        return f"is being killed by {job.killed_by}"
-    moving = under_way(job)
-    if moving is not None and not moving.check_only:
-        return f"is being moved from {moving.source} to {moving.target}"
-    for task in open_tasks(job):
-        node = draft.base.nodes.get(task.node)
-        if task.start_time is None:
-            return f"is still being started on {task.node}: try again then"
-        if node is None or node.report is None or not draft.base.is_up(node):
-            return f"runs on {task.node}, which is not heard"
-        if SUSPEND not in node.report.abilities:
-            return (
-                f"runs on {task.node}, whose release cannot suspend jobs: run the site playbook "
-                "for it"
-            )
-    return ""
-
-
-def resume(draft: Draft, caller: Caller, job: Job, now: float) -> Job:
-    """Let a suspended job go on.  :raises Forbidden: root suspended it, and this is not root"""
-    if job.state is not State.SUSPENDED:
-        return job
-    _check_releases(caller, job, "suspended", "resume")
-    asked = job.moved(State.RUNNING, held_by=None, reason="being resumed")
-    return draft.put(asked, now, "resume job", by=caller.user)
-
-
-def _check_releases(caller: Caller, job: Job, was: str, verb: str) -> None:
-    if job.held_by != job.user and not caller.grid_root:
-        raise Forbidden(f"job {job.id} is {was} by {job.held_by}, who alone may {verb} it")
 
 
 def report(
@@ -456,7 +401,7 @@ def _not_kept_back(draft: Draft, now: float) -> list[Job]:
     """
     found = []
     for job in sorted(queue.waiting(draft.active()), key=lambda each: each.id):
-        gate = queue.gate(job, now, draft.any_job)
+        gate = queue.gate(job, now, draft.followed)
         if gate is None:
             found.append(job)
         elif gate.never:

@@ -20,7 +20,8 @@ from typing import Any
 from kcms.errors import KcmsError, Unavailable
 from kcms.jobs.migration import WantedMove
 from kcms.jobs.model import Job, NodeReport, WantedTask
-from kcms.manager import core, migrations, nodes, wanted
+from kcms.jobs.queue import followed_by
+from kcms.manager import core, holding, migrations, nodes, wanted
 from kcms.manager.core import Caller
 from kcms.manager.hosts import Hosts
 from kcms.manager.memory import Draft, Memory, Rules, TaskKey
@@ -38,10 +39,14 @@ LONGEST_TICK = 5.0
 PROCESSES_LIMIT = 10_000
 """Processes in one answer, at the most."""
 
-LOOKED_UP = 512  # jobs that are over, for those that follow them
-
 Decision = Callable[[Draft, float], Any]
-Change = Callable[[Draft, Caller, Job, float], Job]
+ACTS: dict[str, Callable[[Draft, Caller, Job, float], Job]] = {
+    "kill": core.kill,
+    "hold": holding.hold,
+    "release": holding.release,
+    "suspend": holding.suspend,
+    "resume": holding.resume,
+}
 Wanted = tuple[list[WantedTask], list[WantedMove]]
 
 
@@ -65,10 +70,11 @@ class Engine:
             last_job=store.last_job(),
             store=store.id,
             unsure=store.unsure(),
-            over=functools.lru_cache(LOOKED_UP)(store.job),
         )
-        for job in store.active():
+        active = store.active()
+        for job in active:
             self._memory.adopt(job)
+        self._memory.followed = store.followed({n for job in active for _, n in followed_by(job)})
         self._memory.drained = store.drained()
         self._requests: asyncio.Queue[Request] = asyncio.Queue()
         self._writer = ThreadPoolExecutor(1, "store")
@@ -115,7 +121,7 @@ class Engine:
             there = self._of_key(draft, caller.user, key) if key else None
             if there is not None and key:
                 return core.check_same(there, spec, key), False
-            return core.submit(draft, caller, spec, key, now), True
+            return core.submit(draft, caller, spec, key, now, self._store.job), True
 
         answer: tuple[Job, bool] = await self._ask(decide)
         return answer
@@ -129,28 +135,20 @@ class Engine:
 
     async def kill(self, caller: Caller, number: int) -> Job:
         """:raises NotFound: none the caller may see  :raises Conflict: it is over"""
-        return await self._change(caller, number, core.kill)
+        return await self.act(caller, number, "kill")
 
-    async def hold(self, caller: Caller, number: int) -> Job:
-        """:raises NotFound: none the caller may see  :raises Conflict: it does not wait"""
-        return await self._change(caller, number, core.hold)
+    async def act(self, caller: Caller, number: int, act: str, check: bool = False) -> Job:
+        """Do one of :data:`ACTS` to a job, which is as it is then; with ``check`` as it would be,
+        and nothing is done.
 
-    async def release(self, caller: Caller, number: int) -> Job:
-        """:raises NotFound: none the caller may see  :raises Forbidden: root holds it"""
-        return await self._change(caller, number, core.release)
+        :raises NotFound: none the caller may see  :raises Conflict: it cannot be done now
+        :raises Forbidden: what root did only root undoes
+        """
+        change = ACTS[act]
 
-    async def suspend(self, caller: Caller, number: int) -> Job:
-        """:raises NotFound: none the caller may see  :raises Conflict: not now"""
-        return await self._change(caller, number, core.suspend)
-
-    async def resume(self, caller: Caller, number: int) -> Job:
-        """:raises NotFound: none the caller may see  :raises Forbidden: root suspended it"""
-        return await self._change(caller, number, core.resume)
-
-    async def _change(self, caller: Caller, number: int, change: Change) -> Job:
         def decide(draft: Draft, now: float) -> Job:
-            job = draft.job(number) or self._store.job(number)
-            return change(draft, caller, core.check_sees(caller, job, number), now)
+            job = core.check_sees(caller, draft.job(number) or self._store.job(number), number)
+            return change(Draft(draft.base) if check else draft, caller, job, now)
 
         answer: Job = await self._ask(decide)
         return answer
@@ -272,8 +270,7 @@ class Engine:
         now = time.time()
         draft = Draft(self._memory)
         answers = [(each, self._decide(each, draft, now)) for each in requests]
-        core.settle(draft, now)
-        refusal = await self._commit(draft)
+        refusal = self._settle(draft, now) or await self._commit(draft)
         await self._publish(draft.concerned if refusal else draft.merge())
         for request, answer in answers:
             _resolve(request.answer, refusal if refusal and draft.dirty else answer)
@@ -286,6 +283,14 @@ class Engine:
         except Exception as error:
             log.exception("a request failed")
             return error
+
+    def _settle(self, draft: Draft, now: float) -> Unavailable | None:
+        try:
+            core.settle(draft, now)
+        except Exception:
+            log.exception("a round cannot be settled")
+            return Unavailable("this cannot be decided: the manager's journal says why")
+        return None
 
     async def _commit(self, draft: Draft) -> Unavailable | None:
         """Make a draft durable; the error when the store refuses."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from kcms.jobs.migration import Migration
 from kcms.jobs.model import Job, NodeReport, Task, TaskReport
+from kcms.jobs.queue import Followed, followed_by
 from kcms.jobs.states import State
 from kcms.manager.processes import Processes
 from kcms.manager.rows import Drain, Event
@@ -58,8 +59,8 @@ class Memory:
     ``store`` is the id of the job store that the numbers are of.  ``moving`` has the jobs that are
     being moved, each with the seconds in which the manager listened since then.  ``drained`` has
     the nodes that are out of use, be they on the list of hosts or not.  ``unsure`` has the
-    tasks that had begun when the copy was made that the store was restored from.  ``over`` looks up
-    a job that is over.
+    tasks that had begun when the copy was made that the store was restored from.  ``followed``
+    has what is known of jobs that others follow, as long as these wait.
     """
 
     cluster: str
@@ -72,7 +73,8 @@ class Memory:
     moving: dict[int, float] = field(default_factory=dict)
     drained: dict[str, Drain] = field(default_factory=dict)
     unsure: frozenset[TaskKey] = frozenset()
-    over: Callable[[int], Job | None] = lambda number: None
+    followed: dict[int, Followed] = field(default_factory=dict)
+    followers: dict[int, set[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.processes = Processes(self.rules.ended_shown)
@@ -88,11 +90,24 @@ class Memory:
             self.jobs[job.id] = job
             for name in nodes_of(job):
                 self.placed.setdefault(name, set()).add(job.id)
+        self._follow(before, job)
         earlier, moving = under_way(before), under_way(job)
         if moving is None:
             self.moving.pop(job.id, None)
         elif earlier is None or earlier.number != moving.number:
             self.moving[job.id] = 0.0
+
+    def _follow(self, before: Job | None, job: Job) -> None:
+        """Remember of a job what its followers ask, and forget what has none any more."""
+        waits = job.state is State.PENDING
+        for _, number in followed_by(job) if waits or before is not None else ():
+            there = self.followers.setdefault(number, set())
+            (there.add if waits else there.discard)(job.id)
+            if not there:
+                del self.followers[number]
+                self.followed.pop(number, None)
+        if job.id in self.followers:
+            self.followed[job.id] = Followed.of(job)
 
     def tasks_on(self, name: str) -> list[tuple[Job, Task]]:
         """The tasks of a node that are not over, by the jobs' age."""
@@ -108,7 +123,8 @@ class Draft:
     """Changes on top of a :class:`Memory`, not yet durable.
 
     ``concerned`` are nodes of which something else is wanted for another reason than a job's
-    change; ``capacity`` says that slots may have come or gone.
+    change; ``capacity`` says that slots may have come or gone.  ``found`` is what the store had of
+    jobs that are over and that a new one follows.
     """
 
     def __init__(self, base: Memory) -> None:
@@ -119,6 +135,7 @@ class Draft:
         self.concerned: set[str] = set()
         self.capacity = False
         self.drains: dict[str, Drain | None] = {}
+        self.found: dict[int, Followed] = {}
 
     @property
     def dirty(self) -> bool:
@@ -129,9 +146,10 @@ class Draft:
         """The job, when it is not over or was changed in this draft."""
         return self.changed.get(number) or self.base.jobs.get(number)
 
-    def any_job(self, number: int) -> Job | None:
-        """The job, be it over or not."""
-        return self.job(number) or self.base.over(number)
+    def followed(self, number: int) -> Followed | None:
+        """What is known of a job that another one follows, be it over or not."""
+        job = self.job(number)
+        return Followed.of(job) if job else self.found.get(number) or self.base.followed.get(number)
 
     def active(self) -> Iterator[Job]:
         merged = {**self.base.jobs, **self.changed} if self.changed else self.base.jobs
@@ -167,6 +185,7 @@ class Draft:
     def merge(self) -> frozenset[str]:
         """Let the memory follow, once the draft is durable; the nodes that are concerned."""
         concerned = set(self.concerned)
+        self.base.followed.update(self.found)
         for job in self.changed.values():
             concerned |= nodes_of(self.base.jobs.get(job.id)) | nodes_of(job)
             self.base.adopt(job)

@@ -18,7 +18,7 @@ from typing import Any
 from kcms.errors import Conflict
 from kcms.jobs.migration import Migration, MoveReport
 from kcms.jobs.model import Job, NodeReport, Task, TaskReport
-from kcms.jobs.placement import memory_of
+from kcms.jobs.placement import is_limited, memory_of
 from kcms.jobs.states import State
 from kcms.manager.memory import Draft, Memory, Node, open_tasks, under_way
 from kcms.manager.nodes import candidates
@@ -166,9 +166,11 @@ def _no_room(draft: Draft, job: Job, target: str) -> str | None:
     there = next(each for each in candidates(draft) if each.name == target)
     if there.used >= there.slots:
         return f"every slot of {target} is taken ({there.used} of {there.slots})"
-    left = there.memory - there.promised
-    if memory_of(job) > left:
-        return f"it was promised {memory_of(job)} MiB of memory, and {target} has {left} MiB left"
+    if is_limited(job) and not there.limits:
+        return f"the release on {target} keeps to no limits: run the site playbook for it"
+    wanted, left = memory_of(job), there.memory - there.promised
+    if wanted and wanted > left:
+        return f"it was promised {wanted} MiB of memory, and {target} has {left} MiB left"
     return None
 
 

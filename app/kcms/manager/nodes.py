@@ -7,7 +7,7 @@ from collections.abc import Set
 from typing import Any
 
 from kcms.errors import InvalidRequest, NotFound
-from kcms.jobs.model import Job
+from kcms.jobs.model import LIMITS, Job
 from kcms.jobs.placement import Candidate, memory_of
 from kcms.manager.memory import Draft, Memory, Node, under_way
 from kcms.manager.rows import Drain
@@ -52,6 +52,7 @@ def _candidate(draft: Draft, node: Node, coming: list[Job]) -> Candidate:
         drained=draft.drain_of(node.name) is not None,
         memory=int(said.load.get("mem_total", 0.0)) // 1024 if said else 0,
         promised=sum(memory_of(job) for job in (*here, *coming)),
+        limits=bool(said and LIMITS in said.abilities),
     )
 
 

@@ -49,6 +49,7 @@ def _paths() -> dict[str, Any]:
         "required": ["node"],
         "properties": {"node": {"type": "string"}, "check": {"type": "boolean"}},
     }
+    check = {"type": "object", "properties": {"check": {"type": "boolean"}}}
     use = {
         "type": "object",
         "required": ["state"],
@@ -73,12 +74,16 @@ def _paths() -> dict[str, Any]:
         },
         "/v1/jobs/{id}": {"get": _call("One job", {200: job}, [number])},
         "/v1/jobs/{id}/kill": {"post": _call("End a job", {202: job}, [number])},
-        "/v1/jobs/{id}/hold": {"post": _call("Keep a waiting job back", {200: job}, [number])},
-        "/v1/jobs/{id}/release": {"post": _call("Let a held job go on", {200: job}, [number])},
-        "/v1/jobs/{id}/suspend": {
-            "post": _call("Let a running job stand still", {200: job}, [number])
+        "/v1/jobs/{id}/hold": {
+            "post": _call("Keep a waiting job back", {200: job}, [number], check)
         },
-        "/v1/jobs/{id}/resume": {"post": _call("Let it go on", {200: job}, [number])},
+        "/v1/jobs/{id}/release": {
+            "post": _call("Let a held job go on", {200: job}, [number], check)
+        },
+        "/v1/jobs/{id}/suspend": {
+            "post": _call("Let a running job stand still", {200: job}, [number], check)
+        },
+        "/v1/jobs/{id}/resume": {"post": _call("Let it go on", {200: job}, [number], check)},
         "/v1/jobs/{id}/migrate": {
             "post": _call("Move a running job, or see if it could be", {202: job}, [number], move)
         },
@@ -195,6 +200,8 @@ def _schemas() -> dict[str, Any]:
                 "time": {"type": "number"},
                 "processes_killed": {"type": "integer"},
                 "processes_left": {"type": "integer"},
+                "cause": text,
+                "detail": text,
                 "usage": {"type": "object"},
             },
         },

@@ -20,6 +20,7 @@ from typing import Any
 
 from kcms.errors import ConfigError, Unavailable
 from kcms.jobs.model import Job, Task
+from kcms.jobs.queue import Followed
 from kcms.jobs.states import State
 from kcms.manager import rows, schema
 from kcms.manager.rows import Drain, Event
@@ -100,6 +101,17 @@ class Reader:
                 for each in numbers
                 if not self._reader.execute("SELECT 1 FROM jobs WHERE id = ?", (each,)).fetchone()
             )
+
+    def followed(self, numbers: Iterable[int]) -> dict[int, Followed]:
+        """What is to be known of the jobs of these numbers that others follow."""
+        ask = "SELECT state, start_time FROM jobs WHERE id = ?"
+        found = {}
+        with self._errors():
+            for each in numbers:
+                row = self._reader.execute(ask, (each,)).fetchone()
+                if row is not None:
+                    found[each] = Followed(State(row[0]), row[1] is not None)
+        return found
 
     def active(self) -> list[Job]:
         """Every job that is not over, oldest first."""

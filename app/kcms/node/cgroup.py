@@ -90,6 +90,11 @@ def is_held(path: str) -> bool:
     return _read(f"{path}/cgroup.freeze").strip() == "1"
 
 
+def is_frozen(path: str) -> bool:
+    """Whether everything in the cgroup stands still."""
+    return "frozen 1" in _read(f"{path}/cgroup.events")
+
+
 def hold(path: str) -> None:
     """Freeze every process in the cgroup and below it; :func:`await_frozen` sees it done."""
     _write(f"{path}/cgroup.freeze", "1")
@@ -103,7 +108,7 @@ def release(path: str) -> None:
 def await_frozen(path: str, seconds: float, clock: Callable[[], float]) -> bool:
     """Whether everything in the cgroup stands still, at the latest after ``seconds``."""
     end = clock() + seconds
-    while "frozen 1" not in _read(f"{path}/cgroup.events"):
+    while not is_frozen(path):
         if clock() >= end:
             return False
         select.select([], [], [], 0.002)

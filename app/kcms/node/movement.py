@@ -119,7 +119,9 @@ class Movement:
         for instruction in instructions:
             self._perform_safely(instruction)
         after = self._snapshot(wanted, tasks) if instructions else before
-        self.suspended = frozenset(each for each in asked if each in after.held)
+        self.suspended = frozenset(
+            each for each in asked if each in after.held and cgroup.is_frozen(self._cgroup(each))
+        )
         self._busy = bool(after.alive or instructions or after.wanted)
         self._tidy(after)
         return _bounded(moves.reports(after))
@@ -155,7 +157,9 @@ class Movement:
         except Unavailable:
             raise
         except (OSError, LaunchError) as error:
-            if move is not None and self._troubles.get(move) != str(error):
+            if move is None:
+                log.error("%s: %s", instruction, error)
+            elif self._troubles.get(move) != str(error):
                 self._troubles[move] = str(error)
                 log.error("move %s: %s", move, error)
         else:

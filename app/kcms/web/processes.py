@@ -21,12 +21,12 @@ log = logging.getLogger("kcms.web")
 blueprint = Blueprint("processes", __name__)
 
 MOVING_REFRESH = 3
-_ACTS: dict[str, tuple[Callable[[Client, int], Any], str]] = {
-    "kill": (Client.kill, "is being killed"),
-    "hold": (Client.hold, "is held"),
-    "release": (Client.release, "is released"),
-    "suspend": (Client.suspend, "is being suspended"),
-    "resume": (Client.resume, "goes on"),
+_ACTS = {
+    "kill": "is being killed",
+    "hold": "is held",
+    "release": "is released",
+    "suspend": "is being suspended",
+    "resume": "goes on",
 }
 _VERBS = {
     "kill": "killed",
@@ -86,9 +86,8 @@ def ordered(cluster: str, session: Session, token: Token, number: int) -> bool:
     do, node = request.form.get("do", ""), request.form.get("node", "")
     try:
         if do in _ACTS:
-            act, told = _ACTS[do]
-            access.act(cluster, token, lambda client: act(client, number))
-            session.say("good", f"Job {number} {told}.")
+            access.act(cluster, token, lambda client: client.act(do, number))
+            session.say("good", f"Job {number} {_ACTS[do]}.")
         elif do != "migrate":
             known = ", ".join([*_ACTS, "migrate"])
             raise InvalidRequest(f"what can be done to a job is {known}, not {do!r:.40}")

@@ -134,3 +134,17 @@ def test_no_node_is_ever_promised_more_than_it_has(
         assert len(here) + each.used <= max(each.slots, each.used)
         asked = [memory for memory in here if memory]
         assert not asked or sum(asked) + each.promised <= each.memory
+
+
+def test_what_is_limited_goes_where_limits_are_kept() -> None:
+    old = node("a", memory=4000, limits=False)
+    timed = job(1)
+    timed.spec["time_limit"] = 60
+    assert place([timed, job(2)], [old]).reasons == {
+        1: "no node with a free slot has a release that keeps to limits"
+    }
+    where = {
+        each.job: each.node
+        for each in place([timed, large(2, 9)], [old, node("b", memory=9)]).placements
+    }
+    assert where == {1: "b", 2: "b"}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kcms.jobs.model import Job
-from kcms.jobs.queue import Gate, gate, waiting
+from kcms.jobs.queue import Followed, Gate, gate, waiting
 from kcms.jobs.states import State
 
 
@@ -55,7 +55,7 @@ def test_a_job_follows_another(
 ) -> None:
     follows = job(9)
     follows.spec["dependency"] = [f"{kind}:7"]
-    found = gate(follows, 0.0, {7: other}.get)
+    found = gate(follows, 0.0, {7: Followed.of(other) if other else None}.get)
     if reason is None:
         assert found is None
     else:
@@ -67,7 +67,7 @@ def test_a_job_follows_another(
 def test_of_several_each_must_be_met() -> None:
     follows = job(9)
     follows.spec["dependency"] = ["afterok:7", "afterok:8"]
-    known = {7: job(7, state=State.COMPLETED), 8: job(8)}
+    known = {7: Followed(State.COMPLETED, True), 8: Followed(State.PENDING, False)}
     assert gate(follows, 0.0, known.get) == Gate("waits for job 8 (afterok)")
 
 

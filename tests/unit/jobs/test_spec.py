@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from kcms.jobs import spec
-from kcms.jobs.spec import DURATION_LIMIT, SpecError, check_spec, duration_text, same
+from kcms.jobs.spec import (
+    DURATION_LIMIT,
+    SpecError,
+    check_repeatable,
+    check_spec,
+    duration_text,
+    same,
+)
 
 
 def limit_of(value: Any) -> Any:
@@ -32,9 +39,9 @@ def test_a_time_limit_is_taken_as_people_write_it(value: Any, seconds: int | Non
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("90", "a text such as 90m"), ("1h30m", "a text such as"), ("", "a text such as"),
-        ("1:60:00", "a text such as"), ("1:30", "a text such as"), ("\u0661m", "a text such as"),
-        (1.5, "not 1.5"), (True, "not True"), ([], "a text such as"), (0, "must be from 1 s"),
+        ("90", "must have its unit"), ("1h30m", "such as 90s"), ("", "such as 90s"),
+        ("1:60:00", "such as 90s"), ("1:30", "such as 90s"), ("\u0661m", "such as 90s"),
+        (1.5, "not 1.5"), (True, "not True"), ([], "such as 90s"), (0, "must be from 1 s"),
         (-1, "must be from 1 s"), ("0s", "must be from 1 s"), (DURATION_LIMIT + 1, "to 3660 days"),
         ("9999d", "to 3660 days"),
     ],
@@ -54,7 +61,7 @@ def test_a_time_to_begin_is_taken_as_people_write_it(monkeypatch: pytest.MonkeyP
     assert (begin_of(None), begin_of(77), begin_of("+2h"), begin_of("+0:00:30")) == (
         *(None, 77, 8200, 1030),
     )
-    assert begin_of("2030-01-01T00:00:00Z") == 1_893_456_000
+    assert begin_of("2030-01-01T00:00:00Z") == begin_of("1893456000") == 1_893_456_000
     assert begin_of("2030-01-01 02:00+02:00") == 1_893_456_000
     local = datetime(2030, 1, 1, 18, 0).astimezone()
     assert begin_of("2030-01-01T18:00") == int(local.timestamp())
@@ -98,13 +105,20 @@ def test_memory_is_taken_as_people_write_it(value: Any, mib: int | None) -> None
     assert (clean["memory"], clean["rss_limit"]) == (mib, mib)
 
 
-@pytest.mark.parametrize("value", ["", "much", "2GM", "-1", "1.G", 1.5, True, [], "9" * 30])
+@pytest.mark.parametrize("value", ["", "much", "2GM", "-1", "1.G", "512B", 1.5, True, [], "9" * 30])
 def test_what_is_no_size_is_one_line(value: Any) -> None:
     with pytest.raises(SpecError, match=r"^memory must be MiB, or a text such as 512M or 2G, not"):
         check_spec({"executable": "/shared/x", "memory": value})
     for wrong in (0, -1, "0", "17T"):
         with pytest.raises(SpecError, match="memory must be from 1 to 16777216 MiB"):
             check_spec({"executable": "/shared/x", "memory": wrong})
+
+
+def test_a_key_and_a_time_from_now_on_do_not_go_together() -> None:
+    for begin, key in ((None, "k"), ("+2h", None), ("2030-01-01", "k"), (7, "k")):
+        check_repeatable({"begin_time": begin}, key)
+    with pytest.raises(SpecError, match="is another time at each call"):
+        check_repeatable({"begin_time": " +2h"}, "k")
 
 
 def test_durations_are_shown_as_they_are_taken() -> None:

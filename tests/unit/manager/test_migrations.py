@@ -595,6 +595,16 @@ def test_what_was_promised_memory_moves_where_there_is_so_much() -> None:
         world.migrate(first, target)
 
 
+def test_what_is_limited_moves_only_where_limits_are_kept() -> None:
+    world = World("a", "b")
+    world.report("b", abilities=())
+    number = world.submit(time_limit=60)
+    assert world.job(number).tasks[0].node == "a"
+    world.report("a", said("running", number, start_time=1001.0))
+    with pytest.raises(Conflict, match="the release on b keeps to no limits: run the site"):
+        world.migrate(number, "b")
+
+
 def test_a_move_in_earnest_goes_before_a_check() -> None:
     world = running()
     assert world.migrate(1, "b", True).migration.check_only

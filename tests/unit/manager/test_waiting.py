@@ -110,6 +110,25 @@ def test_one_follows_what_is_over_already() -> None:
     assert world.job(never).state is State.CANCELLED
 
 
+def test_what_is_known_of_the_followed_is_kept_while_they_are_waited_for() -> None:
+    world = World("a", slots=1)
+    first = world.submit()
+    second = world.submit(dependency=[f"afterany:{first}"], hold=True)
+    with pytest.raises(InvalidRequest, match="there is no job 3 that alice may see"):
+        world.submit(dependency=["afterok:3"])
+    third = world.submit(hold=True)
+    fourth = world.submit(dependency=[f"afterany:{third}"], hold=True)
+    assert world.memory.followers == {first: {second}, third: {fourth}}
+    world.report("a", ended(0))
+    assert world.memory.followed[first].state is State.COMPLETED
+    assert world.job(second).reason == "held by alice"
+    world.kill(third)
+    assert world.job(fourth).reason == "held by alice"
+    world.kill(second)
+    world.kill(fourth)
+    assert (world.memory.followers, world.memory.followed) == ({}, {})
+
+
 @pytest.mark.parametrize("caller", [ALICE, BOB])
 def test_nobody_follows_what_they_may_not_see(caller: core.Caller) -> None:
     world = World("a")

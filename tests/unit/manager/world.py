@@ -9,7 +9,7 @@ from typing import Any
 from kcms.jobs.migration import MoveReport
 from kcms.jobs.model import ABILITIES, Exit, Job, NodeReport, TaskReport
 from kcms.jobs.spec import check_spec
-from kcms.manager import core, migrations, nodes
+from kcms.manager import core, holding, migrations, nodes
 from kcms.manager.core import Caller
 from kcms.manager.memory import Draft, Memory, Rules, TaskKey
 from kcms.manager.wanted import wanted_moves, wanted_tasks
@@ -29,7 +29,6 @@ class World:
         rules = Rules(30, 300, 5, migration_timeout=100, ended_shown=60)
         self.memory = Memory("alpha", rules)
         self.over: dict[int, Job] = {}
-        self.memory.over = self.over.get
         self.kinds: list[str] = []
         nodes.follow_hosts(self.memory, set(names), self.now)
         for name in names:
@@ -46,7 +45,11 @@ class World:
 
     def submit(self, caller: Caller = ALICE, **fields: Any) -> int:
         spec = check_spec({"executable": "/shared/x", **fields})
-        return int(self.do(lambda draft: core.submit(draft, caller, spec, None, self.now)).id)
+        return int(
+            self.do(
+                lambda draft: core.submit(draft, caller, spec, None, self.now, self.over.get)
+            ).id
+        )
 
     def report(self, name: str, *tasks: TaskReport, **changes: Any) -> list[TaskKey]:
         load = {"load_one": 0.0, "cpu_num": 2.0}
@@ -66,7 +69,7 @@ class World:
         return job
 
     def hold(self, number: int, caller: Caller = ALICE, release: bool = False) -> Job:
-        return self.act(core.release if release else core.hold, number, caller)
+        return self.act(holding.release if release else holding.hold, number, caller)
 
     def act(
         self,
@@ -75,7 +78,7 @@ class World:
         caller: Caller = ALICE,
     ) -> Job:
         def decide(draft: Draft) -> Job:
-            job = core.check_sees(caller, draft.any_job(number), number)
+            job = core.check_sees(caller, draft.job(number) or self.over.get(number), number)
             return act(draft, caller, job, self.now)
 
         job: Job = self.do(decide)

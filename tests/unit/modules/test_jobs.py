@@ -29,6 +29,8 @@ class Fake(Client):
 
     known: list[dict[str, Any]]
     calls: list[tuple[Any, ...]]
+    acted: dict[str, Any]
+    bodies: list[Any]
     page = 1000
 
     def call(
@@ -51,7 +53,8 @@ class Fake(Client):
         if path.endswith("/kill"):
             return 202, {**found[0], "killed_by": "alice"}
         if path.endswith(("/hold", "/release", "/suspend", "/resume")):
-            return 200, {**found[0], "held_by": "alice" if path.endswith("/hold") else None}
+            Fake.bodies.append(body)
+            return 200, Fake.acted
         return 200, found[0]
 
     def _submit(self, body: dict[str, Any], checking: bool) -> tuple[int, dict[str, Any]]:
@@ -65,7 +68,7 @@ class Fake(Client):
 
 @pytest.fixture(autouse=True)
 def fake(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
-    Fake.known, Fake.calls = [], []
+    Fake.known, Fake.calls, Fake.bodies = [], [], []
     utils = "ansible_collections.kcms.cluster.plugins.module_utils.kcms_module.Client"
     monkeypatch.setattr(utils, Fake)
     return Fake
@@ -214,57 +217,35 @@ def test_check_mode_of_a_kill_predicts(capsys: pytest.CaptureFixture[str]) -> No
     assert methods() == ["GET /v1/jobs/12", "GET /v1/jobs/13"]
 
 
+@pytest.mark.parametrize("check", [True, False])
 @pytest.mark.parametrize(
-    ("known", "state", "changed", "after"),
+    ("known", "state", "after", "changed"),
     [
-        (job(state="PENDING"), "held", True, "held"),
-        (job(state="PENDING", held_by="bob"), "held", False, "held"),
-        (job(state="PENDING", held_by="bob"), "released", True, "released"),
-        (job(state="PENDING"), "released", False, "PENDING"),
-        (job(), "released", False, "RUNNING"),
-        (job(state="FAILED", held_by="bob"), "released", False, "FAILED"),
-        (job(), "suspended", True, "suspended"),
-        (job(state="SUSPENDED", held_by="bob"), "suspended", False, "suspended"),
-        (job(state="SUSPENDED", held_by="bob"), "resumed", True, "resumed"),
-        (job(), "resumed", False, "RUNNING"),
-        (job(state="PENDING", held_by="bob"), "resumed", False, "held"),
+        (job(state="PENDING"), "held", {"held_by": "alice"}, True),
+        (job(state="PENDING", held_by="alice"), "held", {}, False),
+        (job(state="PENDING", held_by="alice"), "held", {"held_by": "root"}, True),
+        (job(state="PENDING", held_by="alice"), "released", {"held_by": None}, True),
+        (job(), "suspended", {"state": "SUSPENDED", "held_by": "alice"}, True),
+        (job(state="SUSPENDED", held_by="alice"), "resumed", {"state": "RUNNING"}, True),
+        (job(), "resumed", {}, False),
     ],
 )
 def test_holding(
     capsys: pytest.CaptureFixture[str],
     known: dict[str, Any],
     state: str,
+    after: dict[str, Any],
     changed: bool,
-    after: str,
+    check: bool,
 ) -> None:
-    Fake.known = [known]
-    predicted = run(job_hold, capsys, True, id=12, state=state)
-    assert methods() == ["GET /v1/jobs/12"]
-    got = run(job_hold, capsys, id=12, state=state)
-    assert got["changed"] is predicted["changed"] is changed
-    assert got["diff"] == predicted["diff"]
-    assert got["diff"]["after"] == f"{after}\n"
-    words = {"held": "hold", "released": "release", "suspended": "suspend", "resumed": "resume"}
-    word = words[state]
-    assert methods()[2:] == ([f"POST /v1/jobs/12/{word}"] if changed else [])
-
-
-@pytest.mark.parametrize(
-    ("known", "state", "said"),
-    [
-        (job(), "held", "job 12 is RUNNING: only a job that waits can be held"),
-        (job(state="SUSPENDED"), "held", "job 12 is SUSPENDED: only a job that waits can be held"),
-        (job(state="FAILED"), "suspended", "job 12 is FAILED: only a job that runs can be suspen"),
-    ],
-)
-def test_what_cannot_be_is_predicted(
-    capsys: pytest.CaptureFixture[str], known: dict[str, Any], state: str, said: str
-) -> None:
-    Fake.known = [known]
-    for check in (True, False):
-        got = run(job_hold, capsys, check, id=12, state=state)
-        assert (got["failed"], got["code"]) == (True, "conflict")
-        assert got["msg"].startswith(said)
+    Fake.known, Fake.acted = [known], {**known, **after}
+    got = run(job_hold, capsys, check, id=12, state=state)
+    assert got["changed"] is changed
+    assert (got["diff"]["before"] != got["diff"]["after"]) is changed
+    assert got["job"] == (known if check else Fake.acted)
+    word = {"held": "hold", "released": "release", "suspended": "suspend", "resumed": "resume"}
+    assert methods() == ["GET /v1/jobs/12", f"POST /v1/jobs/12/{word[state]}"]
+    assert Fake.bodies[-1] == ({"check": True} if check else {})
 
 
 def test_a_job_that_is_not_there_fails_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
