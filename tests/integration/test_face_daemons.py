@@ -377,7 +377,7 @@ def test_the_end_of_a_closed_file_is_read_for_its_owner_alone(grid: Grid) -> Non
     path.write_text("a result\n")
     path.chmod(0o600)
     os.chown(path, 5, 60)
-    expected = {"path": str(path), "size": 9, "offset": 2, "text": "result\n"}
+    expected = {"path": str(path), "size": 9, "offset": 2, "end": 9, "text": "result\n"}
     call = f"client.output({number}, limit=7)"
     assert as_user(grid, ALICE, call) == expected
     assert as_user(grid, PAGE, call, token=logged_in(grid, ALICE)) == expected
