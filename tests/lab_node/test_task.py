@@ -27,6 +27,11 @@ def ready(host: Host, number: int) -> bool:
     return "ready" in host.run(f"cat {ALICE}/{number}.out 2>/dev/null; true")
 
 
+def said(host: Host, number: int) -> str:
+    """What the task has written; nothing before it has begun."""
+    return host.run(f"cat {ALICE}/{number}.out 2>/dev/null; true")
+
+
 def start_stubborn(host: Host, number: int, **more: Any) -> None:
     program = job(number, "", executable="/usr/bin/python3", arguments=["-c", STUBBORN], **more)
     host.want(program)
@@ -140,26 +145,27 @@ def test_a_program_may_end_well_when_its_time_is_over(host: Host) -> None:
 TAKES = """
 import mmap, os, sys, time
 shared = mmap.mmap(-1, 64 << 20)
-shared.write(os.urandom(64 << 20))
+for _ in range(64):
+    shared.write(os.urandom(1 << 20))
 for _ in range(3):
     if os.fork() == 0:
         break
-own = os.urandom(int(sys.argv[1]) << 20)
-print(len(shared[:]) + len(own), flush=True)
+own = [os.urandom(1 << 20) for _ in range(int(sys.argv[1]))]
+print(sum(shared[at] for at in range(0, 64 << 20, 4096)), len(own), flush=True)
 time.sleep(1000)
 """
 
 
 def test_a_task_that_takes_more_memory_than_it_may_ends(host: Host) -> None:
-    """Four processes of 64 MiB that they share, and 20 MiB or 60 MiB of each alone."""
-    for number, own in ((35, 20), (36, 60)):
+    """Four processes of 64 MiB that they share, and 10 MiB or 100 MiB of each alone."""
+    for number, own in ((35, 10), (36, 100)):
         words = {"executable": "/usr/bin/python3", "arguments": ["-c", TAKES, str(own)]}
-        host.want(job(number, "", memory=200, **words))
+        host.want(job(number, "", memory=240, **words))
     over = host.over(36)
     assert (over["exit"]["cause"], over["exit"]["signal"]) == ("memory limit", 9)
     assert over["exit"]["processes_left"] == 0
-    assert "MiB of memory, and its limit is 200 MiB" in over["exit"]["detail"]
-    host.wait(lambda: len(host.home("35.out").split()) == 4, "all processes to have it")
+    assert "MiB of memory, and its limit is 240 MiB" in over["exit"]["detail"]
+    host.wait(lambda: said(host, 35).count("\n") == 4, "all processes to have it")
     host.run("sleep 2")
     assert host.task(35)["phase"] == "running"
     host.kill(35, grace=0.0)
@@ -167,7 +173,7 @@ def test_a_task_that_takes_more_memory_than_it_may_ends(host: Host) -> None:
 
 
 def test_a_process_that_takes_more_than_one_may_ends_its_task(host: Host) -> None:
-    words = {"executable": "/usr/bin/python3", "arguments": ["-c", TAKES, "60"]}
+    words = {"executable": "/usr/bin/python3", "arguments": ["-c", TAKES, "100"]}
     host.want(job(37, "", rss_limit=100, **words))
     over = host.over(37)
     assert over["exit"]["cause"] == "memory limit"
@@ -182,7 +188,7 @@ def test_one_that_ends_in_time_has_no_cause(host: Host) -> None:
 
 def test_a_suspended_task_stands_still_over_the_daemons_death_and_goes_on(host: Host) -> None:
     host.want(job(34, "i=0; while :; do echo $i; i=$((i+1)); sleep 0.1; done"))
-    host.wait(lambda: "3" in host.home("34.out"), "the count to begin")
+    host.wait(lambda: "3" in said(host, 34), "the count to begin")
     host.want({**host.wanted[(34, 0, 1)], "suspend": True})
     host.wait(lambda: host.task(34)["suspended"], "the task to be suspended")
     before = host.home("34.out")
