@@ -15,7 +15,7 @@ from typing import Any
 
 from kcms.jobs.model import Exit, NodeReport, TaskReport
 from kcms.jobs.spec import check_spec
-from kcms.manager import core
+from kcms.manager import core, scheduling
 from kcms.manager.core import Caller
 from kcms.manager.memory import Draft, Memory, Rules
 from kcms.manager.nodes import follow_hosts
@@ -57,7 +57,7 @@ class Cluster:
     def do(self, decide: Callable[[Draft], Any]) -> None:
         draft = Draft(self.memory)
         decide(draft)
-        core.settle(draft, 2.0)
+        scheduling.settle(draft, 2.0)
         for name in draft.merge():
             wanted_tasks(self.memory, name)
 

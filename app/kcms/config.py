@@ -199,7 +199,9 @@ class WebConfig:
     tls_certificate: str = setting("PEM file of the page's certificate", "")
     tls_key: str = setting("PEM file of its key", "")
     plain_login: bool = setting(
-        "whether one may log in without TLS; only where a proxy in front of the page has it", False
+        "whether one may log in without TLS; only where a proxy in front of the page has it, and "
+        "bind is the address that it uses",
+        False,
     )
     results_directory: str = setting(
         "directory that the submit form proposes for output; %u is the user, empty proposes none",

@@ -59,8 +59,10 @@ def start_tree(grid: Grid, number: int, host: str, lines: int = 60) -> None:
     grid.hosts[host].wait(lambda: "line 3" in grid.read(f"{number}.out"), "the tree to work")
 
 
-def start_count(grid: Grid, number: int, host: str = "alpha1") -> None:
-    grid.start(number, COUNT, host)
+def start_count(
+    grid: Grid, number: int, host: str = "alpha1", script: str = COUNT, **more: object
+) -> None:
+    grid.start(number, script, host, **more)
     grid.hosts[host].wait(lambda: "3" in grid.read(f"{number}.out"), "the count to begin")
 
 
@@ -250,8 +252,7 @@ def test_nor_is_one_that_is_named_like_a_removed_file(grid: Grid) -> None:
 def test_a_child_that_ended_and_was_not_waited_for_comes_along(grid: Grid) -> None:
     # It has the highest number of the job, the next one that the kernel would give.
     script = f"for i in $(seq 320); do /bin/true; done; python3 -uc '{ZOMBIE}'; true"
-    grid.start(22, script, "alpha1")
-    grid.hosts["alpha1"].wait(lambda: "3" in grid.read("22.out"), "the count to begin")
+    start_count(grid, 22, script=script)
     move = grid.move(22, "alpha1", "alpha2", 1)
     move.up_to("restore")
     move.commit()
@@ -260,6 +261,21 @@ def test_a_child_that_ended_and_was_not_waited_for_comes_along(grid: Grid) -> No
     states = move.target.run("ps -o stat= --ppid $(pgrep -u alice -x python3)")
     assert states.split() == ["Z"]
     end(grid, 22, "alpha2", 2)
+    nothing_left(grid)
+
+
+def test_the_time_before_a_move_counts_for_the_limit(grid: Grid) -> None:
+    start_count(grid, 23, time_limit=20)
+    grid.hosts["alpha1"].run("sleep 12")
+    began = grid.hosts["alpha1"].task(23)["start_time"]
+    move = grid.move(23, "alpha1", "alpha2", 1)
+    move.up_to("restore")
+    move.commit()
+    move.source.over(23)
+    over = move.target.over(23)
+    assert (over["cause"], over["exit"]["processes_left"]) == ("time limit", 0)
+    assert 20 <= over["exit"]["time"] - began < 30  # what it stood still is not counted
+    counted(grid, 23)
     nothing_left(grid)
 
 
@@ -390,8 +406,7 @@ def test_init_killed_while_it_holds_the_restored_tree(grid: Grid) -> None:
 def test_mover_killed_in_the_dump_is_told_and_undone(grid: Grid) -> None:
     """The program that does the step dies; criu does not, as nobody kills it."""
     script = f"exec python3 -uc '{LARGE}'"
-    grid.start(17, script, "alpha1")
-    grid.hosts["alpha1"].wait(lambda: "3" in grid.read("17.out"), "the count to begin")
+    start_count(grid, 17, script=script)
     move = grid.move(17, "alpha1", "alpha2", 1)
     told = move.up_to("admit")
     move.ask("dump", told)

@@ -147,12 +147,17 @@ def release(words: list[str]) -> int:
 
 def suspend(words: list[str]) -> int:
     parser = Parser("suspend", "Let running jobs stand still; they keep their slots and memory.")
-    return _each(parser, words, _act("suspend"), lambda job: f"suspended by {job['held_by']}")
+    return _each(parser, words, _act("suspend"), _now)
 
 
 def resume(words: list[str]) -> int:
     parser = Parser("resume", "Let suspended jobs go on.")
-    return _each(parser, words, _act("resume"), lambda job: str(job["state"]).lower())
+    return _each(parser, words, _act("resume"), _now)
+
+
+def _now(job: dict[str, Any]) -> str:
+    """A node takes a moment, of which the reason tells."""
+    return str(job["reason"] or job["state"].lower())
 
 
 def _act(act: str) -> Callable[[Client, int], dict[str, Any]]:

@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kcms.errors import Conflict, Forbidden, InvalidRequest, NotFound
-from kcms.jobs import placement, queue
+from kcms.jobs import queue
 from kcms.jobs.model import MEMORY_LIMIT, TIME_LIMIT, Job, NodeReport, Task, TaskReport
 from kcms.jobs.processes import Process
 from kcms.jobs.spec import duration_text, same
 from kcms.jobs.states import State
-from kcms.manager import migrations, nodes
+from kcms.manager import migrations
 from kcms.manager.memory import Draft, TaskKey
 from kcms.manager.nodes import OVER_ON_NODE
 
@@ -386,44 +386,3 @@ def tick(draft: Draft, now: float, listened: float) -> None:
                 draft.put(waiting, now, "silence", node=name)
         there = {(job.id, task.index, task.epoch) for job, task in draft.tasks_on(name)}
         draft.base.processes.settle(name, there, now)
-
-
-def settle(draft: Draft, now: float) -> None:
-    """What every round ends with: place what waits, when anything that bears on it changed."""
-    if draft.changed or draft.capacity:
-        schedule(draft, now)
-
-
-def _not_kept_back(draft: Draft, now: float) -> list[Job]:
-    """The waiting jobs that may be placed; the others are told why not, or end.
-
-    In the order of their numbers, as jobs follow those of lower ones.
-    """
-    found = []
-    for job in sorted(queue.waiting(draft.active()), key=lambda each: each.id):
-        gate = queue.gate(job, now, draft.followed)
-        if gate is None:
-            found.append(job)
-        elif gate.never:
-            ended = job.moved(State.CANCELLED, reason=gate.reason, end_time=now)
-            draft.put(ended, now, "depend")
-        elif job.reason != gate.reason:
-            draft.put(replace(job, reason=gate.reason), now, "wait")
-    return found
-
-
-def schedule(draft: Draft, now: float) -> None:
-    """Place what can be placed, and say of the rest why it waits."""
-    waiting = queue.waiting(_not_kept_back(draft, now))
-    if not waiting:
-        return
-    plan = placement.place(waiting, nodes.candidates(draft))
-    by_id = {job.id: job for job in waiting}
-    for each in plan.placements:
-        job = by_id[each.job]
-        task = Task(index=0, epoch=migrations.next_epoch(job), node=each.node, state=State.RUNNING)
-        placed = job.moved(State.RUNNING, reason="being started", tasks=(task,))
-        draft.put(placed, now, "place", node=each.node)
-    for number, reason in plan.reasons.items():
-        if by_id[number].reason != reason:
-            draft.put(replace(by_id[number], reason=reason), now, "wait")

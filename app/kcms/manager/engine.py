@@ -21,7 +21,7 @@ from kcms.errors import KcmsError, Unavailable
 from kcms.jobs.migration import WantedMove
 from kcms.jobs.model import Job, NodeReport, WantedTask
 from kcms.jobs.queue import followed_by
-from kcms.manager import core, holding, migrations, nodes, wanted
+from kcms.manager import core, holding, migrations, nodes, scheduling, wanted
 from kcms.manager.core import Caller
 from kcms.manager.hosts import Hosts
 from kcms.manager.memory import Draft, Memory, Rules, TaskKey
@@ -286,7 +286,7 @@ class Engine:
 
     def _settle(self, draft: Draft, now: float) -> Unavailable | None:
         try:
-            core.settle(draft, now)
+            scheduling.settle(draft, now)
         except Exception:
             log.exception("a round cannot be settled")
             return Unavailable("this cannot be decided: the manager's journal says why")

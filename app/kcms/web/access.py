@@ -56,12 +56,13 @@ def login_possible() -> bool:
 
 
 def safe_url(path: str) -> str:
-    """``path`` of this page where one may log in: as it is, or over TLS."""
+    """``path`` of this page where one may log in: as it is, or over TLS; "" without a host."""
     if login_here() or not settings().tls_port:
         return path
-    found = _HOST.fullmatch(request.host)
-    host, port = found[1] if found else "", settings().tls_port
-    return f"https://{host}" + ("" if port == 443 else f":{port}") + path
+    found, port = _HOST.fullmatch(request.host), settings().tls_port
+    if not found:
+        return ""
+    return f"https://{found[1]}" + ("" if port == 443 else f":{port}") + path
 
 
 def require_safe_way() -> None:

@@ -322,3 +322,4 @@ class TestPlain:
         answer = client.get(path, base_url=HTTP, environ_overrides={"HTTP_HOST": raw})
         assert answer.status_code == 400
         assert "Call this page by a host name or an address" in said(answer)
+        assert "https://" not in answer.text

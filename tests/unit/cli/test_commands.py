@@ -294,3 +294,23 @@ def test_holding_and_releasing_say_what_each_job_is_then(
     assert captured.err == "kcms: job 13 is RUNNING: only a job that waits can be held\n"
     assert main(["release", "12"]) == 0
     assert capsys.readouterr().out == "job 12 is not held\n"
+
+
+def test_suspending_and_resuming_say_what_each_job_is_then(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Scripted.answers = {
+        "/v1/jobs/12/suspend": job(state="SUSPENDED", reason="being suspended by alice"),
+        "/v1/jobs/12/resume": job(state="RUNNING", reason="being resumed"),
+        "/v1/jobs/13/resume": job(id=13, state="RUNNING", reason=""),
+    }
+    assert main(["suspend", "12"]) == 0
+    assert main(["resume", "12", "13"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "job 12 is being suspended by alice",
+        "job 12 is being resumed",
+        "job 13 is running",
+    ]
+    assert [each[0].split("/", 2)[2] for each in Scripted.asked] == [
+        *("jobs/12/suspend", "jobs/12/resume", "jobs/13/resume"),
+    ]

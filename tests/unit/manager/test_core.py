@@ -10,7 +10,7 @@ from kcms.errors import Conflict, Forbidden, NotFound
 from kcms.jobs.model import MEMORY_LIMIT, TIME_LIMIT, Exit, Task, TaskReport
 from kcms.jobs.spec import check_spec
 from kcms.jobs.states import State
-from kcms.manager import core, nodes
+from kcms.manager import core, nodes, scheduling
 from kcms.manager.memory import Draft
 from kcms.manager.wanted import wanted_tasks
 from tests.unit.manager.world import ALICE, BOB, ROOT, World, ended, said, said_running
@@ -280,7 +280,7 @@ def test_a_draft_that_is_dropped_leaves_no_trace() -> None:
     world = World("a")
     draft = Draft(world.memory)
     core.submit(draft, ALICE, check_spec({"executable": "/x"}), None, world.now)
-    core.schedule(draft, world.now)
+    scheduling.schedule(draft, world.now)
     assert (world.memory.jobs, world.memory.last_job, world.wanted("a")) == ({}, 0, [])
     assert world.submit() == 1
 

@@ -22,7 +22,7 @@ from kcms.jobs.migration import MoveReport, WantedMove
 from kcms.jobs.model import Exit, Job, NodeReport, TaskReport, WantedTask
 from kcms.jobs.spec import check_spec
 from kcms.jobs.states import State
-from kcms.manager import core, migrations, nodes
+from kcms.manager import core, migrations, nodes, scheduling
 from kcms.manager.memory import Draft, Memory, Rules
 from kcms.manager.wanted import wanted_moves, wanted_tasks
 from tests.unit.manager.world import ALICE, MOVER
@@ -179,7 +179,7 @@ class Grid:
     def do(self, decide: Callable[[Draft], Any]) -> Any:
         draft = Draft(self.memory)
         answer = decide(draft)
-        core.settle(draft, self.now)
+        scheduling.settle(draft, self.now)
         if self.disk_full and draft.dirty:
             self.disk_full = False
             return None

@@ -11,7 +11,7 @@ from kcms.errors import Conflict, NotFound
 from kcms.jobs.migration import MoveReport
 from kcms.jobs.model import Exit, Job
 from kcms.jobs.states import State
-from kcms.manager import core, migrations, nodes
+from kcms.manager import core, migrations, nodes, scheduling
 from kcms.manager.memory import Draft
 from kcms.manager.wanted import wanted_moves, wanted_tasks
 from tests.unit.manager.world import (
@@ -489,7 +489,7 @@ def dropped(world: World, decide: Any) -> None:
     """The store refuses the draft of that decision."""
     draft = Draft(world.memory)
     decide(draft)
-    core.settle(draft, world.now)
+    scheduling.settle(draft, world.now)
 
 
 def report_of(world: World, name: str, *tasks: Any, moves: Any = ()) -> Any:

@@ -7,7 +7,7 @@ import pytest
 from kcms.errors import InvalidRequest, NotFound
 from kcms.jobs.model import Exit, NodeReport
 from kcms.jobs.states import State
-from kcms.manager import core, nodes
+from kcms.manager import core, nodes, scheduling
 from kcms.manager.memory import Draft
 from tests.unit.manager.world import MOVER, World, ended, said, said_running
 
@@ -102,7 +102,7 @@ def test_a_round_in_which_nothing_moved_places_nothing_and_concerns_nobody() -> 
     assert draft.merge() == {"a"}
     draft = Draft(world.memory)
     core.report(draft, "a", said, world.now)
-    core.settle(draft, world.now)
+    scheduling.settle(draft, world.now)
     assert (draft.changed, draft.capacity, draft.merge()) == ({}, False, frozenset())
 
 

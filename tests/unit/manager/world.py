@@ -9,7 +9,7 @@ from typing import Any
 from kcms.jobs.migration import MoveReport
 from kcms.jobs.model import ABILITIES, Exit, Job, NodeReport, TaskReport
 from kcms.jobs.spec import check_spec
-from kcms.manager import core, holding, migrations, nodes
+from kcms.manager import core, holding, migrations, nodes, scheduling
 from kcms.manager.core import Caller
 from kcms.manager.memory import Draft, Memory, Rules, TaskKey
 from kcms.manager.wanted import wanted_moves, wanted_tasks
@@ -37,7 +37,7 @@ class World:
     def do(self, decide: Callable[[Draft], Any]) -> Any:
         draft = Draft(self.memory)
         answer = decide(draft)
-        core.settle(draft, self.now)
+        scheduling.settle(draft, self.now)
         self.over.update({job.id: job for job in draft.changed.values() if job.state.final})
         self.kinds += [event.kind for event in draft.events]
         draft.merge()

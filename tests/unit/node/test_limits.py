@@ -41,5 +41,16 @@ def test_what_is_too_much(task: Path, spec: dict[str, int], said: str) -> None:
     assert found.exceeded("/task", str(task)) == said
 
 
+def test_the_dear_look_has_a_share_of_the_time(task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 100.5, 105.0, 110.4, 110.6, 110.7])
+    monkeypatch.setattr(limits.time, "monotonic", lambda: next(clock))
+    looks: list[str] = []
+    monkeypatch.setattr(limits, "_proportional", lambda path: looks.append(path) or 1)
+    found = Limits({"memory": 150})
+    for count in (3, 3, 3, 6):  # the processes of a look; the next is 20 times 0.5 s later
+        assert found.exceeded("/task", str(task)) == ""
+        assert len(looks) == count
+
+
 def test_the_cause_is_the_one_that_the_manager_knows() -> None:
     assert limits.CAUSE == model.MEMORY_LIMIT
