@@ -92,12 +92,14 @@ class Client:
         user: str | None = None,
         limit: int | None = None,
         before: int | None = None,
+        name: str | None = None,
     ) -> list[dict[str, Any]]:
         """The caller's jobs (for the grid's root: everybody's), newest last.
 
-        ``limit`` is how many at the most, ``before`` an id that all of them are lower than.
+        ``limit`` is how many at the most, ``before`` an id that all of them are lower than, and
+        ``name`` a pattern such as ``train-*`` for theirs.  Of each the first tasks are listed.
         """
-        return self.jobs_told(states, user, limit, before)[0]
+        return self.jobs_told(states, user, limit, before, name)[0]
 
     def jobs_told(
         self,
@@ -105,6 +107,7 @@ class Client:
         user: str | None = None,
         limit: int | None = None,
         before: int | None = None,
+        name: str | None = None,
     ) -> tuple[list[dict[str, Any]], bool]:
         """As :meth:`jobs`, and whether there are older ones, which the manager did not list."""
         query: dict[str, Any] = {
@@ -112,6 +115,7 @@ class Client:
             "user": user,
             "limit": limit,
             "before": before,
+            "name": name,
         }
         document = self.call("GET", "/v1/jobs", **query)[1]
         return list(document["jobs"]), document.get("more") is True
@@ -136,27 +140,40 @@ class Client:
     def job(self, job_id: int) -> dict[str, Any]:
         return self.call("GET", f"/v1/jobs/{job_id}")[1]
 
-    def kill(self, job_id: int) -> dict[str, Any]:
-        """:raises ClientError: code ``conflict`` when the job is already over"""
-        return self.call("POST", f"/v1/jobs/{job_id}/kill", {})[1]
+    def kill(self, job_id: int, task: int | None = None) -> dict[str, Any]:
+        """End a job, or one task of a batch job.
+
+        :raises ClientError: code ``conflict`` when it is already over
+        """
+        if task is not None and "task_counts" not in self.job(job_id):
+            raise ClientError("unsupported", "this cluster's manager is too old to end one task")
+        body = {} if task is None else {"task": task}
+        return self.call("POST", f"/v1/jobs/{job_id}/kill", body)[1]
 
     def act(self, act: str, job_id: int, check: bool = False) -> dict[str, Any]:
-        """Hold a waiting job back or release it, suspend a running one or resume it.
+        """Hold a waiting job back or release it, suspend a running one, resume it, or let it begin
+        anew.
 
-        :param act: ``hold``, ``release``, ``suspend`` or ``resume``
+        :param act: ``hold``, ``release``, ``suspend``, ``resume`` or ``requeue``
         :param check: only ask how the job would be then
         :raises ClientError: code ``conflict`` or ``forbidden`` when that cannot be
         """
         return self.call("POST", f"/v1/jobs/{job_id}/{act}", {"check": True} if check else {})[1]
 
     def output(
-        self, job_id: int, which: str = "output", limit: int = 65536, begin: int | None = None
+        self,
+        job_id: int,
+        which: str = "output",
+        limit: int = 65536,
+        begin: int | None = None,
+        task: int = 0,
     ) -> dict[str, Any]:
-        """The end of a job's output or error file: path, size, offset, end and text.
+        """The end of the output or error file of a task: path, size, offset, end and text.
 
         :param begin: an offset, for what follows it
         """
         query: dict[str, Any] = {"which": which, "bytes": limit, "from": begin}
+        query["task"] = task or None
         return self.call("GET", f"/v1/jobs/{job_id}/output", **query)[1]
 
     def follow(
@@ -165,8 +182,9 @@ class Client:
         which: str = "output",
         limit: int = 65536,
         sleep: Callable[[float], None] = time.sleep,
+        task: int = 0,
     ) -> Iterator[dict[str, Any]]:
-        """As :meth:`output`, the end first and then whatever comes, until the job is over.
+        """As :meth:`output`, the end first and then whatever comes, until the task is over.
 
         A file that is there before the job begins is not the job's.  A manager or gateway that
         cannot be reached for a while is waited for, but not at first.
@@ -175,8 +193,8 @@ class Client:
         begin: int | None = None
         job: dict[str, Any] | None = self.job(job_id)
         while True:
-            over = job is not None and job["state"] in FINAL_STATES
-            part = None if job is None else self._part(job, which, limit, begin, over)
+            over = job is not None and _is_over(job, task)
+            part = None if job is None else self._part(job, which, limit, begin, over, task)
             if part is None:
                 begin = 0 if begin is None and job is not None else begin
                 sleep(1.0)
@@ -191,13 +209,14 @@ class Client:
             job = self._state(job_id)
 
     def _part(
-        self, job: dict[str, Any], which: str, limit: int, begin: int | None, over: bool
+        self, job: dict[str, Any], which: str, limit: int, begin: int | None, over: bool, task: int
     ) -> dict[str, Any] | None:
-        """What follows ``begin`` in a job's file; None when there is nothing yet."""
-        if not over and not any(task["start_time"] for task in job["tasks"]):
+        """What follows ``begin`` in a task's file; None when there is nothing yet."""
+        found = _task(job, task)
+        if not over and not (found and found["start_time"]):
             return None
         try:
-            part = self.output(job["id"], which, limit, begin)
+            part = self.output(job["id"], which, limit, begin, task)
         except ClientError as error:
             if over or error.code not in ("not_found", "unavailable"):
                 raise
@@ -403,6 +422,15 @@ def trouble_of_move(job: dict[str, Any], number: int) -> str | None:
         "" if job["state"] in FINAL_STATES or phase == "refused" else " and goes on where it was"
     )
     return f"job {job['id']} was not moved to {migration['target']}{stays}: {why}"
+
+
+def _task(job: dict[str, Any], index: int) -> dict[str, Any] | None:
+    return next((each for each in job["tasks"] if each["index"] == index), None)
+
+
+def _is_over(job: dict[str, Any], index: int) -> bool:
+    task = _task(job, index)
+    return job["state"] in FINAL_STATES or (task is not None and task["state"] in FINAL_STATES)
 
 
 def _quoted(value: object) -> str:

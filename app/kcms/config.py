@@ -102,6 +102,14 @@ class AggregatorConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Partition:
+    """A queue: some nodes of a cluster, under a name that jobs may ask for."""
+
+    name: str = setting("name of the partition")
+    nodes: list[str] = setting("inventory names of its nodes")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ManagerConfig:
     """The central manager of one cluster (K7)."""
 
@@ -117,6 +125,12 @@ class ManagerConfig:
     node_lost: float = setting(
         "seconds without a report after which tasks of a node end as NODE_FAIL", 300.0
     )
+    lease: float = setting(
+        "seconds without a report after which a task that is begun anew elsewhere ends by itself",
+        180.0,
+    )
+    max_restarts: int = setting("times that a task is begun anew, at the most", 10)
+    partitions: list[Partition] = setting("queues of nodes that jobs may name", factory=list)
     kill_grace: float = setting("seconds between SIGTERM and SIGKILL of a killed job", 5.0)
     max_open_jobs: int = setting("jobs of one user that are not over, at the most", 10_000)
     migration_timeout: float = setting("seconds after which a migration is undone", 300.0)
@@ -145,6 +159,9 @@ class NodeConfig:
     manager_port: int = port_number("TCP port of the central manager", MANAGER_PORT)
     slots: int = setting("tasks at once; 0 is one a CPU", 0)
     state_directory: str = setting("directory of the task records", "/var/lib/kcms/node")
+    runtime_directory: str = setting(
+        "directory, in memory, where tasks see when this node was heard last", "/run/kcms-node"
+    )
     tls_ca: str = setting("PEM file of the site's CA")
     tls_certificate: str = setting("PEM file of this node's certificate")
     tls_key: str = setting("PEM file of this node's key")

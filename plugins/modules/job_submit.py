@@ -38,33 +38,88 @@ options:
     description: Name shown in lists. By default the name of the executable.
     type: str
   class:
-    description: V(single) is one task.
+    description:
+      - V(single) is one task. V(batch) is O(total_tasks) independent ones, each told its index in
+        E(KCMS_TASK_INDEX). V(parallel) is O(total_tasks) that start together on one or several
+        nodes, each told E(KCMS_RANK), E(KCMS_SIZE) and the node of each rank in E(KCMS_HOSTS).
     type: str
-    choices: [single]
+    choices: [single, batch, parallel]
     default: single
+  argument_count:
+    description: How many O(arguments) there are, where that is to be checked.
+    type: int
+  total_tasks:
+    description: Tasks of a batch or parallel job, with the indexes from 0 on; such a job needs it.
+    type: int
+  tasks_per_node:
+    description: Tasks of the job on one node at once, at the most. By default as fit there.
+    type: int
+  cpus_per_task:
+    description: Slots that each task takes.
+    type: int
+    default: 1
+  task_failure:
+    description:
+      - What the failure of one task makes of the job. With V(end) the other tasks are killed and
+        the job ends as that task did, with V(continue) they go on. By default V(end) for parallel
+        and V(continue) for batch jobs.
+    type: str
+    choices: [end, continue]
+  partition:
+    description: Queue whose nodes the job is to run on. By default any node of the cluster.
+    type: str
+  load_metric:
+    description:
+      - What makes a node the best one, its load average (V(load)), its processes that run or wait
+        for a CPU (V(queue)), or its load and its memory (V(load_memory)).
+    type: str
+    choices: [load, queue, load_memory]
+    default: load
+  requeue:
+    description: The job is begun anew when its node is lost. E(KCMS_RESTART_COUNT) tells it so.
+    type: bool
+    default: false
+  restart_from_checkpoint:
+    description:
+      - The job keeps its own checkpoints. It is begun anew when its node is lost and when a signal
+        ended it, and goes on from them. E(KCMS_RESTART_COUNT) tells it so.
+    type: bool
+    default: false
+  on_end:
+    description:
+      - Program, on the shared directory, that is run as a job of its own when this one is over,
+        however it ended. E(KCMS_ENDED_JOB), E(KCMS_ENDED_STATE) and E(KCMS_ENDED_REASON) tell how.
+    type: str
+  comment:
+    description: A line that is shown with the job.
+    type: str
   base_directory:
     description: Directory where the program starts. By default the user's home.
     type: str
   input:
-    description: File read as standard input. By default C(/dev/null).
+    description:
+      - File read as standard input, with V(%j), V(%t) and V(%u) as of O(output). By default
+        C(/dev/null).
     type: str
   output:
     description:
-      - File that takes standard output. V(%j) in its name becomes the job's id.
-      - By default V(kcms-%j.out) in the base directory.
+      - File that takes standard output. In its name V(%j) becomes the job's id, V(%t) the index of
+        the task, and V(%u) the user. With several tasks it needs V(%t).
+      - By default V(kcms-%j.out), or V(kcms-%j.%t.out) of a batch or parallel job, in the base
+        directory.
     type: str
   error:
     description: File that takes standard error. By default the one of O(output).
     type: str
   time_limit:
     description:
-      - Time that the job may run, suspended or not, as a number of seconds or as a text such as
+      - Time that each task may run, suspended or not, as a number of seconds or as a text such as
         V(90m), V(36h) or V(1-12:00:00). Then it is killed, and ends as C(TIMEOUT). By default there
         is none.
     type: raw
   memory:
     description:
-      - Memory of the job's task, in MiB or as a text such as V(512M) or V(2G). It goes to a node
+      - Memory of each task, in MiB or as a text such as V(512M) or V(2G). It goes to a node
         where so much is not promised to others, and ends as C(FAILED) when it takes more. By
         default there is no limit.
     type: raw

@@ -14,7 +14,7 @@ STANDING = os.environ.get("KCMS_E2E_LAB")
 """A lab that stands and is rolled out already, for work on the tests; it is left as it is."""
 
 LAB = STANDING or "e2e"
-HOSTS = "head alpha=2"
+HOSTS = "head alpha=3"
 STRANGER, FRIEND = "beta1", "beta2"
 """The nodes of a second cluster, the first on the older of the two supported Debian releases."""
 

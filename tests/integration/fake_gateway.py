@@ -40,7 +40,7 @@ def job(number: int, **changes: Any) -> dict[str, Any]:
     }
     task = {
         "index": 0, "epoch": 1, "node": "alpha1", "state": "RUNNING",
-        "start_time": now - 60, "exit": None, "message": "",
+        "start_time": now - 60, "exit": None, "message": "", "unit": 0, "restarts": 0,
     }  # fmt: skip
     base = {
         "id": number, "cluster": "alpha", "user": "alice", "uid": 2001, "gid": 2001, "spec": spec,

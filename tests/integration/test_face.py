@@ -97,7 +97,9 @@ def answer(status: int, document: object) -> web.Response:
     return web.json_response(document, status=status)
 
 
-async def test_a_submission_arrives_complete_and_in_the_users_name(face: Face) -> None:
+async def test_a_submission_arrives_in_the_users_name_without_what_is_as_by_default(
+    face: Face,
+) -> None:
     face.manager.answers = [answer(201, JOB)]
     sent = face.spec(arguments=["a"])
     assert await face.call(lambda client: client.submit(sent, "k1")) == (JOB, True)
@@ -109,18 +111,8 @@ async def test_a_submission_arrives_complete_and_in_the_users_name(face: Face) -
         "spec": {
             **sent,
             "name": "run.sh",
-            "class": "single",
-            "input": None,
             "output": output,
             "error": output,
-            "time_limit": None,
-            "memory": None,
-            "rss_limit": None,
-            "dependency": [],
-            "begin_time": None,
-            "hold": False,
-            "priority": 0,
-            "environment": {},
         },
     }
 

@@ -173,7 +173,7 @@ async def test_a_login_that_is_over_submits_nothing(face: Face) -> None:
 def job_of(entry: pwd.struct_passwd, output: Path | str, state: str = "RUNNING") -> web.Response:
     ids = {"user": entry.pw_name, "uid": entry.pw_uid, "gid": entry.pw_gid}
     spec = {"output": str(output), "error": str(output)}
-    tasks = [] if state == "PENDING" else [{"start_time": 1000.0}]
+    tasks = [] if state == "PENDING" else [{"index": 0, "start_time": 1000.0, "state": "RUNNING"}]
     return answer(200, {"id": 5, "state": state, "spec": spec, "tasks": tasks, **ids})
 
 

@@ -122,7 +122,7 @@ def test_listings(store: Store) -> None:
 def test_a_listing_has_so_many_bytes_and_goes_on_where_it_ended(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "LISTING_BYTES", 10_000)
+    monkeypatch.setattr(store_module, "LISTING_BYTES", 12_000)
     jobs = [job(n, reason="x" * 3000, tasks=(task(),)) for n in range(1, 8)]
     store.commit([*jobs, job(8, reason="x" * 20_000)], [])
 
@@ -169,7 +169,7 @@ def test_a_full_disk_refuses_in_one_line_and_is_over_when_there_is_room(store: S
 
 def test_a_reader_sees_nothing_that_is_not_committed(store: Store) -> None:
     store._database.execute("BEGIN IMMEDIATE")
-    store._write(job(1))
+    store._write(job(1), ())
     assert store.job(1) is None
     store._database.execute("COMMIT")
     assert store.job(1) == job(1)
@@ -207,7 +207,7 @@ def test_a_newer_store_is_refused_in_one_line(tmp_path: Path) -> None:
     database = sqlite3.connect(tmp_path / "jobs.sqlite")
     database.execute("PRAGMA user_version = 7")
     database.close()
-    with pytest.raises(ConfigError, match="schema 7, newer than this release's 3: use the newer"):
+    with pytest.raises(ConfigError, match="schema 7, newer than this release's 4: use the newer"):
         Store(str(tmp_path), "alpha")
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
 from kcms.errors import ConfigError
-from kcms.jobs.model import Job
+from kcms.jobs.model import Job, Task
 from kcms.manager.store import Store
 from tests.integration.managed import FakeNode, Grid, Peer, code
 
@@ -114,8 +114,8 @@ class Disk:
         self.refused = 0
         real = Store._write
 
-        def write(store: Store, job: Job) -> None:
-            real(store, job)
+        def write(store: Store, job: Job, changed: Iterable[Task]) -> None:
+            real(store, job, changed)
             if self.full:
                 self.refused += 1
                 raise sqlite3.OperationalError("database or disk is full")

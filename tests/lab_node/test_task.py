@@ -59,11 +59,11 @@ def test_signal_is_told_as_such(host: Host) -> None:
 
 
 def test_input_output_and_error_files(host: Host) -> None:
-    host.run(f"echo hello > {ALICE}/in; echo old > {ALICE}/3.%u.out; chown alice {ALICE}/*")
+    host.run(f"echo hello > {ALICE}/in; echo old > {ALICE}/3.alice.out; chown alice {ALICE}/*")
     files = {"input": f"{ALICE}/in", "output": f"{ALICE}/%j.%u.out", "error": f"{ALICE}/%j.err"}
     host.want(job(3, "cat; echo oops >&2", **files))
     assert host.over(3)["exit"]["code"] == 0
-    assert (host.home("3.%u.out"), host.home("3.err")) == ("hello\n", "oops\n")
+    assert (host.home("3.alice.out"), host.home("3.err")) == ("hello\n", "oops\n")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
-"""``kcms jobs``, ``kcms job`` and ``kcms kill``."""
+"""``kcms jobs`` and ``kcms job``, and what is done to jobs: ``kcms kill``, ``kcms hold`` …"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from kcms.cli import complain, tables
 from kcms.cli.options import Parser, client, client_options, whole_number
 from kcms.client import FINAL_STATES, Client, ClientError
-from kcms.jobs.paths import expand
+from kcms.jobs.paths import TASK, expand
 from kcms.jobs.spec import duration_text
 
 TYPE_CHECKING = False
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from typing import Any  # 6 ms, so not when it runs
 
 ACTIVE = ("PENDING", "RUNNING", "SUSPENDED")
+SHOWN_NODES = 4
+SHOWN_TASKS = 32
 STATES = (*ACTIVE, *sorted(FINAL_STATES))
 
 
@@ -24,11 +27,12 @@ def jobs(words: list[str]) -> int:
     parser = Parser("jobs", "List jobs, the newest last: your own; for the grid's root, all.")
     parser.add_argument("--all", action="store_true", help="those that are over, too")
     parser.add_argument("--state", metavar="STATE,...", help=f"only these: {', '.join(STATES)}")
+    parser.add_argument("--name", metavar="PATTERN", help="only jobs with such a name: train-*")
     parser.add_argument("--limit", metavar="N", type=whole_number, help="only the newest N")
     client_options(parser, "only this user's jobs")
     options = parser.parse_args(words)
     states = _states(parser, options.state, options.all)
-    found, more = client(options).jobs_told(states, options.user, options.limit)
+    found, more = client(options).jobs_told(states, options.user, options.limit, name=options.name)
     if options.json:
         print(json.dumps({"jobs": found}, indent=2))
     else:
@@ -68,7 +72,9 @@ def job_table(found: list[dict[str, Any]], now: float) -> str:
 
 
 def nodes_of(job: dict[str, Any]) -> str:
-    return ",".join(dict.fromkeys(task["node"] for task in job.get("tasks") or []))
+    names = list(dict.fromkeys(task["node"] for task in job.get("tasks") or [] if task["node"]))
+    more = f" and {len(names) - SHOWN_NODES} more" if len(names) > SHOWN_NODES else ""
+    return ",".join(names[:SHOWN_NODES]) + more
 
 
 def job(words: list[str]) -> int:
@@ -103,20 +109,51 @@ def job_page(found: dict[str, Any], now: float) -> str:
         "rss limit": f"{spec['rss_limit']} MiB a process" if spec.get("rss_limit") else None,
         "time limit": duration_text(spec["time_limit"]) if spec.get("time_limit") else None,
     }
-    lines.update((f"task {task['index']}", _task_line(task)) for task in found["tasks"])
+    lines.update(_more_lines(found))
+    lines.update((f"task {task['index']}", _task_line(task)) for task in _shown(found["tasks"]))
     if found.get("migration"):
         lines["migration"] = tables.migration(found["migration"])
     width = max(map(len, lines))
     return "\n".join(f"{name:{width}}  {tables.printable(text)}" for name, text in lines.items())
 
 
+def _more_lines(found: dict[str, Any]) -> dict[str, object]:
+    """What only some jobs have."""
+    spec = found["spec"]
+    lines: dict[str, object] = {
+        "comment": spec.get("comment"),
+        "partition": spec.get("partition"),
+        "on the end": spec.get("on_end"),
+    }
+    if spec.get("class", "single") != "single":
+        counts = found.get("task_counts") or {}
+        told = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
+        lines["tasks"] = f"{spec['class']}, {spec['total_tasks']} tasks: {told}"
+    return {name: value for name, value in lines.items() if value}
+
+
+def _shown(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As many tasks as can be read: those that went wrong first, then those that run."""
+    if len(tasks) <= SHOWN_TASKS:
+        return tasks
+    last = {"COMPLETED": 2, **dict.fromkeys(ACTIVE, 1)}
+    chosen = sorted(tasks, key=lambda task: (last.get(task["state"], 0), task["index"]))
+    return sorted(chosen[:SHOWN_TASKS], key=lambda task: int(task["index"]))
+
+
 def _file(found: dict[str, Any], which: str) -> str | None:
     path = found["spec"][which]
-    return None if path is None else expand(path, found["id"])
+    if path is None:
+        return None
+    name = expand(path, found["id"], 0, found["user"])
+    several = found["spec"].get("class", "single") != "single"
+    return f"{name} of task 0" if several and TASK in path else name
 
 
 def _task_line(task: dict[str, Any]) -> str:
-    said = [f"{task['state']} on {task['node']}"]
+    said = [f"{task['state']} on {task['node']}" if task["node"] else str(task["state"])]
+    if task.get("restarts"):
+        said.append(f"begun anew {task['restarts']} times")
     record = task["exit"]
     if record is not None:
         said.append(tables.ending(record))
@@ -130,9 +167,26 @@ def _task_line(task: dict[str, Any]) -> str:
 def kill(words: list[str]) -> int:
     parser = Parser(
         "kill",
-        "Kill jobs: SIGTERM, then whatever is left of them is killed; suspended ones at once.",
+        "Kill jobs (12) or tasks of batch jobs (12.3): SIGTERM, then whatever is left of them is "
+        "killed; suspended ones at once.",
     )
-    return _each(parser, words, Client.kill, _kill_word)
+    return _each(parser, words, Client.kill, _kill_word, job_or_task)
+
+
+def job_or_task(text: str) -> tuple[int, ...]:
+    """``12`` or ``12.3``: a job, or one task of it."""
+    job, dot, task = text.partition(".")
+    if dot and not (task.isascii() and task.isdigit() and len(task) < 10):
+        raise argparse.ArgumentTypeError(f"must be a job as 12, or a task as 12.3, not {text!r}")
+    return (whole_number(job), int(task)) if dot else (whole_number(job),)
+
+
+def job_only(text: str) -> tuple[int, ...]:
+    return (whole_number(text),)
+
+
+def _named(job: int, task: int | None = None) -> str:
+    return f"job {job}" if task is None else f"task {task} of job {job}"
 
 
 def hold(words: list[str]) -> int:
@@ -155,6 +209,11 @@ def resume(words: list[str]) -> int:
     return _each(parser, words, _act("resume"), _now)
 
 
+def requeue(words: list[str]) -> int:
+    parser = Parser("requeue", "End what runs of jobs, and let them wait again.")
+    return _each(parser, words, _act("requeue"), _now)
+
+
 def _now(job: dict[str, Any]) -> str:
     """A node takes a moment, of which the reason tells."""
     return str(job["reason"] or job["state"].lower())
@@ -167,23 +226,24 @@ def _act(act: str) -> Callable[[Client, int], dict[str, Any]]:
 def _each(
     parser: Parser,
     words: list[str],
-    act: Callable[[Client, int], dict[str, Any]],
+    act: Callable[..., dict[str, Any]],
     told: Callable[[dict[str, Any]], str],
+    kind: Callable[[str], tuple[int, ...]] = job_only,
 ) -> int:
-    """Do something to each job that is named, and say of each what it is then."""
-    parser.add_argument("ids", metavar="ID", type=whole_number, nargs="+")
+    """Do something to each job, or task of one, that is named, and say of each what it is then."""
+    parser.add_argument("ids", metavar="ID", type=kind, nargs="+")
     client_options(parser, "in whose name to do it; only root may say")
     options = parser.parse_args(words)
     caller = client(options, options.user)
     done: list[dict[str, Any]] = []
     for each in options.ids:
         try:
-            done.append(act(caller, each))
+            done.append(act(caller, *each))
         except ClientError as error:
             complain(error.message)
             continue
         if not options.json:
-            print(f"job {each} is {told(done[-1])}")
+            print(f"{_named(*each)} is {told(done[-1])}")
     if options.json:
         print(json.dumps({"jobs": done}, indent=2))
     return 0 if len(done) == len(options.ids) else 1

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from kcms.cli import complain, tables
+from kcms.cli.jobs import job_or_task
 from kcms.cli.options import Parser, client, client_options, name, whole_number
 
 
@@ -43,7 +44,9 @@ def output(words: list[str]) -> int:
         "Print the end of what a job has written to its output file; what is no UTF-8 is "
         "replaced by the sign for that.",
     )
-    parser.add_argument("id", metavar="JOB", type=whole_number)
+    parser.add_argument(
+        "id", metavar="JOB", type=job_or_task, help="a job as 12, or a task of it as 12.3"
+    )
     parser.add_argument(
         "--error", action="store_true", help="the file of standard error, if it is another"
     )
@@ -61,14 +64,15 @@ def output(words: list[str]) -> int:
     options = parser.parse_args(words)
     which = "error" if options.error else "output"
     caller = client(options, options.user)
+    job, task = (*options.id, 0)[:2]
     if options.follow:
         if options.json:
             parser.error("--follow prints the output itself, so there is no --json with it")
-        for part in caller.follow(options.id, which, options.bytes):
+        for part in caller.follow(job, which, options.bytes, task=task):
             sys.stdout.write(shown(part["text"], sys.stdout.isatty()))
             sys.stdout.flush()
         return 0
-    end = caller.output(options.id, which, options.bytes)
+    end = caller.output(job, which, options.bytes, task=task)
     if options.json:
         print(json.dumps(end, indent=2))
         return 0

@@ -22,6 +22,7 @@ from kcms.gateway.users import User, UserDatabase, in_time, lister, local_user, 
 from kcms.gateway.voice import Voice, logged_in, voice, voice_of
 from kcms.http import application, json_body
 from kcms.jobs.number import job_number
+from kcms.jobs.spec import given
 
 log = logging.getLogger("kcms.gateway")
 
@@ -49,7 +50,7 @@ class Gateway:
         app.router.add_get("/v1/jobs", self.listing)
         app.router.add_get("/v1/jobs/{id}", self.job)
         app.router.add_get("/v1/jobs/{id}/output", self.output)
-        for act in ("kill", "hold", "release", "suspend", "resume"):
+        for act in ("kill", "hold", "release", "suspend", "resume", "requeue"):
             app.router.add_post(f"/v1/jobs/{{id}}/{act}", functools.partial(self.act, act))
         app.router.add_post("/v1/jobs/{id}/migrate", self.migrate)
         app.router.add_get("/v1/processes", self.listing)
@@ -80,9 +81,8 @@ class Gateway:
         """Hand a submission on; with a key of our own if it has none, so that it can be repeated
         when the connection breaks, and still is one job."""
         key = submission.key or f"gateway-{uuid.uuid4()}"
-        answer = await self._managers.call(
-            cluster, "POST", "/v1/jobs", speaks.headers, body={"spec": submission.spec, "key": key}
-        )
+        body = {"spec": given(submission.spec), "key": key}
+        answer = await self._managers.call(cluster, "POST", "/v1/jobs", speaks.headers, body=body)
         log.info("%s submits %s: %d", user.name, submission.spec["executable"], answer.status)
         if answer.status == 200 and submission.key is None:
             return Answer(201, answer.body)
@@ -112,7 +112,7 @@ class Gateway:
         speaks = await voice(request, self._users)
         path = f"/v1/jobs/{number}"
         answer = await self._managers.call(self._cluster(request), "GET", path, speaks.headers)
-        file = output.file_of(answer.document(), wanted.which)
+        file = output.file_of(answer.document(), wanted.which, wanted.task)
         user = await in_time(lambda: local_user(self._users, file.user, file.uid))
         end = await self._checker.tail(user, wanted.which, file.path, wanted.count, wanted.begin)
         return web.json_response({"path": file.path, **end})

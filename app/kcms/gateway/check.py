@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 Files = Mapping[str, str | None]
-JOB_ID = "%j"
+MARKS = ("%j", "%t", "%u")
 SAME_EVERYWHERE = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
 ELSEWHERE = {
     "executable": "a job may run on any node",
+    "on_end": "it may run on any node",
     "base_directory": "the node that runs the job has another directory there, or none",
     "input": "the node that runs the job has another file there, or none",
     "output": "it would be left on the node that runs the job, where you do not find it",
@@ -48,7 +49,7 @@ class CheckError(Exception):
 def check(files: Files, shared: Sequence[str]) -> None:
     """:raises CheckError: the first thing that would keep the job from running"""
     for field, look in CHECKS.items():
-        path = files[field]
+        path = files.get(field)
         if path is not None:
             if path not in SAME_EVERYWHERE:
                 check_shared(field, path, shared)
@@ -81,7 +82,18 @@ def check_directory(field: str, path: str) -> None:
         raise CheckError(f"{field} {path} may not be entered by this user")
 
 
+def is_marked(path: str) -> bool:
+    """Whether something is to be put into the name, so that the file is not known yet."""
+    return any(mark in path for mark in MARKS)
+
+
 def check_input(field: str, path: str) -> None:
+    if is_marked(path):
+        parent, _, _ = path.rpartition("/")
+        if is_marked(parent):
+            raise CheckError(f"{field} {path} may have {', '.join(MARKS)} in the file's name only")
+        check_directory(f"directory of {field}", parent or "/")
+        return
     if stat.S_ISDIR(_mode(field, path)):
         raise CheckError(f"{field} {path} is a directory")
     if not os.access(path, os.R_OK):
@@ -91,11 +103,11 @@ def check_input(field: str, path: str) -> None:
 def check_written(field: str, path: str) -> None:
     """A file that the job writes: it can be written, or can be made in its directory."""
     parent, _, name = path.rpartition("/")
-    if JOB_ID in parent:
-        raise CheckError(f"{field} {path} may have {JOB_ID} in the file's name only")
+    if is_marked(parent):
+        raise CheckError(f"{field} {path} may have {', '.join(MARKS)} in the file's name only")
     if name in ("", ".", ".."):
         raise CheckError(f"{field} {path} is a directory, not a file")
-    if JOB_ID not in name and os.path.lexists(path):
+    if not is_marked(name) and os.path.lexists(path):
         _check_existing(field, path)
         return
     parent = parent or "/"
@@ -110,6 +122,7 @@ CHECKS = {
     "input": check_input,
     "output": check_written,
     "error": check_written,
+    "on_end": check_executable,
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from kcms.errors import InvalidRequest, NotFound, ProtocolError
 from kcms.jobs.paths import expand
+from kcms.jobs.spec import task_count
 
 MOST_BYTES = 1 << 20
 BYTES = 64 * 1024
@@ -16,11 +17,12 @@ FILES = ("output", "error")
 
 @dataclass(frozen=True)
 class Wanted:
-    """At most ``count`` bytes of a job's file: its end, or what follows offset ``begin``."""
+    """At most ``count`` bytes of a task's file: its end, or what follows offset ``begin``."""
 
     which: str
     count: int
     begin: int | None = None
+    task: int = 0
 
 
 @dataclass(frozen=True)
@@ -40,25 +42,33 @@ def wanted(query: Mapping[str, str]) -> Wanted:
     number = int(count) if count.isascii() and count.isdigit() and len(count) < 10 else 0
     if not 0 < number <= MOST_BYTES:
         raise InvalidRequest(f"bytes must be 1 to {MOST_BYTES}, not {count!r:.100}")
-    begin = query.get("from")
+    begin, task = query.get("from"), query.get("task", "0")
+    if not _is_number(task):
+        raise InvalidRequest(f"task must be the index of a task, not {task!r:.100}")
     if begin is None:
-        return Wanted(which, number)
-    if not (begin.isascii() and begin.isdigit() and len(begin) < 19):
+        return Wanted(which, number, None, int(task))
+    if not _is_number(begin):
         raise InvalidRequest(f"from must be an offset in the file, not {begin!r:.100}")
-    return Wanted(which, number, int(begin))
+    return Wanted(which, number, int(begin), int(task))
 
 
-def file_of(job: Mapping[str, Any], which: str) -> JobFile:
-    """The file, from the manager's document of the job.
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 19
 
-    :raises NotFound: the job has not begun  :raises ProtocolError: no such document
+
+def file_of(job: Mapping[str, Any], which: str, task: int = 0) -> JobFile:
+    """The file of a task, from the manager's document of its job.
+
+    :raises NotFound: it has not begun, or there is none  :raises ProtocolError: no such document
     """
     try:
-        number, path = int(job["id"]), str(job["spec"][which])
-        found = JobFile(expand(path, number), str(job["user"]), int(job["uid"]))
-        waits = job["state"] == "PENDING"
+        number, path, user = int(job["id"]), str(job["spec"][which]), str(job["user"])
+        found = JobFile(expand(path, number, task, user), user, int(job["uid"]))
+        waits, size = job["state"] == "PENDING", task_count(job["spec"])
     except (KeyError, TypeError, ValueError) as error:
         raise ProtocolError("the manager's answer is no job") from error
+    if task >= size:
+        raise NotFound(f"job {number} has the tasks 0 to {size - 1}, and no task {task}")
     if not found.path.startswith("/"):
         raise NotFound(f"job {number} has no {which} file")
     if waits:

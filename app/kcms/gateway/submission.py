@@ -7,10 +7,10 @@ from typing import Any
 
 from kcms.errors import InvalidRequest
 from kcms.gateway.users import User
-from kcms.jobs.paths import DEFAULT_OUTPUT
+from kcms.jobs.paths import default_output
 from kcms.jobs.spec import SpecError, check_key, check_spec
 
-FILES = ("executable", "base_directory", "input", "output", "error")
+FILES = ("executable", "base_directory", "input", "output", "error", "on_end")
 
 
 @dataclass(frozen=True)
@@ -43,5 +43,5 @@ def completed(spec: dict[str, Any], user: User) -> dict[str, Any]:
     base = spec["base_directory"] or user.home
     if not base.startswith("/"):
         raise InvalidRequest(f"{user.name} has no home directory; name a base_directory")
-    output = spec["output"] or f"{base.rstrip('/')}/{DEFAULT_OUTPUT}"
+    output = spec["output"] or f"{base.rstrip('/')}/{default_output(spec['class'])}"
     return {**spec, "base_directory": base, "output": output, "error": spec["error"] or output}

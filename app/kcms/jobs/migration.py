@@ -100,6 +100,8 @@ class WantedMove:
     gid: int
     spec: dict[str, Any]
     data: dict[str, Any] = field(default_factory=dict)
+    restarts: int = 0
+    lease: float = 0.0
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
@@ -122,6 +124,8 @@ class WantedMove:
             gid=row.whole("gid"),
             spec=row.table("spec"),
             data=row.shallow("data", {}),
+            restarts=row.whole("restarts", 0),
+            lease=row.number("lease") if "lease" in row.members else 0.0,
         )
 
 

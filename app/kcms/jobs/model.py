@@ -1,20 +1,27 @@
 """Jobs, tasks and what nodes say of them, as values; times are seconds since the epoch (UTC).
 
-The ``document`` methods give the JSON of API version 1.  A *task* is one placement of a job on a
-node; its *epoch* counts the placements of that task, so that a late word about an older one is
-known as such.  A task is named by these numbers and the id of the job store that gave them: a store
-that was made anew, or another manager's, gives the same numbers to other jobs.
+The ``document`` methods give the JSON of API version 1.  A job has the tasks 0 to N-1, one when it
+is single.  A *task* is placed on a node; its *epoch* counts its placements, so that a late word
+about an older one is known as such.  A node has its tasks in *units*: each is one task, but those
+of a parallel job on one node, its *ranks* there, are one unit together, named by the first of them.
+A unit is named by job, task and epoch and the id of the job store that gave these numbers: a store
+that was made anew, or another manager's, gives the same ones to other jobs.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 from kcms.errors import ProtocolError
 from kcms.jobs.members import Members, is_store
 from kcms.jobs.migration import Migration, MoveReport
 from kcms.jobs.processes import Process
+from kcms.jobs.spec import task_count
 from kcms.jobs.states import State, check_move
 
 
@@ -69,7 +76,11 @@ def _usage(document: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Task:
-    """One task of a job: where it is and how it went."""
+    """One task of a job: where it is and how it went.
+
+    ``first`` is the first rank of its unit, None when it is its unit alone.  One that waits to be
+    begun anew is PENDING; ``restarts`` counts how often that was so.
+    """
 
     index: int
     epoch: int
@@ -78,6 +89,35 @@ class Task:
     start_time: float | None = None
     exit: Exit | None = None
     message: str = ""
+    first: int | None = None
+    killed_by: str | None = None
+    restarts: int = 0
+
+    @property
+    def unit(self) -> int:
+        """The task under which its node has it."""
+        return self.index if self.first is None else self.first
+
+    @property
+    def open(self) -> bool:
+        """Whether it may be running."""
+        return not self.state.final and self.state is not State.PENDING
+
+    def document(self) -> dict[str, Any]:
+        document = asdict(self)
+        document["state"] = self.state.value
+        document["unit"] = self.unit
+        del document["first"]
+        return document
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What a job is to become once what still runs of it is killed: a final state, or PENDING when
+    it is to be begun anew."""
+
+    state: State
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -101,10 +141,68 @@ class Job:
     held_by: str | None = None
     tasks: tuple[Task, ...] = ()
     migration: Migration | None = None
+    fate: Fate | None = None
+    counted: Mapping[str, int] | None = None
 
     @property
     def priority(self) -> int:
         return int(self.spec["priority"])
+
+    @property
+    def job_class(self) -> str:
+        return str(self.spec.get("class") or "single")
+
+    @property
+    def size(self) -> int:
+        """How many tasks it has, placed or not."""
+        return task_count(self.spec)
+
+    @property
+    def ending(self) -> bool:
+        """Whether what runs of it is being killed."""
+        return self.killed_by is not None or self.fate is not None
+
+    @cached_property
+    def open_tasks(self) -> tuple[Task, ...]:
+        """What may be running; a job that waits or is over has nothing that does."""
+        if self.state is State.PENDING or self.state.final:
+            return ()
+        return tuple(task for task in self.tasks if task.open)
+
+    @cached_property
+    def unplaced(self) -> tuple[int, ...]:
+        """The indexes of the tasks that wait for a node."""
+        if self.state.final or self.ending:
+            return ()
+        placed = {task.index for task in self.tasks if task.state is not State.PENDING}
+        return tuple(each for each in range(self.size) if each not in placed)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many tasks are in each state.  What waits of a job that is over never began."""
+        if self.counted is not None:
+            found = Counter(self.counted)
+        else:
+            found = Counter(task.state.value for task in self.tasks)
+        waiting = self.size - sum(found.values()) + found.pop(State.PENDING.value, 0)
+        if waiting:
+            found[(State.CANCELLED if self.state.final else State.PENDING).value] += waiting
+        return dict(found)
+
+    def task(self, index: int) -> Task | None:
+        """The task of that index, when it has ever been placed; tasks are in their order."""
+        at = bisect_left(self.tasks, index, key=lambda task: task.index)
+        found = self.tasks[at] if at < len(self.tasks) else None
+        return found if found is not None and found.index == index else None
+
+    def with_tasks(self, *changed: Task) -> tuple[Task, ...]:
+        """Its tasks with these in their places."""
+        tasks = list(self.tasks)
+        for new in changed:
+            at = bisect_left(tasks, new.index, key=lambda task: task.index)
+            there = at < len(tasks) and tasks[at].index == new.index
+            tasks[at : at + there] = [new]
+        return tuple(tasks)
 
     def moved(self, after: State, **changes: Any) -> Job:
         """The job in another state.  :raises Conflict: when the table has no such move"""
@@ -113,19 +211,24 @@ class Job:
 
     def document(self) -> dict[str, Any]:
         """The job as API version 1 shows it."""
-        document = asdict(self)
+        document = {each.name: getattr(self, each.name) for each in fields(self)}
+        del document["counted"]
+        document["spec"] = dict(self.spec)
         document["state"] = self.state.value
+        document["fate"] = asdict(self.fate) if self.fate else None
         document["name"] = self.spec["name"]
         document["priority"] = self.priority
-        for task in document["tasks"]:
-            task["state"] = task["state"].value
-        document["tasks"] = list(document["tasks"])
+        document["tasks"] = [task.document() for task in self.tasks]
+        document["task_counts"] = self.counts
         document["migration"] = self.migration.document() if self.migration else None
         return document
 
 
 MEMORY_LIMIT = "memory limit"
 """The cause of an end that a task's init brought about: it took more memory than it may."""
+
+LEASE_OVER = "lease"
+"""The cause of an end that a task's init brought about: its node was not heard for too long."""
 
 TIME_LIMIT = "time limit"
 """The cause of an end that the node brought about, as the job had run for as long as it may."""
@@ -140,7 +243,7 @@ class TaskReport:
     ``phase``: *launching* (the unit may or may not run), *running*, *ended* (``exit`` is set),
     *refused* (never started; ``message`` says why), *lost* (started, and no record of its end).
     ``cause`` says why its node ends or ended it by itself, as :data:`TIME_LIMIT`.  ``suspended``:
-    it is frozen, as its manager wishes.
+    it is frozen, as its manager wishes.  ``ends`` has the ranks of the unit that ended already.
     """
 
     job: int
@@ -153,6 +256,7 @@ class TaskReport:
     store: str = ""
     cause: str = ""
     suspended: bool = False
+    ends: Mapping[int, Exit] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -177,17 +281,30 @@ class TaskReport:
             store=row.store(),
             cause=row.text("cause", ""),
             suspended=row.members.get("suspended") is True,
+            ends=_ends(row.table("ends", {})),
         )
         if report.phase not in PHASES:
             raise ProtocolError(f"not a task report: {report.phase!r:.100} is no phase")
         return report
 
 
+def _ends(document: dict[str, Any]) -> dict[int, Exit]:
+    found = {}
+    for name, each in document.items():
+        if not (name.isascii() and name.isdigit() and len(name) < 10):
+            raise ProtocolError(f"not a task report: {name!r:.100} is no rank")
+        found[int(name)] = Exit.parse(each)
+    return found
+
+
 @dataclass(frozen=True)
 class WantedTask:
-    """What the manager wants of one task on a node: that it runs, or that it is killed.
+    """What the manager wants of one unit on a node: that it runs, or that it is killed.
 
-    ``suspend``: while it runs, it is to stand still.
+    ``suspend``: while it runs, it is to stand still.  ``ranks`` are the tasks in it, just ``task``
+    when there are none; ``hosts`` has the node of each rank of the whole job, when it is parallel.
+    ``restarts`` counts how often it was begun before.  ``lease``: seconds after which it is not to
+    run any more when the manager was not heard, 0 for never.
     """
 
     job: int
@@ -201,9 +318,13 @@ class WantedTask:
     grace: float = 5.0
     store: str = ""
     suspend: bool = False
+    ranks: tuple[int, ...] = ()
+    hosts: tuple[str, ...] = ()
+    restarts: int = 0
+    lease: float = 0.0
 
     def document(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "ranks": list(self.ranks), "hosts": list(self.hosts)}
 
     @classmethod
     def parse(cls, document: Any) -> WantedTask:
@@ -213,7 +334,8 @@ class WantedTask:
         """
         try:
             known = cls.__dataclass_fields__.keys() & document.keys()
-            wanted = cls(**{name: document[name] for name in known})
+            listed = {name: tuple(document[name]) for name in ("ranks", "hosts") if name in known}
+            wanted = cls(**{**{name: document[name] for name in known}, **listed})
         except (TypeError, AttributeError) as error:
             raise ProtocolError(f"not a wanted task: {error}") from error
         if wanted.want not in ("run", "kill"):
@@ -223,8 +345,8 @@ class WantedTask:
         return wanted
 
 
-SUSPEND, LIMITS = "suspend", "limits"
-ABILITIES = (SUSPEND, LIMITS)
+SUSPEND, LIMITS, TASKS, LEASE = "suspend", "limits", "tasks", "lease"
+ABILITIES = (SUSPEND, LIMITS, TASKS, LEASE)
 LIMITED = ("time_limit", "memory", "rss_limit")
 """Fields of a specification that a node has to keep to, which takes the ability LIMITS."""
 

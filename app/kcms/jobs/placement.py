@@ -1,23 +1,29 @@
-"""Which waiting job goes to which node: feasible nodes first, then the best of them.
+"""Which waiting task goes to which node: feasible nodes first, then the best of them.
 
-Pure: a snapshot in, placements and a reason for every job left waiting out.
+Pure: a snapshot in, placements and a reason for every job of which something stays waiting out.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from kcms.jobs.model import LIMITED, Job
+from kcms.jobs.model import ABILITIES, LIMITS, Job
+from kcms.jobs.needs import Demand
+
+PARALLEL = "parallel"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A node as placement sees it.  ``load`` is load_one, ``cpus`` its number of CPUs.
+    """A node as placement sees it.
 
-    ``memory`` is what it has, and ``promised`` what of it jobs asked for, in MiB.  A ``drained``
-    node is out of use: it gets nothing new.  ``limits``: its release keeps to limits.
+    ``load`` is load_one, ``queue`` the processes that run or wait for a CPU, ``cpus`` its number of
+    CPUs.  ``memory`` is what it has, ``free`` what of it is free, and ``promised`` what of it jobs
+    asked for, in MiB.  A ``drained`` node is out of use: it gets nothing new.  ``abilities`` are
+    what its release can do.
     """
 
     name: str
@@ -29,103 +35,194 @@ class Candidate:
     drained: bool = False
     memory: int = 0
     promised: int = 0
-    limits: bool = True
+    queue: float = 0.0
+    free: int = 0
+    abilities: frozenset[str] = frozenset(ABILITIES)
 
 
 @dataclass(frozen=True)
 class Placement:
     job: int
     node: str
+    task: int = 0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Where jobs go, and for each job that stays its reason, in words for its user."""
+    """Where tasks go, and for each job of which some stay its reason, in words for its user."""
 
     placements: tuple[Placement, ...]
     reasons: dict[int, str]
 
 
-def pressure(node: Candidate, used: int) -> float:
-    """How busy a node is: the larger of its measured and its assigned load for each CPU.
+def pressure(node: Candidate, used: int, metric: str = "load") -> float:
+    """How busy a node is: what is measured or what is assigned for each CPU, whichever is more.
 
-    The load average lags behind by a minute, so what was assigned counts as well.
+    The load average lags behind by a minute, so what was assigned counts as well.  With the metric
+    *load_memory* the part of its memory that is taken or promised is added.
     """
-    return max(node.load, float(used)) / max(node.cpus, 1)
+    measured = node.queue if metric == "queue" else node.load
+    busy = max(measured, float(used)) / max(node.cpus, 1)
+    if metric != "load_memory" or not node.memory:
+        return busy
+    return busy + max(node.memory - node.free, node.promised) / node.memory
 
 
 @dataclass
 class _Room:
-    """What is left of a node while jobs are placed."""
+    """What is left of a node while tasks are placed; ``tasks`` counts those of each job on it."""
 
     node: Candidate
     used: int
     memory: int
+    tasks: Counter[int] = field(default_factory=Counter)
 
     @classmethod
     def of(cls, node: Candidate) -> _Room:
         return cls(node, node.used, node.memory - node.promised)
 
-    def takes(self, job: Job) -> bool:
-        wanted = memory_of(job)
-        if is_limited(job) and not self.node.limits:
-            return False
-        return self.used < self.node.slots and (not wanted or wanted <= self.memory)
+    def suits(self, wanted: Demand, nodes: frozenset[str] | None) -> bool:
+        """Whether it is one that such a task may ever go to; ``nodes`` are its partition's."""
+        return (nodes is None or self.node.name in nodes) and wanted.needs <= self.node.abilities
 
-    def take(self, job: Job) -> None:
-        self.used += 1
-        self.memory -= memory_of(job)
+    def holds(self, wanted: Demand, job: int) -> int:
+        """How many more tasks of the job there is room for."""
+        tasks = (self.node.slots - self.used) // wanted.cpus
+        if wanted.memory:
+            tasks = min(tasks, self.memory // wanted.memory)
+        if wanted.per_node is not None:
+            tasks = min(tasks, wanted.per_node - self.tasks[job])
+        return max(0, tasks)
+
+    def take(self, wanted: Demand, job: int) -> None:
+        self.used += wanted.cpus
+        self.memory -= wanted.memory
+        self.tasks[job] += 1
+
+    def rank(self, wanted: Demand) -> tuple[float, str]:
+        return pressure(self.node, self.used, wanted.metric), self.node.name
 
 
-def is_limited(job: Job) -> bool:
-    """Whether its node has to keep to something for it."""
-    return any(job.spec.get(each) for each in LIMITED)
+class _Placing:
+    """One pass over the queue."""
+
+    def __init__(
+        self, nodes: Iterable[Candidate], partitions: Mapping[str, frozenset[str]]
+    ) -> None:
+        up = [node for node in nodes if node.up and node.slots > 0]
+        alive = [node for node in up if not node.drained]
+        self.partitions = partitions
+        self.why = _why_none(bool(alive), len(up) > len(alive))
+        self.rooms = [_Room.of(node) for node in alive]
+        self.free = list(self.rooms)
+        self.refused: dict[Demand, int] = {}  # for what kind: the least memory without room
+        self.told: dict[Demand, str] = {}  # why there is none: rooms only fill in one pass
+        self.placements: list[Placement] = []
+        self.reasons: dict[int, str] = {}
+
+    def place(self, job: Job) -> None:
+        wanted = Demand.of(job)
+        if job.job_class == PARALLEL:
+            self._together(job, wanted)
+            return
+        if wanted.per_node is not None:
+            there = Counter(task.node for task in job.open_tasks)
+            for room in self.rooms:
+                room.tasks[job.id] = there[room.node.name]
+        for index in job.unplaced:
+            best = self._best(job, wanted)
+            if best is None:
+                if wanted not in self.told:
+                    self.told[wanted] = self._why(wanted)
+                self.reasons[job.id] = self.told[wanted]
+                return
+            best.take(wanted, job.id)
+            self.placements.append(Placement(job.id, best.node.name, index))
+
+    def _suiting(self, rooms: Iterable[_Room], wanted: Demand) -> list[_Room]:
+        name = wanted.partition
+        nodes = None if name is None else self.partitions.get(name, frozenset())
+        return [each for each in rooms if each.suits(wanted, nodes)]
+
+    def _best(self, job: Job, wanted: Demand) -> _Room | None:
+        kind = wanted._replace(memory=0)
+        if wanted.memory >= self.refused.get(kind, math.inf):
+            return None
+        fitting = [each for each in self._suiting(self.free, wanted) if each.holds(wanted, job.id)]
+        if fitting:
+            return min(fitting, key=lambda each: each.rank(wanted))
+        self.free = [each for each in self.free if each.used < each.node.slots]
+        if wanted.per_node is None:
+            self.refused[kind] = wanted.memory
+        return None
+
+    def _together(self, job: Job, wanted: Demand) -> None:
+        """All tasks of a job at once or none, the ranks of a node one after another."""
+        rooms = sorted(self._suiting(self.free, wanted), key=lambda each: each.rank(wanted))
+        chosen: list[_Room] = []
+        for room in rooms:
+            chosen += [room] * min(job.size - len(chosen), room.holds(wanted, job.id))
+        if len(chosen) < job.size:
+            self.reasons[job.id] = self._why_not_together(job, wanted)
+            return
+        for rank, room in enumerate(chosen):
+            room.take(wanted, job.id)
+            self.placements.append(Placement(job.id, room.node.name, rank))
+
+    def _why_not_together(self, job: Job, wanted: Demand) -> str:
+        suiting = self._suiting(self.rooms, wanted)
+        if not suiting:
+            return self._why(wanted)
+        empty = [_Room(each.node, 0, each.node.memory) for each in suiting]
+        most = sum(each.holds(wanted, job.id) for each in empty)
+        if most < job.size:
+            return f"the nodes in use have room for {most} of its {job.size} tasks at once"
+        return f"there is no room for its {job.size} tasks at once yet"
+
+    def _why(self, wanted: Demand) -> str:
+        """Why a task cannot be placed.
+
+        Nothing that changes often stands in it: a new reason is written for each job that waits.
+        """
+        suiting = self._suiting(self.rooms, wanted)
+        if not suiting:
+            return self._why_unsuited(wanted) if self.rooms else self.why
+        if wanted.memory > max(each.node.memory for each in suiting):
+            return f"no node in use has {wanted.memory} MiB of memory"
+        if wanted.cpus > max(each.node.slots for each in suiting):
+            return f"no node in use has {wanted.cpus} slots"
+        free = [each for each in suiting if each.node.slots - each.used >= wanted.cpus]
+        if not free:
+            return self.why if wanted.cpus == 1 else f"{wanted.cpus} slots are not free on any node"
+        if wanted.memory and all(each.memory < wanted.memory for each in free):
+            return f"{wanted.memory} MiB of memory are not free on any node with a free slot"
+        return f"every node with a free slot has {wanted.per_node} of its tasks"
+
+    def _why_unsuited(self, wanted: Demand) -> str:
+        named = wanted._replace(needs=frozenset())
+        if not self._suiting(self.rooms, named):
+            return f"no node of partition {wanted.partition} is up and in use"
+        what = "keeps to limits" if wanted.needs == {LIMITS} else "can run such jobs"
+        return f"no node in use has a release that {what}"
 
 
-def memory_of(job: Job) -> int:
-    """MiB that a job's task is promised; 0 when it asked for nothing in particular."""
-    return int(job.spec.get("memory") or 0)
+def place(
+    waiting: Sequence[Job],
+    nodes: Iterable[Candidate],
+    partitions: Mapping[str, frozenset[str]] | None = None,
+) -> Plan:
+    """Give each task in turn the best node that has room for it, those of a parallel job at once.
 
-
-def place(waiting: Sequence[Job], nodes: Iterable[Candidate]) -> Plan:
-    """Give each job in turn the least busy node with a free slot."""
-    up = [node for node in nodes if node.up and node.slots > 0]
-    alive = [node for node in up if not node.drained]
-    why = _why_none(bool(alive), len(up) > len(alive))
-    rooms = [_Room.of(node) for node in alive]
-    most = max((node.memory for node in alive), default=0)
-    placements: list[Placement] = []
-    reasons: dict[int, str] = {}
-    refused = {False: math.inf, True: math.inf}  # the least memory for which there was no room
+    :param partitions: the nodes of each partition
+    """
+    placing = _Placing(nodes, partitions or {})
     for job in waiting:
-        limited = is_limited(job)
-        try_it = memory_of(job) < refused[limited]
-        fitting = [each for each in rooms if each.takes(job)] if try_it else []
-        if not fitting:
-            rooms = [each for each in rooms if each.used < each.node.slots]
-            refused[limited] = min(refused[limited], memory_of(job))
-            reasons[job.id] = _too_large(job, rooms, most) if rooms else why
-            continue
-        best = min(fitting, key=lambda each: (pressure(each.node, each.used), each.node.name))
-        best.take(job)
-        placements.append(Placement(job.id, best.node.name))
-    return Plan(tuple(placements), reasons)
-
-
-def _too_large(job: Job, rooms: Sequence[_Room], most: int) -> str:
-    """Why a job cannot be placed though there are free slots."""
-    if is_limited(job) and not any(each.node.limits for each in rooms):
-        return "no node with a free slot has a release that keeps to limits"
-    if memory_of(job) > most:
-        return f"no node in use has {memory_of(job)} MiB of memory"
-    return f"{memory_of(job)} MiB of memory are not free on any node with a free slot"
+        placing.place(job)
+    return Plan(tuple(placing.placements), placing.reasons)
 
 
 def _why_none(alive: bool, drained: bool) -> str:
-    """Why nothing can be placed when every slot of the nodes in use is taken.
-
-    Nothing that changes often stands in it: a new reason is written for each job that waits.
-    """
+    """Why nothing can be placed when every slot of the nodes in use is taken."""
     if not alive:
         return "every node that is up is drained" if drained else "no node is up"
     return "every slot is taken" + (", and some nodes are drained" if drained else "")

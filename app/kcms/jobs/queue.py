@@ -11,9 +11,16 @@ from kcms.jobs.model import Job
 from kcms.jobs.states import State
 
 
+def waits(job: Job) -> bool:
+    """Whether any task of a job is to be placed: of one that runs those that found no room yet."""
+    if job.state is State.RUNNING:
+        return job.size > 1 and bool(job.unplaced)
+    return job.state is State.PENDING
+
+
 def waiting(jobs: Iterable[Job]) -> list[Job]:
-    """The PENDING jobs, the one to be considered first at the front: by priority, then age."""
-    pending = (job for job in jobs if job.state is State.PENDING)
+    """The jobs that wait, the one to be considered first at the front: by priority, then age."""
+    pending = (job for job in jobs if waits(job))
     return sorted(pending, key=lambda job: (-job.priority, job.submit_time, job.id))
 
 
@@ -49,7 +56,7 @@ def gate(job: Job, now: float, known: Callable[[int], Followed | None]) -> Gate 
     :param now: seconds since the epoch
     :param known: looks up a job that another one follows, be it over or not
     """
-    for kind, number in followed_by(job):
+    for kind, number in followed_by(job) if not job.tasks else ():  # one that began once followed
         found = _dependency(kind, number, known(number))
         if found is not None:
             return found

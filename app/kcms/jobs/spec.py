@@ -6,189 +6,68 @@ Standard library only: the command line and the Ansible modules load it on every
 from __future__ import annotations
 
 import json
-import re
-import time
 from collections.abc import Callable
+
+# Relative, as the Ansible collection carries both files under another package.
+from .spec_values import (
+    DEPENDENCIES,
+    DURATION_LIMIT,
+    KEY_LIMIT,
+    NAME_LIMIT,
+    PRIORITY_LIMIT,
+    SPEC_BYTES_LIMIT,
+    SpecError,
+    check_arguments,
+    check_boolean,
+    check_choice,
+    check_dependency,
+    check_duration,
+    check_environment,
+    check_line,
+    check_moment,
+    check_name,
+    check_number,
+    check_path,
+    check_priority,
+    check_size,
+    duration_text,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any  # 6 ms, so not when it runs
 
-CLASSES = ("single",)
-PRIORITY_LIMIT = 1000
-TEXT_LIMIT = 4096
-NAME_LIMIT = 128
-LIST_LIMIT = 1024
-SPEC_BYTES_LIMIT = 64 * 1024
-"""Bytes of a complete specification as JSON; the manager keeps it in memory while a job is open."""
+CLASSES = ("single", "batch", "parallel")
+LOAD_METRICS = ("load", "queue", "load_memory")
+FAILURES = ("end", "continue")
+TASKS_LIMIT = 10_000
+CPUS_LIMIT = 4096
+ARGUMENTS_LIMIT = 1024
+TASK_MARK = "%t"
+MARKED_EVERYWHERE = ("/dev/null", "/dev/full")
 
-KEY_LIMIT = 128
-
-DURATION_LIMIT = 10 * 366 * 86400
-MOMENT_LIMIT = 253402300799  # the end of the year 9999
-DEPENDENCY_LIMIT = 64
-DEPENDENCIES = ("after", "afterany", "afterok", "afternotok")
-SIZE_LIMIT = 1 << 24  # MiB
-_SIZES = {"": 1 << 20, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-class SpecError(ValueError):
-    """One line that names the field, what was wrong and what would be right."""
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise SpecError(f"must be text, not {value!r}")
-    if "\0" in value or len(value) > TEXT_LIMIT:
-        raise SpecError(f"must be at most {TEXT_LIMIT} characters without NUL")
-    if not value.isascii() and any("\ud800" <= each <= "\udfff" for each in value):
-        raise SpecError("must be UTF-8 text")
-    return value
-
-
-def _name(value: Any) -> str:
-    # Before all else: a name of a million characters is to be told the limit of names.
-    if isinstance(value, str) and not (0 < len(value) <= NAME_LIMIT and value.isprintable()):
-        raise SpecError(f"must be 1 to {NAME_LIMIT} printable characters")
-    text = _text(value)
-    if not text.strip():
-        raise SpecError(f"must be 1 to {NAME_LIMIT} printable characters, not blanks alone")
-    return text
-
-
-def _path(value: Any) -> str:
-    text = _text(value)
-    if not text.startswith("/"):
-        raise SpecError(f"must be an absolute path, not {text!r}")
-    return text
-
-
-def _priority(value: Any) -> int:
-    if type(value) is not int or abs(value) > PRIORITY_LIMIT:
-        raise SpecError(f"must be a whole number from -{PRIORITY_LIMIT} to {PRIORITY_LIMIT}")
-    return value
-
-
-def _duration(value: Any) -> int:
-    """Seconds, from a number of them, or a text as ``90m`` or, as Slurm has it, ``1-12:00:00``.
-
-    A text of digits alone is refused: to Slurm it would be minutes.
-    """
-    told = f"must have its unit, such as 90s, 90m, 36h or 1-12:00:00, not {value!r:.60}"
-    if isinstance(value, str):
-        value = _seconds(value.strip())
-    if type(value) is not int:
-        raise SpecError(told)
-    if not 0 < value <= DURATION_LIMIT:
-        raise SpecError(f"must be from 1 s to {DURATION_LIMIT // 86400} days")
-    return value
-
-
-def _seconds(text: str) -> int | None:
-    found = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
-    if found:
-        return int(found[1]) * _UNITS[found[2]]
-    found = re.fullmatch(r"(?:([0-9]{1,4})-)?([0-9]{1,3}):([0-5][0-9]):([0-5][0-9])", text)
-    if not found:
-        return None
-    days, hours, minutes, seconds = (int(each or 0) for each in found.groups())
-    return days * 86400 + hours * 3600 + minutes * 60 + seconds
-
-
-def _moment(value: Any) -> int:
-    """Seconds since the epoch, from a number of them, from ISO 8601 (of this host's time zone when
-    it names none), or from now on as ``+2h``."""
-    told = f"must be a time such as 2030-12-24T18:00, or +2h for from now on, not {value!r:.60}"
-    if isinstance(value, str):
-        text = value.strip()
-        if text.isascii() and text.isdigit() and len(text) < 13:
-            value = int(text)
-        else:
-            value = _from_now(text[1:]) if text.startswith("+") else _of_calendar(text)
-    if type(value) is not int:
-        raise SpecError(told)
-    if not 0 < value <= MOMENT_LIMIT:
-        raise SpecError("must be a time from 1970 to the year 9999")
-    return value
-
-
-def _from_now(text: str) -> int | None:
-    seconds = _seconds(text)
-    return None if seconds is None else int(time.time()) + seconds
-
-
-def _of_calendar(text: str) -> int | None:
-    from datetime import datetime  # 2 ms, which few submissions need
-
-    try:
-        return int(datetime.fromisoformat(text).astimezone().timestamp()) if "-" in text else None
-    except (ValueError, OverflowError, OSError):
-        return None
-
-
-def _boolean(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise SpecError(f"must be true or false, not {value!r:.60}")
-    return value
-
-
-def _dependency(value: Any) -> list[str]:
-    kinds = ", ".join(DEPENDENCIES)
-    if not isinstance(value, list) or len(value) > DEPENDENCY_LIMIT:
-        raise SpecError(f"must be a list of at most {DEPENDENCY_LIMIT} texts such as afterok:12")
-    for each in value:
-        if not isinstance(each, str) or not re.fullmatch(
-            rf"({'|'.join(DEPENDENCIES)}):[1-9][0-9]{{0,16}}", each
-        ):
-            raise SpecError(f"must have texts such as afterok:12 ({kinds}), not {each!r:.60}")
-    return list(dict.fromkeys(value))
-
-
-def _size(value: Any) -> int:
-    """MiB, from a number of them, or a text as ``512``, ``512M`` or ``1.5GiB``; rounded up."""
-    told = f"must be MiB, or a text such as 512M or 2G, not {value!r:.60}"
-    if isinstance(value, str):
-        found = re.fullmatch(
-            r"([0-9]{1,15})(?:\.([0-9]{1,6}))?\s*(?:([kmgt])(?:i?b)?)?", value.strip().lower()
-        )
-        if not found:
-            raise SpecError(told)
-        millionths = int(found[1]) * 10**6 + int((found[2] or "0").ljust(6, "0"))
-        value = -(-millionths * _SIZES[found[3] or ""] // (10**6 << 20))
-    if type(value) is not int:
-        raise SpecError(told)
-    if not 0 < value <= SIZE_LIMIT:
-        raise SpecError(f"must be from 1 to {SIZE_LIMIT} MiB")
-    return value
-
-
-def duration_text(seconds: int) -> str:
-    """``1-12:00:00`` for 36 hours, as :func:`check_spec` takes it."""
-    days, left = divmod(seconds, 86400)
-    clock = f"{left // 3600:02}:{left // 60 % 60:02}:{left % 60:02}"
-    return f"{days}-{clock}" if days else clock
-
-
-def _class(value: Any) -> str:
-    if value not in CLASSES:
-        raise SpecError(f"must be one of {', '.join(CLASSES)}, not {value!r}")
-    return str(value)
-
-
-def _arguments(value: Any) -> list[str]:
-    if not isinstance(value, list) or len(value) > LIST_LIMIT:
-        raise SpecError(f"must be a list of at most {LIST_LIMIT} texts")
-    return [_text(each) for each in value]
-
-
-def _environment(value: Any) -> dict[str, str]:
-    if not isinstance(value, dict) or len(value) > LIST_LIMIT:
-        raise SpecError(f"must be a table of at most {LIST_LIMIT} texts")
-    for key in value:
-        if not isinstance(key, str) or not key or "=" in key or "\0" in key:
-            raise SpecError(f"has no valid variable name {key!r}")
-    return {_text(key): _text(each) for key, each in value.items()}
+__all__ = [
+    "CLASSES",
+    "DEPENDENCIES",
+    "DURATION_LIMIT",
+    "FIELDS",
+    "KEY_LIMIT",
+    "NAME_LIMIT",
+    "PRIORITY_LIMIT",
+    "SPEC_BYTES_LIMIT",
+    "TASKS_LIMIT",
+    "Field",
+    "SpecError",
+    "check_key",
+    "check_repeatable",
+    "check_spec",
+    "check_together",
+    "defaults",
+    "duration_text",
+    "given",
+    "same",
+    "task_count",
+]
 
 
 class Field:
@@ -224,66 +103,112 @@ class Field:
 
 
 FIELDS: tuple[Field, ...] = (
-    Field("name", "Job Name", _name, "name shown in lists; the executable's by default"),
-    Field("class", "Job Classification", _class, "single: one task", "single", choices=CLASSES),
+    Field("name", "Job Name", check_name, "name shown in lists; the executable's by default"),
+    Field(
+        "class",
+        "Job Classification",
+        check_choice(CLASSES),
+        "single: one task; batch: total_tasks independent ones, each told its index; parallel: "
+        "total_tasks that start together, each told its rank and all hosts",
+        "single",
+        choices=CLASSES,
+    ),
     Field(
         "executable",
         "Executing File",
-        _path,
+        check_path,
         "program, on the shared directory",
         required=True,
         kind="path",
     ),
-    Field("arguments", "Arguments", _arguments, "arguments of the program", (), kind="list"),
+    Field(
+        "argument_count",
+        "No. of Arguments",
+        check_number(0, ARGUMENTS_LIMIT),
+        "how many arguments there are, where that is to be checked; as many as are given by "
+        "default",
+        kind="integer",
+    ),
+    Field("arguments", "Arguments", check_arguments, "arguments of the program", (), kind="list"),
     Field(
         "base_directory",
         "Base Directory",
-        _path,
+        check_path,
         "where it starts; the user's home by default",
         kind="path",
     ),
     Field(
         "input",
         "Input File",
-        _path,
-        "file read as standard input; /dev/null by default",
+        check_path,
+        "file read as standard input; %j, %t and %u as of the output; /dev/null by default",
         kind="path",
     ),
     Field(
         "output",
         "Output File",
-        _path,
-        "file that takes standard output, kcms-%j.out in the base directory by default; "
-        "%j is the job's id",
+        check_path,
+        "file that takes standard output, kcms-%j.out or, with several tasks, kcms-%j.%t.out in "
+        "the base directory by default; %j is the job's id, %t the task's index, %u the user",
         kind="path",
     ),
     Field(
         "error",
         "Error Log File",
-        _path,
+        check_path,
         "file that takes standard error; the output by default",
         kind="path",
     ),
     Field(
+        "tasks_per_node",
+        "No. of Tasks/Node",
+        check_number(1, TASKS_LIMIT),
+        "tasks of it on one node at once, at the most; as many as there are slots by default",
+        kind="integer",
+    ),
+    Field(
+        "total_tasks",
+        "No. of Total Tasks",
+        check_number(1, TASKS_LIMIT),
+        "tasks of a batch or parallel job, with the indexes from 0 on",
+        kind="integer",
+    ),
+    Field(
+        "cpus_per_task",
+        "CPUs/Task",
+        check_number(1, CPUS_LIMIT),
+        "slots that each of its tasks takes",
+        1,
+        kind="integer",
+    ),
+    Field(
+        "task_failure",
+        "When a Task Fails",
+        check_choice(FAILURES),
+        "end: the other tasks are killed, and the job ends as that task did (parallel by default); "
+        "continue: they go on (batch by default)",
+        choices=FAILURES,
+    ),
+    Field(
         "time_limit",
         "Time Limit",
-        _duration,
-        "time it may run, suspended or not, such as 90m or 1-12:00:00; then it is killed, and ends "
-        "as TIMEOUT; none by default",
+        check_duration,
+        "time that each task may run, suspended or not, such as 90m or 1-12:00:00; then it is "
+        "killed, and ends as TIMEOUT; none by default",
         kind="duration",
     ),
     Field(
         "memory",
         "Memory Size",
-        _size,
-        "memory of its task, such as 512M or 2G, MiB without a suffix: it goes where so much is "
+        check_size,
+        "memory of each task, such as 512M or 2G, MiB without a suffix: it goes where so much is "
         "not promised to others, and ends when it takes more; no limit by default",
         kind="size",
     ),
     Field(
         "rss_limit",
         "RSS Limit",
-        _size,
+        check_size,
         "resident memory of any one of its processes, written the same way: it ends when one takes "
         "more; no limit by default",
         kind="size",
@@ -291,7 +216,7 @@ FIELDS: tuple[Field, ...] = (
     Field(
         "dependency",
         "Dependency",
-        _dependency,
+        check_dependency,
         "jobs it is to follow: afterok:12 when job 12 has completed, afternotok:12 when it ended "
         "otherwise, afterany:12 however it ended, after:12 once it began",
         (),
@@ -300,16 +225,57 @@ FIELDS: tuple[Field, ...] = (
     Field(
         "begin_time",
         "Begin Time",
-        _moment,
+        check_moment,
         "it starts no sooner, such as 2030-12-24T18:00, or +2h for from now on",
         kind="moment",
     ),
-    Field("hold", "Hold", _boolean, "it waits until it is released", False, kind="boolean"),
-    Field("priority", "Priority", _priority, "higher starts first", 0, kind="integer"),
+    Field("hold", "Hold", check_boolean, "it waits until it is released", False, kind="boolean"),
+    Field("priority", "Priority", check_priority, "higher starts first", 0, kind="integer"),
+    Field(
+        "partition",
+        "Partition",
+        check_name,
+        "queue whose nodes it is to run on; any node of the cluster by default",
+    ),
+    Field(
+        "load_metric",
+        "Load Metric",
+        check_choice(LOAD_METRICS),
+        "what makes a node the best one: load, its load average; queue, its processes that run or "
+        "wait for a CPU; load_memory, its load and its memory",
+        "load",
+        choices=LOAD_METRICS,
+    ),
+    Field(
+        "requeue",
+        "Requeue",
+        check_boolean,
+        "it is begun anew when its node is lost; KCMS_RESTART_COUNT tells it so",
+        False,
+        kind="boolean",
+    ),
+    Field(
+        "restart_from_checkpoint",
+        "Restart from Check Point",
+        check_boolean,
+        "it keeps its own checkpoints: it is begun anew when its node is lost and when a signal "
+        "ended it, and goes on from them; KCMS_RESTART_COUNT tells it so",
+        False,
+        kind="boolean",
+    ),
+    Field(
+        "on_end",
+        "On the End",
+        check_path,
+        "program, on the shared directory, that is run as a job of its own when this one is over, "
+        "however it ended; KCMS_ENDED_JOB, KCMS_ENDED_STATE and KCMS_ENDED_REASON tell it how",
+        kind="path",
+    ),
+    Field("comment", "Comment", check_line, "a line shown with the job"),
     Field(
         "environment",
         "Environment",
-        _environment,
+        check_environment,
         "variables added to a login's few",
         {},
         kind="table",
@@ -333,6 +299,7 @@ def check_spec(document: Any) -> dict[str, Any]:
     clean = {each.name: _checked(each, document.get(each.name)) for each in FIELDS}
     if clean["name"] is None:
         clean["name"] = _derived_name(clean["executable"])
+    check_together(clean)
     size = len(json.dumps(clean, ensure_ascii=False).encode())
     if size > SPEC_BYTES_LIMIT:
         raise SpecError(
@@ -342,10 +309,45 @@ def check_spec(document: Any) -> dict[str, Any]:
     return clean
 
 
+def check_together(clean: dict[str, Any]) -> None:
+    """What fields must be to each other.  :raises SpecError: they are not"""
+    count, given = clean["argument_count"], len(clean["arguments"])
+    if count is not None and count != given:
+        raise SpecError(f"argument_count is {count}, and {given} arguments are given")
+    single = clean["class"] == "single"
+    for name in ("total_tasks", "tasks_per_node", "task_failure"):
+        if single and clean[name] not in (None, 1):
+            raise SpecError(f"{name} is of batch and parallel jobs, and this one is single")
+    if not single and clean["total_tasks"] is None:
+        raise SpecError(f"total_tasks is missing, which a {clean['class']} job needs")
+    for name in ("output", "error") if not single else ():
+        path = clean[name]
+        if path is not None and TASK_MARK not in path and path not in MARKED_EVERYWHERE:
+            raise SpecError(
+                f"{name} {path} needs %t in the file's name, as each task writes a file of its own"
+            )
+
+
+def task_count(spec: dict[str, Any]) -> int:
+    """How many tasks a job has; that of an older release has one."""
+    return int(spec.get("total_tasks") or 1)
+
+
+def defaults() -> dict[str, Any]:
+    """What each field is that nobody gave."""
+    return {each.name: _checked(each, None) for each in FIELDS if not each.required}
+
+
+def given(spec: dict[str, Any]) -> dict[str, Any]:
+    """A specification without what is as by default: an older manager may not know the field."""
+    usual = defaults()
+    return {name: value for name, value in spec.items() if value != usual.get(name)}
+
+
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two complete specifications ask for the same, be one of an older release."""
-    defaults = {each.name: _checked(each, None) for each in FIELDS if not each.required}
-    return {**defaults, **one} == {**defaults, **other}
+    usual = defaults()
+    return {**usual, **one} == {**usual, **other}
 
 
 def _derived_name(executable: str) -> str:

@@ -3,8 +3,9 @@
 The words are Slurm's.  A state says where the job is; the separate *reason* says why it is there.
 
 PENDING -> RUNNING -> COMPLETED | FAILED | CANCELLED | TIMEOUT | NODE_FAIL, with SUSPENDED beside
-RUNNING.  A job is RUNNING from the moment its placement is durable, before the node has it: from
-then on it may be running somewhere, and only the node's word (or its certain death) ends that.
+RUNNING, and back to PENDING from both for what is begun anew.  A job is RUNNING from the moment its
+placement is durable, before the node has it: from then on it may be running somewhere, and only the
+node's word (or its certain death) ends that.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _ENDS = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED, State.TIMEOUT
 MOVES: dict[State, frozenset[State]] = {
     State.PENDING: frozenset({State.RUNNING, State.CANCELLED, State.FAILED}),
     State.RUNNING: _ENDS | {State.SUSPENDED, State.PENDING},
-    State.SUSPENDED: _ENDS | {State.RUNNING},
+    State.SUSPENDED: _ENDS | {State.RUNNING, State.PENDING},
     State.COMPLETED: frozenset(),
     State.FAILED: frozenset(),
     State.CANCELLED: frozenset(),

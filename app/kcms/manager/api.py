@@ -19,7 +19,7 @@ from kcms.errors import Forbidden, InvalidRequest, ProtocolError
 from kcms.http import application, json_body
 from kcms.jobs.model import Job, NodeReport
 from kcms.jobs.number import job_number
-from kcms.jobs.spec import SpecError, check_key, check_spec
+from kcms.jobs.spec import NAME_LIMIT, SpecError, check_key, check_spec
 from kcms.jobs.states import State
 from kcms.manager import openapi
 from kcms.manager.core import Caller
@@ -52,7 +52,7 @@ class Api:
         app.router.add_get("/v1/jobs", self.jobs)
         app.router.add_get("/v1/jobs/{id}", self.job)
         app.router.add_post("/v1/jobs/{id}/kill", self.kill)
-        for act in ("hold", "release", "suspend", "resume"):
+        for act in ("hold", "release", "suspend", "resume", "requeue"):
             app.router.add_post(f"/v1/jobs/{{id}}/{act}", functools.partial(self.act, act))
         app.router.add_post("/v1/jobs/{id}/migrate", self.migrate)
         app.router.add_get("/v1/nodes", self.nodes)
@@ -89,6 +89,7 @@ class Api:
         query = Query(
             _whose(request, caller, "jobs"),
             _states(request),
+            name=_pattern(request),
             limit=_number(request, "limit", 1000, LISTING_LIMIT),
             before=_number(request, "before", 0, 1 << 62) or None,
         )
@@ -102,7 +103,11 @@ class Api:
         return web.json_response(job.document())
 
     async def kill(self, request: web.Request) -> web.Response:
-        job = await self._engine.kill(self._caller(request), _job_id(request))
+        caller, number = self._caller(request), _job_id(request)
+        task = (await _members(request, "task")).get("task")
+        if task is not None and (type(task) is not int or task < 0):
+            raise InvalidRequest(f"task must be the index of a task, not {task!r:.100}")
+        job = await self._engine.kill(caller, number, task)
         return web.json_response(job.document(), status=202)
 
     async def act(self, act: str, request: web.Request) -> web.Response:
@@ -219,7 +224,8 @@ def _stranger(claimed: frozenset[Identity], cluster: str) -> str:
 
 
 def _in_listing(job: Job) -> dict[str, Any]:
-    """A job without its environment, which may be most of its bytes; /v1/jobs/ID has it."""
+    """A job without its environment, which may be most of its bytes; /v1/jobs/ID has it, and all
+    of its tasks."""
     document = job.document()
     del document["spec"]["environment"]
     return document
@@ -268,6 +274,13 @@ def _number(request: web.Request, name: str, default: int, most: int, least: int
     if not least <= value <= most:
         raise InvalidRequest(f"{name} must be a number from {least} to {most}, not {text!r}")
     return value
+
+
+def _pattern(request: web.Request) -> str | None:
+    text = request.query.get("name") or None
+    if text is not None and (len(text) > NAME_LIMIT or not text.isprintable()):
+        raise InvalidRequest(f"name must be a pattern of 1 to {NAME_LIMIT} printable characters")
+    return text
 
 
 def _states(request: web.Request) -> tuple[str, ...] | None:

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kcms.errors import ConfigError, KcmsError
-from kcms.jobs.model import Job
+from kcms.jobs.model import Fate, Job, Task
 from kcms.jobs.states import State
-from kcms.manager.memory import open_tasks, under_way
+from kcms.manager.memory import key_of, under_way
 from kcms.manager.rows import Event
 from kcms.manager.store import Store
 
@@ -172,8 +172,8 @@ def settle(directory: str, cluster: str, taken: float, keep: bool, gap: int = GA
 
 def _begun(jobs: Iterable[Job]) -> Iterator[tuple[int, int, int]]:
     for job in jobs:
-        for task in open_tasks(job):
-            yield job.id, task.index, task.epoch
+        for task in job.open_tasks:
+            yield key_of(job, task)
 
 
 def settled(active: Iterable[Job], taken: float, now: float) -> Iterator[Job]:
@@ -184,11 +184,25 @@ def settled(active: Iterable[Job], taken: float, now: float) -> Iterator[Job]:
         after = job
         if moving is not None:
             after = replace(job, migration=moving.ended("failed", reason, now))
-        tasks = open_tasks(job)
-        if not tasks or any(task.start_time is None for task in tasks):
+        if job.size > 1 and any(task.start_time is not None for task in job.open_tasks):
+            after = _partly_given_up(after, reason)
+        elif not job.open_tasks or any(task.start_time is None for task in job.open_tasks):
             after = _given_up(after, reason, now)
         if after is not job:
             yield after
+
+
+def _partly_given_up(job: Job, reason: str) -> Job:
+    """A job of which some tasks had begun: the others may have, and begin no more."""
+    late = [task for task in job.open_tasks if task.start_time is None]
+    late += [job.task(each) or Task(each, 0, "", State.PENDING) for each in job.unplaced]
+    if not late:
+        return job
+    over = (replace(task, state=State.NODE_FAIL, message=reason) for task in late)
+    after = replace(job, tasks=job.with_tasks(*over))
+    if job.job_class != "parallel" or job.ending:
+        return after
+    return replace(after, fate=Fate(State.NODE_FAIL, reason), reason=reason)
 
 
 def _given_up(job: Job, reason: str, now: float) -> Job:

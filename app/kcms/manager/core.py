@@ -16,13 +16,18 @@ from typing import Any
 
 from kcms.errors import Conflict, Forbidden, InvalidRequest, NotFound
 from kcms.jobs import queue
-from kcms.jobs.model import MEMORY_LIMIT, TIME_LIMIT, Job, NodeReport, Task, TaskReport
+from kcms.jobs.model import TIME_LIMIT, Job, NodeReport, Task, TaskReport
+from kcms.jobs.needs import is_restartable
 from kcms.jobs.processes import Process
-from kcms.jobs.spec import duration_text, same
+from kcms.jobs.spec import same
 from kcms.jobs.states import State
-from kcms.manager import migrations
-from kcms.manager.memory import Draft, TaskKey
+from kcms.manager import ending, migrations
+from kcms.manager.memory import Draft, TaskKey, key_of, units
 from kcms.manager.nodes import OVER_ON_NODE
+
+NOT_HEARD = "is not heard"
+LEASE_MARGIN = 10.0
+"""Seconds that an init has, once its lease is over, to see that and to end its task."""
 
 MOST_LACKED = 1_000_000
 """Jobs that a copy of the store may lack; a number further off is not believed."""
@@ -71,9 +76,17 @@ def submit(
         key=key,
         held_by=caller.user if spec.get("hold") else None,
     )
+    _check_partition(draft, job)
     _check_followed(draft, caller, job, over)
     draft.last_job += 1
     return draft.put(job, now, "submit")
+
+
+def _check_partition(draft: Draft, job: Job) -> None:
+    wanted, known = job.spec.get("partition"), draft.base.rules.partitions
+    if wanted is not None and wanted not in known:
+        there = f"there are {', '.join(sorted(known))}" if known else "this cluster has none"
+        raise InvalidRequest(f"partition {wanted!r} is unknown; {there}")
 
 
 def _check_followed(
@@ -126,8 +139,35 @@ def kill(draft: Draft, caller: Caller, job: Job, now: float) -> Job:
         )
         return draft.put(ended, now, "kill", by=caller.user)
     job = migrations.stop(draft, job, f"the job was killed by {caller.user}", now)
-    asked = replace(job, killed_by=caller.user, reason=f"being killed by {caller.user}")
+    asked = replace(job, killed_by=caller.user, fate=None, reason=f"being killed by {caller.user}")
+    if not job.open_tasks:  # the rest of a batch, of which nothing found room
+        asked = asked.moved(State.CANCELLED, reason=f"killed by {caller.user}", end_time=now)
     return draft.put(asked, now, "kill", by=caller.user)
+
+
+def kill_task(draft: Draft, caller: Caller, job: Job, index: int, now: float) -> Job:
+    """Ask for the end of one task of a job, which need not have begun.
+
+    :raises Conflict: it is over, or ends with the others only
+    :raises NotFound: the job has no such task
+    """
+    if not 0 <= index < job.size:
+        raise NotFound(f"job {job.id} has the tasks 0 to {job.size - 1}, and no task {index}")
+    if job.size == 1:
+        return kill(draft, caller, job, now)
+    if job.job_class == "parallel":
+        raise Conflict(f"the tasks of parallel job {job.id} end together: kill the job")
+    task = job.task(index)
+    if job.state.final or (task is not None and task.state.final):
+        state = (task.state if task and task.state.final else job.state).value
+        raise Conflict(f"task {index} of job {job.id} is over already ({state})")
+    if job.ending or (task is not None and task.killed_by is not None):
+        return job
+    if task is not None and task.open:
+        told = replace(task, killed_by=caller.user)
+        after = replace(job, tasks=job.with_tasks(told))
+        return draft.put(after, now, "kill", by=caller.user, task=index)
+    return ending.cancel(draft, job, index, caller.user, now)
 
 
 def report(
@@ -199,7 +239,7 @@ def _orphans(
         grace = earlier.get(key)
         if grace is None:
             job = draft.job(each.job) or over(each.job)
-            placed = job is not None and _place(job, name, key) is not None
+            placed = job is not None and bool(_place(job, name, key))
             grace = draft.base.rules.kill_grace if placed else 0.0
         found[key] = grace
     return found
@@ -207,7 +247,7 @@ def _orphans(
 
 def _owned(draft: Draft, name: str, said: NodeReport) -> list[tuple[Process, str]]:
     """The processes that a node may speak of: those of open tasks on it, with their users."""
-    users = {(job.id, task.index, task.epoch): job.user for job, task in draft.tasks_on(name)}
+    users = {key_of(job, task): job.user for job, task in draft.tasks_on(name)}
     return [
         (each, users[each.job, each.task, each.epoch])
         for each in said.processes
@@ -227,122 +267,81 @@ def _ours_and_others(
         # A job may be over here alone, and go on where a newer copy of the store has put it.
         job = draft.job(each.job) or over(each.job)
         lacked = each.job in missing and job is None
-        newer = job is not None and each.epoch >= migrations.next_epoch(job)
+        newer = job is not None and each.epoch >= migrations.next_epoch(job, each.task)
         (others if lacked or newer else ours).append(each)
         if (lacked or newer) and each.job - draft.base.last_job <= MOST_LACKED:
             draft.last_job = max(draft.last_job, each.job)
     return ours, tuple(others)
 
 
-def _known(draft: Draft, name: str, said: TaskReport) -> tuple[Job, Task] | None:
-    """The active job and task that a report is about, unless it is about an older placement."""
+def _known(draft: Draft, name: str, said: TaskReport) -> tuple[Job, list[Task]] | None:
+    """The active job and the open tasks of the unit that a report is about, unless it is about an
+    older placement."""
     job = draft.job(said.job)
     if job is None or job.state.final:
         return None
-    task = _place(job, name, (said.job, said.task, said.epoch))
-    return None if task is None else (job, task)
+    tasks = _place(job, name, (said.job, said.task, said.epoch))
+    return (job, [task for task in tasks if task.open]) if tasks else None
 
 
-def _place(job: Job, name: str, key: TaskKey) -> Task | None:
-    """The job's task of that name, when it was placed on that node last."""
-    for task in job.tasks:
-        if (job.id, task.index, task.epoch, task.node) == (*key, name):
-            return task
-    return None
+def _place(job: Job, name: str, key: TaskKey) -> list[Task]:
+    """The job's tasks that are in that unit, when it was placed on that node last."""
+    first = job.task(key[1])
+    if first is None:
+        return []
+    tasks = job.tasks if job.job_class == "parallel" else (first,)
+    return [task for task in tasks if (*key_of(job, task), task.node) == (*key, name)]
 
 
-def _follow(draft: Draft, job: Job, task: Task, said: TaskReport, now: float) -> None:
+def _follow(draft: Draft, job: Job, tasks: list[Task], said: TaskReport, now: float) -> None:
+    if not tasks:
+        return
     if said.phase == "launching":
-        _launching(draft, job, task, said, now)
+        _launching(draft, job, tasks[0], said, now)
     elif said.phase == "running":
-        _started(draft, job, task, said, now)
+        _started(draft, job, tasks, said, now)
+        early = {task.index: task for task in tasks if task.index in said.ends}
+        ends = {index: ending.end_of(job, task, said) for index, task in early.items()}
+        ending.end(draft, job.id, ends, now)
     elif said.phase in OVER_ON_NODE:
-        state, reason = _verdict(job, task, said)
-        began = replace(task, start_time=said.start_time or task.start_time)
-        _end(draft, job, began, state, reason, now, said)
+        over = {task.index: ending.end_of(job, task, said) for task in tasks}
+        ending.end(draft, job.id, over, now)
 
 
 def _launching(draft: Draft, job: Job, task: Task, said: TaskReport, now: float) -> None:
     """A node that has trouble to start a task says so, and the user should know."""
     reason = f"{task.node}: {said.message}" if said.message else "being started"
-    if job.killed_by is None and task.start_time is None and job.reason != reason:
+    if job.size > 1 and not said.message:
+        return
+    if not job.ending and task.start_time is None and job.reason != reason:
         draft.put(replace(job, reason=reason), now, "launch", node=task.node)
 
 
-def _started(draft: Draft, job: Job, task: Task, said: TaskReport, now: float) -> None:
+def _started(draft: Draft, job: Job, tasks: list[Task], said: TaskReport, now: float) -> None:
     reason = _why_so(job, said)
-    if task.start_time is not None and job.reason == reason:
+    late = [task for task in tasks if task.start_time is None]
+    elsewhere = NOT_HEARD in job.reason and not job.reason.startswith(f"{tasks[0].node} ")
+    if not late and (job.reason == reason or elsewhere):
         return
-    began = replace(task, start_time=said.start_time or now)
-    draft.put(
-        replace(
-            job,
-            tasks=_with(job, began),
-            start_time=job.start_time or began.start_time,
-            reason=reason,
-        ),
-        now,
-        "start",
-        node=task.node,
+    began = [replace(task, start_time=said.start_time or now) for task in late]
+    first = min((task.start_time for task in began if task.start_time), default=None)
+    after = replace(
+        job, tasks=job.with_tasks(*began), start_time=job.start_time or first, reason=reason
     )
+    draft.put(after, now, "start", node=tasks[0].node, tasks=[task.index for task in late])
 
 
 def _why_so(job: Job, said: TaskReport) -> str:
-    """What is to be said of a job whose task runs, or stands still."""
+    """What is to be said of a job of which something runs, or stands still."""
     if job.killed_by:
         return f"being killed by {job.killed_by}"
+    if job.fate is not None:
+        return job.reason
     if said.cause == TIME_LIMIT:
         return "its time limit is reached"
     if job.state is State.SUSPENDED:
         return f"{'' if said.suspended else 'being '}suspended by {job.held_by}"
     return "being resumed" if said.suspended else ""
-
-
-def _verdict(job: Job, task: Task, said: TaskReport) -> tuple[State, str]:
-    """State and reason of a job whose task is over on its node."""
-    if said.cause == TIME_LIMIT and said.phase == "ended":
-        limit = job.spec.get("time_limit")
-        told = f" of {duration_text(limit)}" if limit else ""
-        return State.TIMEOUT, f"the time limit{told} was reached"
-    if said.exit is not None and said.exit.cause == MEMORY_LIMIT and said.phase == "ended":
-        return State.FAILED, said.exit.detail or "it took more memory than it may"
-    if job.killed_by is not None and said.phase != "lost":
-        return State.CANCELLED, f"killed by {job.killed_by}"
-    if said.phase == "refused":
-        return State.FAILED, f"{task.node}: {said.message}"
-    if said.phase == "lost" or said.exit is None:
-        return State.NODE_FAIL, f"{task.node}: {said.message or 'the task was lost'}"
-    if said.exit.signal is not None:
-        return State.FAILED, f"ended by signal {said.exit.signal}"
-    if said.exit.code:
-        return State.FAILED, f"exit status {said.exit.code}"
-    return State.COMPLETED, ""
-
-
-def _end(
-    draft: Draft,
-    job: Job,
-    task: Task,
-    state: State,
-    reason: str,
-    now: float,
-    said: TaskReport | None = None,
-) -> None:
-    job = migrations.stop(draft, job, f"the job ended: {reason or state.value}", now)
-    record = said.exit if said else None
-    over = replace(task, state=state, exit=record, message=said.message if said else reason)
-    ended = job.moved(
-        state,
-        reason=reason,
-        tasks=_with(job, over),
-        start_time=job.start_time or task.start_time,
-        end_time=record.time if record else now,
-    )
-    draft.put(ended, now, "end", node=task.node)
-
-
-def _with(job: Job, task: Task) -> tuple[Task, ...]:
-    return tuple(task if each.index == task.index else each for each in job.tasks)
 
 
 def _miss(draft: Draft, name: str, told: set[TaskKey], now: float) -> None:
@@ -352,14 +351,14 @@ def _miss(draft: Draft, name: str, told: set[TaskKey], now: float) -> None:
     """
     node = draft.base.nodes[name]
     missing = set()
-    for job, task in draft.tasks_on(name):
-        key = (job.id, task.index, task.epoch)
-        if task.start_time is None or key in told:
+    for key, (job, tasks) in units(draft.tasks_on(name)).items():
+        if key in told or all(task.start_time is None for task in tasks):
             continue
         missing.add(key)
         if key in node.missing:
             reason = f"{name}: the node has no record of the task any more"
-            _end(draft, job, task, State.NODE_FAIL, reason, now)
+            lost = {task.index: ending.End(State.NODE_FAIL, reason) for task in tasks}
+            ending.end(draft, job.id, lost, now)
     node.missing = frozenset(missing)
 
 
@@ -377,12 +376,23 @@ def tick(draft: Draft, now: float, listened: float) -> None:
         silent = node.silence
         if silent <= rules.node_timeout:
             continue
-        for job, task in draft.tasks_on(name):
-            if silent > rules.node_lost:
-                reason = f"{name} was not heard for {rules.node_lost:g} s"
-                _end(draft, job, task, State.NODE_FAIL, reason, now)
-            elif not job.reason.startswith(f"{name} is not heard"):
-                waiting = replace(job, reason=f"{name} is not heard; it may still run there")
-                draft.put(waiting, now, "silence", node=name)
-        there = {(job.id, task.index, task.epoch) for job, task in draft.tasks_on(name)}
+        for job, tasks in units(draft.tasks_on(name)).values():
+            _not_heard(draft, job.id, name, [task.index for task in tasks], silent, now)
+        there = {key_of(job, task) for job, task in draft.tasks_on(name)}
         draft.base.processes.settle(name, there, now)
+
+
+def _not_heard(
+    draft: Draft, number: int, name: str, tasks: list[int], silent: float, now: float
+) -> None:
+    """Say of a job why nothing moves; in the end give up what it has on a silent node."""
+    job, rules = draft.job(number), draft.base.rules
+    limit = rules.node_lost
+    if job is not None and is_restartable(job):  # it has to have ended there before
+        limit = max(limit, rules.lease + LEASE_MARGIN)
+    if silent > limit:
+        end = ending.End(State.NODE_FAIL, f"{name} was not heard for {limit:g} s")
+        ending.end(draft, number, dict.fromkeys(tasks, end), now)
+    elif job is not None and not job.ending and NOT_HEARD not in job.reason:
+        where = "it may still run there" if job.size == 1 else "tasks of it may still run there"
+        draft.put(replace(job, reason=f"{name} {NOT_HEARD}; {where}"), now, "silence", node=name)

@@ -89,6 +89,9 @@ def _rules(config: ManagerConfig) -> Rules:
         max_open_jobs=config.max_open_jobs,
         migration_timeout=config.migration_timeout,
         ended_shown=config.ended_shown,
+        lease=config.lease,
+        max_restarts=config.max_restarts,
+        partitions={each.name: frozenset(each.nodes) for each in config.partitions},
     )
 
 

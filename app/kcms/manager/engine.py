@@ -46,6 +46,7 @@ ACTS: dict[str, Callable[[Draft, Caller, Job, float], Job]] = {
     "release": holding.release,
     "suspend": holding.suspend,
     "resume": holding.resume,
+    "requeue": holding.requeue,
 }
 Wanted = tuple[list[WantedTask], list[WantedMove]]
 
@@ -133,9 +134,20 @@ class Engine:
         found = self._store.listing(Query(user=user, key=key, limit=1))
         return found[0] if found else None
 
-    async def kill(self, caller: Caller, number: int) -> Job:
-        """:raises NotFound: none the caller may see  :raises Conflict: it is over"""
-        return await self.act(caller, number, "kill")
+    async def kill(self, caller: Caller, number: int, task: int | None = None) -> Job:
+        """A job, or one task of it, as its end is asked for.
+
+        :raises NotFound: none the caller may see  :raises Conflict: it is over
+        """
+        if task is None:
+            return await self.act(caller, number, "kill")
+
+        def decide(draft: Draft, now: float) -> Job:
+            job = core.check_sees(caller, draft.job(number) or self._store.job(number), number)
+            return core.kill_task(draft, caller, job, task, now)
+
+        answer: Job = await self._ask(decide)
+        return answer
 
     async def act(self, caller: Caller, number: int, act: str, check: bool = False) -> Job:
         """Do one of :data:`ACTS` to a job, which is as it is then; with ``check`` as it would be,
@@ -298,9 +310,10 @@ class Engine:
             return None
         loop = asyncio.get_running_loop()
         jobs = list(draft.changed.values())
+        tasks = {job.id: draft.changed_tasks(job) for job in jobs}
         try:
             await loop.run_in_executor(
-                self._writer, self._store.commit, jobs, draft.events, draft.drains
+                self._writer, self._store.commit, jobs, draft.events, draft.drains, tasks
             )
         except Unavailable as error:
             if not self._refused:

@@ -7,9 +7,9 @@ from dataclasses import replace
 from kcms.errors import Conflict, Forbidden
 from kcms.jobs.model import SUSPEND, Job
 from kcms.jobs.states import State
-from kcms.manager import migrations
+from kcms.manager import ending, migrations
 from kcms.manager.core import Caller
-from kcms.manager.memory import Draft, open_tasks, under_way
+from kcms.manager.memory import Draft, under_way
 
 
 def hold(draft: Draft, caller: Caller, job: Job, now: float) -> Job:
@@ -56,10 +56,12 @@ def _why_not_suspended(draft: Draft, job: Job) -> str:
         return f"is {job.state.value}: only a job that runs can be suspended"
     if job.killed_by is not None:
         return f"is being killed by {job.killed_by}"
+    if job.ending:
+        return f"is being ended: {job.reason}"
     moving = under_way(job)
     if moving is not None and not moving.check_only:
         return f"is being moved from {moving.source} to {moving.target}"
-    for task in open_tasks(job):
+    for task in job.open_tasks:
         node = draft.base.nodes.get(task.node)
         if task.start_time is None:
             return f"is still being started on {task.node}: try again then"
@@ -80,6 +82,11 @@ def resume(draft: Draft, caller: Caller, job: Job, now: float) -> Job:
     _check_releases(caller, job, "suspended", "resume")
     asked = job.moved(State.RUNNING, held_by=None, reason="being resumed")
     return draft.put(asked, now, "resume job", by=caller.user)
+
+
+def requeue(draft: Draft, caller: Caller, job: Job, now: float) -> Job:
+    """End what runs of a job, and let it wait again.  :raises Conflict: it does not run"""
+    return ending.requeue(draft, job, caller.user, now)
 
 
 def _check_releases(caller: Caller, job: Job, was: str, verb: str) -> None:

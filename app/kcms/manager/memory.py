@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from kcms.manager.processes import Processes
 from kcms.manager.rows import Drain, Event
 
 TaskKey = tuple[int, int, int]
-"""Job, task, epoch."""
+"""Job, task, epoch of a unit."""
 
 
 @dataclass
@@ -49,6 +49,9 @@ class Rules:
     max_open_jobs: int = 10_000
     migration_timeout: float = 300.0
     ended_shown: float = 600.0
+    lease: float = 180.0
+    max_restarts: int = 10
+    partitions: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -112,7 +115,7 @@ class Memory:
     def tasks_on(self, name: str) -> list[tuple[Job, Task]]:
         """The tasks of a node that are not over, by the jobs' age."""
         jobs = (self.jobs[number] for number in sorted(self.placed.get(name, ())))
-        return [(job, task) for job in jobs for task in open_tasks(job) if task.node == name]
+        return [(job, task) for job in jobs for task in job.open_tasks if task.node == name]
 
     def is_up(self, node: Node) -> bool:
         heard = node.report is not None and node.silence <= self.rules.node_timeout
@@ -159,7 +162,7 @@ class Draft:
         """As :meth:`Memory.tasks_on`, with the changes of this draft."""
         found = [each for each in self.base.tasks_on(name) if each[0].id not in self.changed]
         for job in self.changed.values():
-            found += [(job, task) for task in open_tasks(job) if task.node == name]
+            found += [(job, task) for task in job.open_tasks if task.node == name]
         return found
 
     def moving(self) -> list[Job]:
@@ -176,6 +179,12 @@ class Draft:
         self.capacity = True
         said = {"node": name, "by": by, "reason": drain.reason if drain else ""}
         self.events.append(Event(now, 0, "drain" if drain else "resume", said))
+
+    def changed_tasks(self, job: Job) -> list[Task]:
+        """Those of a changed job that are other than in the memory."""
+        before = self.base.jobs.get(job.id)
+        known = {id(task) for task in before.tasks} if before else ()
+        return [task for task in job.tasks if id(task) not in known]
 
     def put(self, job: Job, now: float, kind: str, **document: Any) -> Job:
         self.changed[job.id] = job
@@ -208,13 +217,19 @@ def nodes_of(job: Job | None) -> frozenset[str]:
     """The nodes with open tasks of a job, and the one that it is on its way to."""
     if job is None:
         return frozenset()
-    nodes = frozenset(task.node for task in open_tasks(job))
+    nodes = frozenset(task.node for task in job.open_tasks)
     moving = under_way(job)
     return nodes | {moving.target} if moving else nodes
 
 
-def open_tasks(job: Job) -> tuple[Task, ...]:
-    """What may be running; a job that waits or is over has nothing that does."""
-    if job.state is State.PENDING or job.state.final:
-        return ()
-    return tuple(task for task in job.tasks if not task.state.final)
+def key_of(job: Job, task: Task) -> TaskKey:
+    """The unit that a task is in."""
+    return job.id, task.unit, task.epoch
+
+
+def units(tasks: Iterable[tuple[Job, Task]]) -> dict[TaskKey, tuple[Job, list[Task]]]:
+    """The units that tasks are in, each with its job and its tasks."""
+    found: dict[TaskKey, tuple[Job, list[Task]]] = {}
+    for job, task in tasks:
+        found.setdefault(key_of(job, task), (job, []))[1].append(task)
+    return found

@@ -18,9 +18,9 @@ from typing import Any
 from kcms.errors import Conflict
 from kcms.jobs.migration import Migration, MoveReport
 from kcms.jobs.model import Job, NodeReport, Task, TaskReport
-from kcms.jobs.placement import is_limited, memory_of
+from kcms.jobs.needs import Demand, is_limited
 from kcms.jobs.states import State
-from kcms.manager.memory import Draft, Memory, Node, open_tasks, under_way
+from kcms.manager.memory import Draft, Memory, Node, key_of, under_way
 from kcms.manager.nodes import candidates
 
 NEXT = {"checking": "preparing", "preparing": "dumping", "dumping": "restoring"}
@@ -67,9 +67,10 @@ def unchecked(draft: Draft, job: Job, check_only: bool, now: float) -> Job:
     return stop(draft, job, "something else was asked of the job meanwhile", now)
 
 
-def next_epoch(job: Job) -> int:
-    """An epoch that no copy of the job ever had, as far as this job store knows."""
-    epochs = [task.epoch for task in job.tasks]
+def next_epoch(job: Job, index: int = 0) -> int:
+    """An epoch that no copy of the task ever had, as far as this job store knows."""
+    task = job.task(index)
+    epochs = [task.epoch] if task else []
     return 1 + max([*epochs, job.migration.epoch if job.migration else 0])
 
 
@@ -79,15 +80,17 @@ def _movable(job: Job) -> Task:
         raise Conflict(f"job {job.id} is over already ({job.state.value})")
     if job.killed_by is not None:
         raise Conflict(f"job {job.id} is being killed by {job.killed_by}")
+    if job.ending:
+        raise Conflict(f"job {job.id} is being ended: {job.reason}")
     moving = under_way(job)
     if moving is not None:
         doing = "checked for a move" if moving.check_only else "being moved"
         raise Conflict(f"job {job.id} is {doing} from {moving.source} to {moving.target} already")
     if job.state is not State.RUNNING:
         raise Conflict(f"job {job.id} is {job.state.value}: only a job that runs can be moved")
-    tasks = open_tasks(job)
-    if len(tasks) != 1:
-        raise Conflict(f"job {job.id} has {len(tasks)} tasks: only a job of one can be moved")
+    tasks = job.open_tasks
+    if job.size != 1:
+        raise Conflict(f"job {job.id} has {job.size} tasks: only a job of one can be moved")
     if tasks[0].start_time is None:
         raise Conflict(f"job {job.id} is still being started on {tasks[0].node}: try again then")
     return tasks[0]
@@ -164,13 +167,20 @@ def version(text: str) -> tuple[int, ...]:
 
 def _no_room(draft: Draft, job: Job, target: str) -> str | None:
     there = next(each for each in candidates(draft) if each.name == target)
-    if there.used >= there.slots:
-        return f"every slot of {target} is taken ({there.used} of {there.slots})"
-    if is_limited(job) and not there.limits:
-        return f"the release on {target} keeps to no limits: run the site playbook for it"
-    wanted, left = memory_of(job), there.memory - there.promised
-    if wanted and wanted > left:
-        return f"it was promised {wanted} MiB of memory, and {target} has {left} MiB left"
+    wanted, left = Demand.of(job), there.memory - there.promised
+    if there.used + wanted.cpus > there.slots:
+        taken = f"({there.used} of {there.slots})"
+        if wanted.cpus == 1:
+            return f"every slot of {target} is taken {taken}"
+        return f"it takes {wanted.cpus} slots, which {target} does not have left {taken}"
+    if not wanted.needs <= there.abilities:
+        what = "keeps to no limits" if is_limited(job) else "cannot run such jobs"
+        return f"the release on {target} {what}: run the site playbook for it"
+    partition = draft.base.rules.partitions.get(wanted.partition or "")
+    if wanted.partition is not None and target not in (partition or ()):
+        return f"{target} is not in partition {wanted.partition}"
+    if wanted.memory and wanted.memory > left:
+        return f"it was promised {wanted.memory} MiB of memory, and {target} has {left} MiB left"
     return None
 
 
@@ -186,7 +196,7 @@ def follow(draft: Draft, name: str, said: NodeReport, now: float) -> None:
             continue
         if (each.number, each.step) != (moving.number, step_of(moving, name)):
             continue
-        task = open_tasks(job)[0]
+        task = job.open_tasks[0]
         if (each.task, each.epoch) != (task.index, epoch_on(moving, task, name)):
             continue
         if not each.ok:
@@ -264,14 +274,18 @@ def _next(moving: Migration, answer: dict[str, Any]) -> Migration:
 
 def _commit(draft: Draft, job: Job, moving: Migration, now: float) -> None:
     """The point of no return: from here on the copy on the target is the job."""
-    task = open_tasks(job)[0]
+    task = job.open_tasks[0]
     there = replace(task, epoch=moving.epoch, node=moving.target)
-    tasks = tuple(there if each.index == task.index else each for each in job.tasks)
-    _put(draft, replace(job, tasks=tasks, reason=""), moving.ended("done", "", now), now)
+    _put(
+        draft,
+        replace(job, tasks=job.with_tasks(there), reason=""),
+        moving.ended("done", "", now),
+        now,
+    )
     source = draft.base.nodes.get(moving.source)
     if source is not None:
         # Its next report would say so, too; what is on record already would keep it from a kill.
-        source.orphans[(job.id, task.index, task.epoch)] = 0.0
+        source.orphans[key_of(job, task)] = 0.0
 
 
 def _bounded(answer: dict[str, Any]) -> dict[str, Any] | None:
@@ -295,7 +309,7 @@ def is_copy(draft: Draft, job: Job | None, said: TaskReport) -> bool:
     moving = under_way(job)
     if job is None or moving is None or said.store != draft.base.store:
         return False
-    task = open_tasks(job)[0]
+    task = job.open_tasks[0]
     return (said.job, said.task, said.epoch) == (job.id, task.index, moving.epoch)
 
 

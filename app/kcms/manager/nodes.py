@@ -7,8 +7,9 @@ from collections.abc import Set
 from typing import Any
 
 from kcms.errors import InvalidRequest, NotFound
-from kcms.jobs.model import LIMITS, Job
-from kcms.jobs.placement import Candidate, memory_of
+from kcms.jobs.model import Job
+from kcms.jobs.needs import cpus_of, memory_of
+from kcms.jobs.placement import Candidate
 from kcms.manager.memory import Draft, Memory, Node, under_way
 from kcms.manager.rows import Drain
 
@@ -46,14 +47,22 @@ def _candidate(draft: Draft, node: Node, coming: list[Job]) -> Candidate:
         name=node.name,
         up=draft.base.is_up(node),
         slots=said.slots if said else 0,
-        used=len(here) + len(node.orphans) + foreign + len(coming),
+        used=sum(cpus_of(job) for job in (*here, *coming)) + len(node.orphans) + foreign,
         load=float(said.load.get("load_one", 0.0)) if said else 0.0,
         cpus=int(said.load.get("cpu_num", 1)) if said else 1,
         drained=draft.drain_of(node.name) is not None,
         memory=int(said.load.get("mem_total", 0.0)) // 1024 if said else 0,
         promised=sum(memory_of(job) for job in (*here, *coming)),
-        limits=bool(said and LIMITS in said.abilities),
+        queue=float(said.load.get("proc_run", 0.0)) if said else 0.0,
+        free=_free_memory(said.load) // 1024 if said else 0,
+        abilities=frozenset(said.abilities) if said else frozenset(),
     )
+
+
+def _free_memory(load: dict[str, float]) -> int:
+    """KB that are free, or that the kernel frees when they are asked for, as far as they are told;
+    a node of the first release told only what nobody uses for anything."""
+    return int(load.get("mem_available", load.get("mem_free", 0.0)))
 
 
 def set_state(draft: Draft, name: str, state: str, reason: str, by: str, now: float) -> None:

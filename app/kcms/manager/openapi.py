@@ -6,7 +6,7 @@ from typing import Any
 
 import kcms
 from kcms.jobs.migration import OVER, STEPS
-from kcms.jobs.spec import CLASSES, FIELDS, Field
+from kcms.jobs.spec import FIELDS, Field
 from kcms.jobs.states import State
 from kcms.manager.nodes import AVAILABILITY
 
@@ -43,12 +43,13 @@ def _paths() -> dict[str, Any]:
         "properties": {"spec": _ref("Spec"), "key": {"type": ["string", "null"]}},
     }
     listing = [_query("state", "string"), _query("user", "string"), _query("limit", "integer")]
-    listing.append(_query("before", "integer"))
+    listing += [_query("before", "integer"), _query("name", "string")]
     move = {
         "type": "object",
         "required": ["node"],
         "properties": {"node": {"type": "string"}, "check": {"type": "boolean"}},
     }
+    task = {"type": "object", "properties": {"task": {"type": ["integer", "null"]}}}
     check = {"type": "object", "properties": {"check": {"type": "boolean"}}}
     use = {
         "type": "object",
@@ -67,13 +68,14 @@ def _paths() -> dict[str, Any]:
         "/v1/jobs": {
             "post": _call("Submit a job", {201: job, 200: job}, body=submission),
             "get": _call(
-                "The newest jobs, as many as 8 MiB hold, newest last, without their environments",
+                "The newest jobs, as many as 8 MiB hold, newest last, without their environments "
+                "and with their first tasks",
                 {200: jobs},
                 listing,
             ),
         },
         "/v1/jobs/{id}": {"get": _call("One job", {200: job}, [number])},
-        "/v1/jobs/{id}/kill": {"post": _call("End a job", {202: job}, [number])},
+        "/v1/jobs/{id}/kill": {"post": _call("End a job or task", {202: job}, [number], task)},
         "/v1/jobs/{id}/hold": {
             "post": _call("Keep a waiting job back", {200: job}, [number], check)
         },
@@ -84,6 +86,9 @@ def _paths() -> dict[str, Any]:
             "post": _call("Let a running job stand still", {200: job}, [number], check)
         },
         "/v1/jobs/{id}/resume": {"post": _call("Let it go on", {200: job}, [number], check)},
+        "/v1/jobs/{id}/requeue": {
+            "post": _call("End what runs of it; it waits again", {200: job}, [number], check)
+        },
         "/v1/jobs/{id}/migrate": {
             "post": _call("Move a running job, or see if it could be", {202: job}, [number], move)
         },
@@ -162,8 +167,15 @@ def _schemas() -> dict[str, Any]:
                 "end_time": number,
                 "spec": _ref("Spec"),
                 "tasks": {"type": "array", "items": _ref("Task")},
+                "task_counts": {"type": "object", "additionalProperties": {"type": "integer"}},
                 "migration": {"anyOf": [_ref("Migration"), {"type": "null"}]},
+                "fate": {"anyOf": [_ref("Fate"), {"type": "null"}]},
             },
+        },
+        "Fate": {
+            "type": "object",
+            "description": "What the job is to become once what still runs of it is killed",
+            "properties": {"state": {"enum": list(State.__members__)}, "reason": text},
         },
         "Migration": {
             "type": "object",
@@ -184,7 +196,10 @@ def _schemas() -> dict[str, Any]:
             "type": "object",
             "properties": {
                 "index": {"type": "integer"},
+                "unit": {"type": "integer"},
                 "epoch": {"type": "integer"},
+                "restarts": {"type": "integer"},
+                "killed_by": maybe,
                 "node": text,
                 "state": {"enum": list(State.__members__)},
                 "start_time": number,
@@ -239,8 +254,8 @@ def _schemas() -> dict[str, Any]:
 
 def _field(row: Field) -> dict[str, Any]:
     schema = {**_KINDS[row.kind], "description": row.text}
-    if row.name == "class":
-        schema["enum"] = list(CLASSES)
+    if row.choices:
+        schema["enum"] = list(row.choices)
     if not row.required and "type" in schema:
         schema["type"] = [schema["type"], "null"]
         if "enum" in schema:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from kcms.jobs.migration import Migration
-from kcms.jobs.model import Exit, Job, Task
+from kcms.jobs.model import Exit, Fate, Job, Task
 from kcms.jobs.states import State
 
 
@@ -35,17 +35,19 @@ class Drain:
 
 JOB_COLUMNS = (
     "id, user, uid, gid, state, reason, submit_host, submit_time, start_time, end_time, key,"
-    " killed_by, spec, migration, held_by"
+    " killed_by, spec, migration, held_by, fate"
 )
-TASK_COLUMNS = "job, task, epoch, node, state, start_time, message, exit"
+TASK_COLUMNS = (
+    "job, task, epoch, node, state, start_time, message, exit, first, killed_by, restarts"
+)
 PUT_JOB = """
-INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET state = excluded.state, reason = excluded.reason,
   start_time = excluded.start_time, end_time = excluded.end_time, killed_by = excluded.killed_by,
-  migration = excluded.migration, held_by = excluded.held_by
+  migration = excluded.migration, held_by = excluded.held_by, fate = excluded.fate
   WHERE user = excluded.user AND submit_time = excluded.submit_time
 """
-PUT_TASK = "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+PUT_TASK = "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def of_job(job: Job) -> tuple[Any, ...]:
@@ -67,6 +69,7 @@ def of_job(job: Job) -> tuple[Any, ...]:
         json.dumps(job.spec),
         None if job.migration is None else json.dumps(asdict(job.migration)),
         job.held_by,
+        None if job.fate is None else json.dumps([job.fate.state.value, job.fate.reason]),
     )
 
 
@@ -86,11 +89,16 @@ def job(row: tuple[Any, ...], cluster: str, tasks: tuple[Task, ...]) -> Job:
         end_time=row[9],
         key=row[10],
         killed_by=row[11],
-        spec=json.loads(row[12]),
+        spec=dict(json.loads(row[12])),
         migration=None if row[13] is None else Migration(**json.loads(row[13])),
         held_by=row[14],
+        fate=None if row[15] is None else _fate(json.loads(row[15])),
         tasks=tasks,
     )
+
+
+def _fate(values: list[str]) -> Fate:
+    return Fate(State(values[0]), values[1])
 
 
 def of_task(job: int, task: Task) -> tuple[Any, ...]:
@@ -105,6 +113,9 @@ def of_task(job: int, task: Task) -> tuple[Any, ...]:
         task.start_time,
         task.message,
         record,
+        task.first,
+        task.killed_by,
+        task.restarts,
     )
 
 
@@ -118,4 +129,7 @@ def task(row: tuple[Any, ...]) -> Task:
         start_time=row[4],
         message=row[5],
         exit=None if row[6] is None else Exit(**json.loads(row[6])),
+        first=row[7],
+        killed_by=row[8],
+        restarts=row[9],
     )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 
 from kcms.jobs import placement, queue
 from kcms.jobs.model import Job, Task
+from kcms.jobs.placement import Placement
 from kcms.jobs.states import State
-from kcms.manager import migrations, nodes
+from kcms.manager import hooks, migrations, nodes
 from kcms.manager.memory import Draft
 
 
 def settle(draft: Draft, now: float) -> None:
     """What every round ends with: place what waits, when anything that bears on it changed."""
     if draft.changed or draft.capacity:
+        hooks.follow(draft, now)
         schedule(draft, now)
 
 
@@ -23,9 +26,9 @@ def _not_kept_back(draft: Draft, now: float) -> list[Job]:
     In the order of their numbers, as jobs follow those of lower ones.
     """
     found = []
-    pending = (job for job in draft.active() if job.state is State.PENDING)
-    for job in sorted(pending, key=lambda each: each.id):
-        gate = queue.gate(job, now, draft.followed)
+    waiting = (job for job in draft.active() if queue.waits(job))
+    for job in sorted(waiting, key=lambda each: each.id):
+        gate = queue.gate(job, now, draft.followed) if job.state is State.PENDING else None
         if gate is None:
             found.append(job)
         elif gate.never:
@@ -41,13 +44,39 @@ def schedule(draft: Draft, now: float) -> None:
     waiting = queue.waiting(_not_kept_back(draft, now))
     if not waiting:
         return
-    plan = placement.place(waiting, nodes.candidates(draft))
+    plan = placement.place(waiting, nodes.candidates(draft), draft.base.rules.partitions)
     by_id = {job.id: job for job in waiting}
+    places: defaultdict[int, list[Placement]] = defaultdict(list)
     for each in plan.placements:
-        job = by_id[each.job]
-        task = Task(index=0, epoch=migrations.next_epoch(job), node=each.node, state=State.RUNNING)
-        placed = job.moved(State.RUNNING, reason="being started", tasks=(task,))
-        draft.put(placed, now, "place", node=each.node)
+        places[each.job].append(each)
+    for number, given in places.items():
+        _place(draft, by_id[number], given, now)
     for number, reason in plan.reasons.items():
-        if by_id[number].reason != reason:
-            draft.put(replace(by_id[number], reason=reason), now, "wait")
+        job = by_id[number]
+        if number not in places and job.state is State.PENDING and job.reason != reason:
+            draft.put(replace(job, reason=reason), now, "wait")
+
+
+def _place(draft: Draft, job: Job, given: list[Placement], now: float) -> None:
+    """Have tasks of a job on nodes; those of a parallel one are a unit a node."""
+    parallel = job.job_class == placement.PARALLEL
+    epoch = max((migrations.next_epoch(job, each.task) for each in given), default=1)
+    first: dict[str, int] = {}
+    tasks = []
+    for each in given:
+        before = job.task(each.task)
+        tasks.append(
+            Task(
+                index=each.task,
+                epoch=epoch if parallel else migrations.next_epoch(job, each.task),
+                node=each.node,
+                state=State.RUNNING,
+                first=first.setdefault(each.node, each.task) if parallel else None,
+                restarts=before.restarts if before else 0,
+            )
+        )
+    told = {"node": given[0].node, "tasks": [[each.task, each.node] for each in given]}
+    after = replace(job, tasks=job.with_tasks(*tasks))
+    if job.state is State.PENDING:
+        after = after.moved(State.RUNNING, reason="being started")
+    draft.put(after, now, "place", **(told if job.size > 1 else {"node": given[0].node}))

@@ -6,7 +6,7 @@ import sqlite3
 
 from kcms.errors import ConfigError
 
-VERSION = 3
+VERSION = 4
 
 _FIRST = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -36,8 +36,14 @@ CREATE TABLE drained (
 _THIRD = """
 ALTER TABLE jobs ADD COLUMN held_by TEXT;
 """
+_FOURTH = """
+ALTER TABLE jobs ADD COLUMN fate TEXT;
+ALTER TABLE tasks ADD COLUMN first INTEGER;
+ALTER TABLE tasks ADD COLUMN killed_by TEXT;
+ALTER TABLE tasks ADD COLUMN restarts INTEGER NOT NULL DEFAULT 0;
+"""
 
-STEPS = (_FIRST, _SECOND, _THIRD)
+STEPS = (_FIRST, _SECOND, _THIRD, _FOURTH)
 """What makes each version of the one before it; the first of an empty file."""
 
 

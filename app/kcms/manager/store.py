@@ -14,19 +14,23 @@ import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kcms.errors import ConfigError, Unavailable
 from kcms.jobs.model import Job, Task
 from kcms.jobs.queue import Followed
+from kcms.jobs.spec import TASKS_LIMIT
 from kcms.jobs.states import State
 from kcms.manager import rows, schema
 from kcms.manager.rows import Drain, Event
 
 LISTING_BYTES = 8 << 20
 """Of the rows of one listing: 10,000 specifications of 64 KiB would be all of the memory."""
+
+LISTED_TASKS = 16
+"""Tasks of each job in a listing; /v1/jobs/ID has all."""
 
 _ACTIVE = tuple(state.value for state in State if not state.final)
 
@@ -37,6 +41,7 @@ class Query:
     :data:`LISTING_BYTES` holds.
 
     ``before`` asks for jobs with lower numbers only: the first of one page gives the next page.
+    ``name`` is a pattern with the marks ``*``, ``?`` and ``[…]`` of glob(7).
     """
 
     user: str | None = None
@@ -44,6 +49,7 @@ class Query:
     key: str | None = None
     limit: int = 1000
     before: int | None = None
+    name: str | None = None
 
 
 class Reader:
@@ -123,7 +129,8 @@ class Reader:
         return found[0] if found else None
 
     def listing(self, query: Query) -> list[Job]:
-        """The newest jobs that ``query`` asks for, newest last."""
+        """The newest jobs that ``query`` asks for, newest last, with their first tasks only, see
+        :data:`LISTED_TASKS`, and all of them counted."""
         terms: list[str] = ["1"]
         values: list[Any] = []
         if query.user is not None:
@@ -135,16 +142,24 @@ class Reader:
         if query.states is not None:
             terms.append(f"state IN ({','.join('?' * len(query.states))})")
             values.extend(query.states)
+        if query.name is not None:
+            terms.append("json_extract(spec, '$.name') GLOB ?")
+            values.append(query.name)
         if query.before is not None:
             terms.append("id < ?")
             values.append(query.before)
         where = f"WHERE {' AND '.join(terms)} ORDER BY id DESC LIMIT ?"
-        return self._jobs(where, (*values, query.limit), LISTING_BYTES)[::-1]
+        return self._jobs(where, (*values, query.limit), LISTING_BYTES, LISTED_TASKS)[::-1]
 
     def _jobs(
-        self, where: str, values: tuple[Any, ...], most_bytes: float = float("inf")
+        self,
+        where: str,
+        values: tuple[Any, ...],
+        most_bytes: float = float("inf"),
+        most_tasks: int | None = None,
     ) -> list[Job]:
-        """The first jobs that have ``most_bytes`` together, one at least.
+        """The first jobs that have ``most_bytes`` together, one at least, with the tasks whose
+        index is below ``most_tasks``; then the others are counted.
 
         ``where`` holds words of this module only; what callers sent is in ``values``.
         """
@@ -153,14 +168,24 @@ class Reader:
         with self._errors(), self._snapshot():
             cursor = self._reader.execute(f"SELECT {rows.JOB_COLUMNS} {chosen}", values)
             found = list(_within(cursor, most_bytes))
+            of_them = f"FROM tasks WHERE job IN (SELECT id {chosen})"
             tasks = self._reader.execute(
-                f"SELECT {rows.TASK_COLUMNS} FROM tasks WHERE job IN (SELECT id {chosen})"  # noqa: S608
-                " ORDER BY job, task",
-                values,
+                f"SELECT {rows.TASK_COLUMNS} {of_them} AND task < ? ORDER BY job, task",
+                (*values, TASKS_LIMIT if most_tasks is None else most_tasks),
             )
             for row in tasks:
                 parts.setdefault(row[0], []).append(rows.task(row[1:]))
-        return [rows.job(row, self.cluster, tuple(parts.get(row[0], ()))) for row in found]
+            counts = {} if most_tasks is None else self._counts(of_them, values)
+        jobs = (rows.job(row, self.cluster, tuple(parts.get(row[0], ()))) for row in found)
+        return [replace(job, counted=counts.get(job.id)) for job in jobs]
+
+    def _counts(self, of_them: str, values: tuple[Any, ...]) -> dict[int, dict[str, int]]:
+        """How many tasks of each job are in each state."""
+        counts: dict[int, dict[str, int]] = {}
+        chosen = f"SELECT job, state, count(*) {of_them} GROUP BY job, state"
+        for job, state, count in self._reader.execute(chosen, values):
+            counts.setdefault(job, {})[state] = count
+        return counts
 
     @contextmanager
     def _snapshot(self) -> Iterator[None]:
@@ -233,17 +258,19 @@ class Store(Reader):
         jobs: Iterable[Job],
         events: Iterable[Event],
         drains: Mapping[str, Drain | None] | None = None,
+        tasks: Mapping[int, Iterable[Task]] | None = None,
     ) -> int:
         """Make jobs, events and changes of nodes' use (None: in use again) durable, all or nothing;
         the sequence number reached.
 
+        :param tasks: those of each job that changed; without it all are written
         :raises Unavailable: a full disk or another error of the store
         """
         with self._errors():
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 for job in jobs:
-                    self._write(job)
+                    self._write(job, job.tasks if tasks is None else tasks.get(job.id, ()))
                 for name, drain in (drains or {}).items():
                     self._write_drain(name, drain)
                 self._database.executemany(
@@ -268,10 +295,10 @@ class Store(Reader):
             self._database.execute("BEGIN IMMEDIATE")
             self._database.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", kept)
 
-    def _write(self, job: Job) -> None:
+    def _write(self, job: Job, changed: Iterable[Task]) -> None:
         if self._database.execute(rows.PUT_JOB, rows.of_job(job)).rowcount != 1:
             raise sqlite3.IntegrityError(f"the number {job.id} is that of another job")
-        tasks = [rows.of_task(job.id, task) for task in job.tasks]
+        tasks = [rows.of_task(job.id, task) for task in changed]
         self._database.executemany(rows.PUT_TASK, tasks)
 
     def _write_drain(self, name: str, drain: Drain | None) -> None:

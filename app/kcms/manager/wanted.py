@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from kcms.jobs.migration import Migration, WantedMove
 from kcms.jobs.model import Job, Task, WantedTask
+from kcms.jobs.needs import is_restartable
 from kcms.jobs.states import State
-from kcms.manager.memory import Memory, TaskKey, open_tasks, under_way
+from kcms.manager.memory import Memory, TaskKey, key_of, under_way, units
 from kcms.manager.migrations import epoch_on, step_of
 
 BEFORE = {"admit": "check", "dump": "admit", "restore": "dump"}
@@ -18,24 +19,9 @@ BEFORE = {"admit": "check", "dump": "admit", "restore": "dump"}
 def wanted_tasks(memory: Memory, name: str) -> list[WantedTask]:
     """What the manager wants of a node now: its tasks, and the end of what it should not have."""
     wanted = []
-    for job, task in memory.tasks_on(name):
-        if _is_to_be_named(memory, name, job, task):
-            continue
-        wanted.append(
-            WantedTask(
-                job=job.id,
-                task=task.index,
-                epoch=task.epoch,
-                want="kill" if job.killed_by else "run",
-                user=job.user,
-                uid=job.uid,
-                gid=job.gid,
-                spec=job.spec,
-                grace=memory.rules.kill_grace,
-                store=memory.store,
-                suspend=job.state is State.SUSPENDED,
-            )
-        )
+    for job, tasks in units(memory.tasks_on(name)).values():
+        if not _is_to_be_named(memory, name, job, tasks[0]):
+            wanted.append(_wanted(memory, job, tasks))
     node = memory.nodes.get(name)
     for key, grace in node.orphans.items() if node else ():
         if not _may_be_wanted(memory, name, key):
@@ -43,11 +29,34 @@ def wanted_tasks(memory: Memory, name: str) -> list[WantedTask]:
     return wanted
 
 
+def _wanted(memory: Memory, job: Job, tasks: list[Task]) -> WantedTask:
+    """A unit, with the tasks in it that are not over."""
+    first, parallel = tasks[0], job.job_class == "parallel"
+    ranks = [task.index for task in job.tasks if task.unit == first.unit] if parallel else ()
+    return WantedTask(
+        job=job.id,
+        task=first.unit,
+        epoch=first.epoch,
+        want="kill" if job.ending or first.killed_by else "run",
+        user=job.user,
+        uid=job.uid,
+        gid=job.gid,
+        spec=job.spec,
+        grace=memory.rules.kill_grace,
+        store=memory.store,
+        suspend=job.state is State.SUSPENDED,
+        ranks=tuple(ranks),
+        hosts=tuple(task.node for task in job.tasks) if parallel else (),
+        restarts=first.restarts,
+        lease=memory.rules.lease if is_restartable(job) else 0.0,
+    )
+
+
 def _is_to_be_named(memory: Memory, name: str, job: Job, task: Task) -> bool:
     """Whether a restored store must hear of a task first: its node may have run and forgotten it,
     and would begin it once more."""
-    key = (job.id, task.index, task.epoch)
-    if key not in memory.unsure or job.killed_by is not None:
+    key = key_of(job, task)
+    if key not in memory.unsure or job.ending:
         return False
     node = memory.nodes.get(name)
     said = node.report.tasks if node and node.report else ()
@@ -61,7 +70,7 @@ def _may_be_wanted(memory: Memory, name: str, key: TaskKey) -> bool:
     job = memory.jobs.get(key[0])
     if job is None:
         return False
-    if any((job.id, t.index, t.epoch, t.node) == (*key, name) for t in open_tasks(job)):
+    if any((*key_of(job, task), task.node) == (*key, name) for task in job.open_tasks):
         return True
     moving = under_way(job)
     return moving is not None and (moving.target, moving.epoch) == (name, key[2])
@@ -80,7 +89,7 @@ def wanted_moves(memory: Memory, name: str) -> list[WantedMove]:
 
 
 def _move(memory: Memory, job: Job, moving: Migration, step: str, name: str) -> WantedMove:
-    task = open_tasks(job)[0]
+    task = job.open_tasks[0]
     return WantedMove(
         job=job.id,
         task=task.index,
@@ -94,5 +103,7 @@ def _move(memory: Memory, job: Job, moving: Migration, step: str, name: str) -> 
         uid=job.uid,
         gid=job.gid,
         spec=job.spec,
+        restarts=task.restarts,
+        lease=memory.rules.lease if is_restartable(job) else 0.0,
         data=moving.told.get(BEFORE.get(step, ""), {}),
     )

@@ -98,7 +98,7 @@ class Record:
 
     ``stopped``: the node was being stopped (shutdown) while the program ran.  ``restoring``: it is
     to go on from an image, and its tree is not there yet; until then it is as if frozen.  ``spent``
-    are the seconds that it ran on the nodes before this one.
+    are the seconds that it ran on the nodes before this one.  ``ends`` has its ranks that are over.
     """
 
     wanted: WantedTask | None = None
@@ -111,6 +111,7 @@ class Record:
     disowned: bool = False
     restoring: bool = False
     spent: float = 0.0
+    ends: Mapping[int, Exit] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -402,6 +403,7 @@ def _report(now: Snapshot, task: TaskId) -> TaskReport:
         exit=record.exit if current in FINAL else None,
         message=_message(now, task, current),
         cause=record.kill.cause if record.kill else "",
+        ends=record.ends,
     )
 
 

@@ -25,7 +25,7 @@ from kcms.errors import ConfigError, Unavailable
 from kcms.jobs.migration import MoveReport
 from kcms.jobs.model import ABILITIES, NodeReport, TaskReport
 from kcms.jobs.processes import Process
-from kcms.node import capability, init, listing, load
+from kcms.node import capability, init, lease, listing, load
 from kcms.node.agent import Agent
 from kcms.node.core import FINAL, TaskId
 from kcms.node.launcher import Systemd
@@ -58,6 +58,7 @@ class _State:
         self.reports: tuple[TaskReport, ...] | None = None
         self.moves: tuple[MoveReport, ...] = ()
         self.heard = float("-inf")  # boot time of the manager's last word
+        self.answered = False  # a report of ours, so that tasks find when we were heard
         self.work = asyncio.Event()
         self.changed = asyncio.Event()
 
@@ -111,7 +112,8 @@ def main(config: NodeConfig) -> int:
     """Run until SIGTERM.  :raises ConfigError: state directory or certificates are unusable"""
     lock = _only_one(Path(config.state_directory))
     try:
-        records = Records(config.state_directory, config.cluster, config.host)
+        runtime = config.runtime_directory
+        records = Records(config.state_directory, config.cluster, config.host, runtime)
         records.open()
         boot_id = init.boot_id()
         agent = Agent(records, Systemd(boot_id), boot_id, means=_means(config))
@@ -185,12 +187,20 @@ class _Daemon:
         try:
             reports, moves = self.state.reports, self.state.moves
             processes = await asyncio.to_thread(self._processes, self.state.open_tasks())
+            began = init.boottime()
             forget = await self._link.report(self._node_report(reports, moves, processes))
         except BaseException:
             changed.set()
             raise
-        self.state.heard = init.boottime()
+        self._renew_leases(began)
+        self.state.heard, self.state.answered = init.boottime(), True
         self.state.hear_forget(forget)
+
+    def _renew_leases(self, when: float) -> None:
+        try:
+            lease.write(self.config.runtime_directory, self.agent.boot_id, when)
+        except OSError as error:
+            log.error("cannot renew the leases of tasks: %s", error)
 
     def _processes(self, tasks: list[TaskId]) -> tuple[Process, ...]:
         return listing.processes((each, self.agent.launcher.cgroup(each)) for each in tasks)
@@ -230,7 +240,7 @@ class _Daemon:
     async def _step(self) -> None:
         state = self.state
         forget = state.begin_forgetting()
-        may_start = init.boottime() - state.heard < FRESH
+        may_start = state.answered and init.boottime() - state.heard < FRESH
         word = state.word
         reports = await asyncio.to_thread(
             self.agent.step,

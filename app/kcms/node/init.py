@@ -12,7 +12,7 @@ handle, unless it is blocked.
 """
 
 # pathlib would cost every init time and memory.
-# ruff: noqa: PTH118, PTH120, PTH123
+# ruff: noqa: PTH102, PTH118, PTH120, PTH123
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RELEASE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__fil
 if __name__ == "__main__":
     sys.path.append(RELEASE)
 
-from kcms.node import cgroup, durable, limits, program  # noqa: E402  (isolated mode: path set above)
+from kcms.node import cgroup, durable, lease, limits, program  # noqa: E402  (isolated mode: path set above)
 
 TEMPORARY_FAILURE = 75
 EXIT_SIZE = 4096
@@ -85,7 +85,7 @@ def _begin(directory: str, boot: str, plan: dict[str, Any], reserved: durable.Re
         reserved.discard()
         _complain(f"cannot begin the task of {directory}: {error}")
         return TEMPORARY_FAILURE
-    task = _Task(directory, plan, os.path.join(os.path.dirname(own), "task"))
+    task = _Task(directory, boot, plan, os.path.join(os.path.dirname(own), "task"))
     name, document = task.run()
     _commit(reserved, name, document)
     return 0
@@ -105,21 +105,62 @@ def _commit(reserved: durable.Reserved, name: str, document: dict[str, Any]) -> 
             time.sleep(1.0)
 
 
-class _Task:
-    """The program and everything it starts, from fork to the last process."""
+class _Program:
+    """One task's program in its cgroup: the whole unit's, or of a parallel job one below it."""
 
-    def __init__(self, directory: str, plan: dict[str, Any], task_cgroup: str) -> None:
+    def __init__(self, plan: dict[str, Any], task: int, own_cgroup: str) -> None:
+        self.task = task
+        self.cgroup = own_cgroup
+        self.root = -1
+        self.status: int | None = None  # as wait() gives it
+        self.max_rss_kib = 0
+        self.limits = limits.Limits(plan["wanted"]["spec"])
+        self.exceeded = ""
+        self.recorded = False
+        self.message = ""  # why it could not be run
+        self._complaint = -1
+
+    def start(self, plan: dict[str, Any]) -> None:
+        self._complaint, write_end = os.pipe()
+        self.root = os.fork()
+        if self.root == 0:
+            program.become(plan, self.task, self.cgroup, write_end)
+        os.close(write_end)
+
+    def over(self, status: int, max_rss_kib: int) -> None:
+        """Its root has ended."""
+        self.status, self.max_rss_kib = status, max_rss_kib
+        if self._complaint >= 0:
+            self.message = os.read(self._complaint, 4096).decode(errors="replace")
+            os.close(self._complaint)
+
+    def keep_limits(self) -> None:
+        if self.limits and not self.exceeded and self.status is None:
+            self.exceeded = self.limits.exceeded(self.cgroup)
+            if self.exceeded:
+                cgroup.kill(self.cgroup)
+
+
+class _Task:
+    """The programs of the unit and everything they start, from fork to the last process."""
+
+    def __init__(self, directory: str, boot: str, plan: dict[str, Any], task_cgroup: str) -> None:
         self.directory = directory
         self.plan = plan
         self.cgroup = task_cgroup
-        self.root = -1
-        self.status: int | None = None  # of the root process, as wait() gives it
+        wanted = plan["wanted"]
+        self.ranks = list(wanted.get("ranks") or ())
+        where = {each: os.path.join(task_cgroup, str(each)) for each in self.ranks}
+        self.programs = [
+            _Program(plan, each, where.get(each, task_cgroup))
+            for each in self.ranks or [wanted["task"]]
+        ]
         self.stop_at: float | None = None  # boot time at which a stopped task is killed
         self.stopped = False
         self.before: dict[str, Any] = plan.get("restore", {}).get("usage", {})
         self.cpu_of_restore = 0.0
-        self.limits = limits.Limits(plan["wanted"]["spec"])
-        self.exceeded = ""
+        self.lease = lease.Lease(plan, boot)
+        self.lease_over = ""
 
     def run(self) -> tuple[str, dict[str, Any]]:
         """Returns name and content of the record that tells the end."""
@@ -130,48 +171,57 @@ class _Task:
         return "exit", self._exit_document(killed, left)
 
     def _started(self) -> str:
-        """Run the program to its end; why it could not be run."""
-        complaint, write_end = os.pipe()
-        self.root = os.fork()
-        if self.root == 0:
-            program.become(self.plan, self.cgroup, write_end)
-        os.close(write_end)
-        self._await_root()
-        return os.read(complaint, 4096).decode(errors="replace")
+        """Run the programs to their end; why they could not be run."""
+        for each in self.programs:
+            if self.ranks:
+                os.mkdir(each.cgroup)
+            each.start(self.plan)
+        self._await_roots()
+        return next(filter(None, [each.message for each in self.programs]), "")
 
     def _restored(self) -> str:
         """Restore the tree, frozen, and wait for the end of its root; why it could not be."""
         from kcms.node import restoring
 
         try:
-            self.root = restoring.restore(self.plan, self.cgroup)
+            self.programs[0].root = restoring.restore(self.plan, self.cgroup)
             self.cpu_of_restore = cgroup.cpu_seconds(self.cgroup) or 0.0
             done = {"time": time.time(), "cpu_seconds": self.cpu_of_restore}
             durable.create(self.directory, "restored", done)
         except (restoring.RestoreError, OSError) as error:
             cgroup.kill(self.cgroup)
             return str(error)
-        self._await_root()
+        self._await_roots()
         return ""
 
-    def _await_root(self) -> None:
-        while self.status is None:
+    def _await_roots(self) -> None:
+        while any(each.status is None for each in self.programs):
             self._take_signal(None if self.stop_at is None else self.stop_at - boottime())
             self._keep_limits()
             if self.stop_at is not None and boottime() >= self.stop_at:
                 cgroup.kill(self.cgroup)
             self._reap()
+            self._record_ends()
 
     def _keep_limits(self) -> None:
-        if self.limits and not self.exceeded:
-            self.exceeded = self.limits.exceeded(self.cgroup)
-            if self.exceeded:
-                cgroup.kill(self.cgroup)
+        for each in self.programs:
+            each.keep_limits()
+        if not self.lease_over:
+            self.lease_over = self.lease.expired(boottime())
+        if self.lease_over:
+            cgroup.kill(self.cgroup)
+
+    def _interval(self) -> float | None:
+        """Seconds between looks at what the task may not do; None where there is no such thing."""
+        if any(each.limits for each in self.programs):
+            return limits.INTERVAL
+        return lease.INTERVAL if self.lease else None
 
     def _take_signal(self, seconds: float | None) -> None:
         """Wait for a signal, ``seconds`` at the most; the one to stop begins the grace."""
-        if self.limits:
-            seconds = min(limits.INTERVAL, limits.INTERVAL if seconds is None else seconds)
+        interval = self._interval()
+        if interval is not None:
+            seconds = interval if seconds is None else min(interval, seconds)
         if seconds is None:
             got = signal.sigwaitinfo(_SIGNALS)
         else:
@@ -182,19 +232,34 @@ class _Task:
         if got.si_signo == STOP_SIGNAL and self.stop_at is None:
             grace = 0.0 if cgroup.is_held(self.cgroup) else STOP_GRACE
             self.stop_at = boottime() + grace
-            self.stopped = self.status is None
+            self.stopped = any(each.status is None for each in self.programs)
             cgroup.terminate(self.cgroup)
 
     def _reap(self) -> None:
+        roots = {each.root: each for each in self.programs if each.status is None}
         try:
             while True:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
                 if pid == 0:
                     return
-                if pid == self.root:
-                    self.status = status
+                if pid in roots:
+                    roots[pid].over(status, usage.ru_maxrss)
         except ChildProcessError:
             return
+
+    def _record_ends(self) -> None:
+        """Of a parallel job: a rank whose root is over takes what it left with it, and is told."""
+        for each in self.programs if self.ranks else ():
+            if each.status is None or each.recorded:
+                continue
+            each.recorded = True
+            cgroup.kill(each.cgroup)
+            if each.message:  # it could not be run, so the others are not to run either
+                cgroup.kill(self.cgroup)
+            try:
+                durable.replace(self.directory, f"end.{each.task}", self._end_of(each))
+            except OSError as error:  # then its end is that of the unit
+                _complain(f"cannot write the end of task {each.task}: {error}")
 
     def _end_the_rest(self) -> tuple[int, int]:
         """Kill what outlived the root process; (how many were killed, how many are left)."""
@@ -229,18 +294,26 @@ class _Task:
             return None
 
     def _exit_document(self, killed: int, left: int) -> dict[str, Any]:
-        status = self.status or 0
+        told = [each for each in self.programs if each.status] or self.programs
+        return {
+            **self._end_of(told[0]),
+            "processes_killed": killed,
+            "processes_left": left,
+            "usage": self._usage(),
+            "stopped": self.stopped,
+        }
+
+    def _end_of(self, one: _Program) -> dict[str, Any]:
+        status = one.status or 0
         signalled = os.WIFSIGNALED(status)
+        cause = limits.CAUSE if one.exceeded else lease.CAUSE if self.lease_over else ""
         return {
             "code": None if signalled else os.WEXITSTATUS(status),
             "signal": os.WTERMSIG(status) if signalled else None,
             "time": time.time(),
-            "processes_killed": killed,
-            "processes_left": left,
-            "usage": self._usage(),
-            "cause": limits.CAUSE if self.exceeded else "",
-            "detail": self.exceeded,
-            "stopped": self.stopped,
+            "usage": _usage_of_rank(one) if self.ranks else {},
+            "cause": cause,
+            "detail": one.exceeded or self.lease_over,
         }
 
     def _usage(self) -> dict[str, Any]:
@@ -253,6 +326,15 @@ class _Task:
             "max_rss_kib": max(self.before.get("max_rss_kib", 0), waited.ru_maxrss),
             "source": "wait" if cpu is None else "cgroup cpu.stat, wait maxrss",
         }
+
+
+def _usage_of_rank(one: _Program) -> dict[str, Any]:
+    cpu = cgroup.cpu_seconds(one.cgroup)
+    return {
+        **({} if cpu is None else {"cpu_seconds": cpu}),
+        "max_rss_kib": one.max_rss_kib,
+        "source": "cgroup cpu.stat, wait maxrss",
+    }
 
 
 if __name__ == "__main__":

@@ -277,7 +277,7 @@ def restores(
         if move.step == "restore" and fetched is not None and fetched.ok and not record.undone:
             found[each.task] = WantedTask(
                 move.job, move.task, move.epoch, "run", move.user, move.uid, move.gid, move.spec,
-                store=move.store,
+                store=move.store, restarts=move.restarts, lease=move.lease,
             )  # fmt: skip
     return found
 

@@ -17,7 +17,7 @@ import signal
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from kcms.jobs.paths import DEFAULT_OUTPUT, expand
+from kcms.jobs.paths import default_output, expand
 from kcms.node import cgroup
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -27,14 +27,15 @@ class CannotRunError(Exception):
     """One line that says which step failed on what, and why."""
 
 
-def become(plan: dict[str, Any], task_cgroup: str, complaint: int) -> NoReturn:
-    """Run the program of ``plan`` (see records.py) in this process, a fresh fork of root's.
+def become(plan: dict[str, Any], task: int, task_cgroup: str, complaint: int) -> NoReturn:
+    """Run the program of ``plan`` (see records.py) as its ``task`` in this process, a fresh fork of
+    root's.
 
     When that cannot be, the reason is written to the descriptor ``complaint``, which a successful
     exec closes, and the process exits with 127.
     """
     try:
-        _run(plan, task_cgroup, complaint)
+        _run(plan, task, task_cgroup, complaint)
     except CannotRunError as error:
         text = str(error)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -43,7 +44,7 @@ def become(plan: dict[str, Any], task_cgroup: str, complaint: int) -> NoReturn:
     os._exit(127)
 
 
-def _run(plan: dict[str, Any], task_cgroup: str, complaint: int) -> None:
+def _run(plan: dict[str, Any], task: int, task_cgroup: str, complaint: int) -> None:
     wanted = plan["wanted"]
     spec = wanted["spec"]
     cgroup.enter(task_cgroup)
@@ -52,10 +53,10 @@ def _run(plan: dict[str, Any], task_cgroup: str, complaint: int) -> None:
     os.umask(0o022)
     base = spec["base_directory"] or plan["account"]["home"]
     _step("enter base directory", base, os.chdir)
-    _open_files(wanted, base)
+    _open_files(wanted, task, base)
     _default_signals()
     _close_others(complaint)
-    _execute(spec["executable"], spec["arguments"], environment(plan))
+    _execute(spec["executable"], spec["arguments"], environment(plan, task))
 
 
 def _become_user(uid: int, gid: int, groups: list[int]) -> None:
@@ -76,12 +77,14 @@ def _step(what: str, path: str, function: Callable[[str], Any]) -> Any:
         raise CannotRunError(f"cannot {what} {path!r}: {error}") from error
 
 
-def _open_files(wanted: dict[str, Any], base: str) -> None:
+def _open_files(wanted: dict[str, Any], task: int, base: str) -> None:
     """Standard input, output and error; output is begun anew, and both may be one file."""
     spec = wanted["spec"]
-    source = spec["input"] or "/dev/null"
-    output = os.path.join(base, expand(spec["output"] or DEFAULT_OUTPUT, wanted["job"]))
-    error = expand(spec["error"], wanted["job"]) if spec["error"] else output
+    values = (wanted["job"], task, wanted["user"])
+    source = expand(spec["input"] or "/dev/null", *values)
+    named = spec["output"] or default_output(spec.get("class") or "single")
+    output = os.path.join(base, expand(named, *values))
+    error = expand(spec["error"], *values) if spec["error"] else output
     _redirect(0, _step("open input file", source, lambda path: os.open(path, os.O_RDONLY)))
     _redirect(1, _step("open output file", output, _open_for_writing))
     if error == output:
@@ -115,7 +118,7 @@ def _close_others(keep: int) -> None:
     os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
 
 
-def environment(plan: dict[str, Any]) -> dict[str, str]:
+def environment(plan: dict[str, Any], task: int) -> dict[str, str]:
     """A login's few variables, then the job's own, then what the job can rely on."""
     wanted, account = plan["wanted"], plan["account"]
     variables = {
@@ -129,11 +132,28 @@ def environment(plan: dict[str, Any]) -> dict[str, str]:
     variables.update(wanted["spec"]["environment"])
     variables.update(
         KCMS_JOB_ID=str(wanted["job"]),
-        KCMS_TASK_INDEX=str(wanted["task"]),
+        KCMS_TASK_INDEX=str(task),
+        KCMS_TASK_COUNT=str(wanted["spec"].get("total_tasks") or 1),
+        KCMS_CPUS_PER_TASK=str(wanted["spec"].get("cpus_per_task") or 1),
+        KCMS_RESTART_COUNT=str(wanted.get("restarts") or 0),
         KCMS_CLUSTER=plan["cluster"],
         KCMS_NODE=plan["node"],
     )
+    if wanted.get("ranks"):
+        variables.update(_of_rank(wanted, task))
     return variables
+
+
+def _of_rank(wanted: dict[str, Any], task: int) -> dict[str, str]:
+    """What a task of a parallel job is told of the others; the hosts are in the order of ranks."""
+    hosts = list(wanted["hosts"])
+    return {
+        "KCMS_RANK": str(task),
+        "KCMS_SIZE": str(len(hosts)),
+        "KCMS_LOCAL_RANK": str(wanted["ranks"].index(task)),
+        "KCMS_LOCAL_SIZE": str(len(wanted["ranks"])),
+        "KCMS_HOSTS": ",".join(hosts),
+    }
 
 
 def _execute(executable: str, arguments: list[str], variables: dict[str, str]) -> None:

@@ -4,10 +4,12 @@
 
 =============  ======  ====================================================================
 wanted.json    daemon  ``wanted`` (WantedTask), ``account`` (home, shell, groups), cluster, node,
-                       ``restore`` (see restoring.py) of a task that comes from another node
+                       ``runtime`` (see lease.py), ``restore`` (see restoring.py) of a task that
+                       comes from another node
 started        init    boot_id, time, boottime, cgroup, release; or the daemon, with
                        ``refused``, so that the program never starts; made once, by link(2)
 refused        both    message, time
+end.RANK       init    Exit of one task of a parallel job that is over
 kill           daemon  boot_id, deadline, killed_at (CLOCK_BOOTTIME), cause, processes
 restored       init    the tree of such a task is there, and frozen
 exit           init    Exit, and ``stopped``
@@ -31,16 +33,20 @@ from kcms.node import durable
 from kcms.node.account import Account
 from kcms.node.core import Kill, Record, Started, TaskId
 
+END = "end."
 _EXIT_FIELDS = frozenset(each.name for each in fields(Exit))
 
 
 class Records:
     """The directory of task records.  Every method raises OSError when the disk does."""
 
-    def __init__(self, state_directory: str | Path, cluster: str, node: str) -> None:
+    def __init__(
+        self, state_directory: str | Path, cluster: str, node: str, runtime: str = ""
+    ) -> None:
         self.directory = Path(state_directory) / "tasks"
         self.cluster = cluster
         self.node = node
+        self.runtime = runtime
 
     def open(self) -> None:
         """Make the directory, and clear away what a killed daemon left half made or removed."""
@@ -93,6 +99,7 @@ class Records:
             "account": account.document() if account else None,
             "cluster": self.cluster,
             "node": self.node,
+            "runtime": self.runtime,
         }
         if restore is not None:
             plan["restore"] = restore
@@ -185,7 +192,18 @@ def _parse(path: Path) -> Record:
         disowned=documents["disowned"] is not None,
         restoring="restore" in plan and documents["restored"] is None,
         spent=float((plan.get("restore") or {}).get("usage", {}).get("elapsed", 0.0)),
+        ends=_ends(path) if plan["wanted"].get("ranks") else {},
     )
+
+
+def _ends(path: Path) -> dict[int, Exit]:
+    """How the ranks ended that are over."""
+    found = {}
+    for each in path.glob(f"{END}[0-9]*"):
+        end = _exit(durable.read(str(path), each.name))
+        if end is not None:
+            found[int(each.name.removeprefix(END))] = end
+    return found
 
 
 def _started(document: dict[str, Any] | None) -> Started | None:

@@ -10,13 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kcms.jobs.spec import FIELDS, Field, SpecError, check_spec
+from kcms.jobs.spec import FIELDS, Field, SpecError, check_spec, check_together, defaults
 
-COUNT = "count"
-COUNT_TITLE = "No. of Arguments"
 PREFIX = "spec."
 TITLES = (
-    "Job Name", COUNT_TITLE, "Arguments", "Job Classification", "Input File", "Output File",
+    "Job Name", "No. of Arguments", "Arguments", "Job Classification", "Input File", "Output File",
     "Error Log File", "Executing File", "Priority", "Base Directory", "Memory Size",
     "No. of Tasks/Node", "No. of Total Tasks", "RSS Limit", "Restart from Check Point",
     "Load Metric",
@@ -37,6 +35,7 @@ class FormField:
     choices: tuple[str, ...] = ()
     required: bool = False
     error: str = ""
+    default: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,16 +55,13 @@ def proposed(results_directory: str, user: str) -> dict[str, str]:
     typed = {each.name: _text_of(each) for each in FIELDS}
     if results_directory:
         directory = results_directory.replace("%u", user).rstrip("/")
-        typed["output"] = f"{directory}/kcms-%j.out"
+        typed["output"] = f"{directory}/kcms-%j.%t.out"
     return typed
 
 
 def fields(typed: Mapping[str, str], errors: Mapping[str, str]) -> list[FormField]:
     """The fields in their order, with what was typed and what is wrong with it."""
     found = [_shown(each, typed, errors) for each in FIELDS]
-    told = "to check the list against; may stay empty"
-    value, wrong = typed.get(COUNT, ""), errors.get(COUNT, "")
-    found.append(FormField(COUNT, COUNT_TITLE, told, "number", value, error=wrong))
     return sorted(found, key=lambda each: _place(each.title))
 
 
@@ -94,14 +90,14 @@ def filled(typed: Mapping[str, str]) -> Filled:
                 each.check(value)
         except SpecError as error:
             errors[each.name] = _sentence(each.title, error)
-    wrong = _miscounted(typed.get(COUNT, ""), len(spec.get("arguments", ())))
-    if wrong and "arguments" not in errors:
-        errors[COUNT] = wrong
-    if not errors:
-        try:
+    try:
+        if "class" not in errors:
+            check_together({**defaults(), **spec})
+        if not errors:
             check_spec(spec)
-        except SpecError as error:
-            errors = refused(str(error))
+    except SpecError as error:
+        for name, sentence in refused(str(error)).items():
+            errors.setdefault(name, sentence)
     return Filled(typed, spec, errors)
 
 
@@ -116,15 +112,6 @@ def refused(message: str) -> dict[str, str]:
 
 def _sentence(title: str, error: SpecError) -> str:
     return f"{title} {error}".rstrip(".") + "."
-
-
-def _miscounted(text: str, number: int) -> str:
-    told = text.strip()
-    if not told or told == str(number):
-        return ""
-    if not (told.isascii() and told.isdigit() and len(told) < 7):
-        return f"{COUNT_TITLE} must be a whole number, not {told[:40]!r}."
-    return f"{COUNT_TITLE} is {int(told)}, and there are {number} lines of arguments."
 
 
 def _value(row: Field, text: str) -> Any:
@@ -201,6 +188,7 @@ def _shown(row: Field, typed: Mapping[str, str], errors: Mapping[str, str]) -> F
         choices=row.choices,
         required=row.required,
         error=errors.get(row.name, ""),
+        default=_text_of(row),
     )
 
 

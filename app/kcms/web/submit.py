@@ -69,8 +69,7 @@ def _require_owner(token: Token) -> None:
 
 def _typed() -> dict[str, str]:
     names = [each.name for each in FIELDS]
-    typed = {name: request.form.get(forms.PREFIX + name, "")[:LONGEST] for name in names}
-    return {**typed, forms.COUNT: request.form.get(forms.COUNT, "")[:LONGEST]}
+    return {name: request.form.get(forms.PREFIX + name, "")[:LONGEST] for name in names}
 
 
 def _form(
@@ -90,7 +89,7 @@ def _form(
         here="submit",
         fields=forms.first_fields(shown),
         more=more,
-        more_open=any(each.error or each.value for each in more),
+        more_open=any(each.error or each.value not in ("", each.default) for each in more),
         problem=errors.get("", ""),
         wrong=[each for each in shown if each.error],
         prefix=forms.PREFIX,

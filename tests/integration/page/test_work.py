@@ -142,7 +142,7 @@ class TestSubmit:
 
     def test_the_form_proposes_the_output(self, alice: Page) -> None:
         shown = alice.get(self.URL).text
-        assert 'value="/shared/results/alice/kcms-%j.out"' in shown
+        assert 'value="/shared/results/alice/kcms-%j.%t.out"' in shown
         labels = re.findall(r'<label for="f-\w+">([^<]+?) ?<', shown)
         assert labels[:4] == ["Job Name", "No. of Arguments", "Arguments", "Job Classification"]
 
@@ -169,12 +169,12 @@ class TestSubmit:
     ) -> None:
         form = self.form(
             alice, **{"spec.executable": "a.sh", "spec.name": EVIL, "spec.arguments": "\nx",
-                      "count": "7"},
+                      "spec.argument_count": "7"},
         )  # fmt: skip
         answer = alice.post(self.URL, **form)
         assert answer.status_code == 400
         assert "Executing File must be an absolute path" in said(answer)
-        assert "No. of Arguments is 7, and there are 2 lines" in said(answer)
+        assert "No. of Arguments is 7, and 2 arguments are given" in said(answer)
         assert EVIL not in answer.text
         assert 'value="a.sh"' in answer.text
         assert html.escape(EVIL).replace("&#x27;", "&#39;") in answer.text

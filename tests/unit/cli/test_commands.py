@@ -150,12 +150,12 @@ def test_output_is_followed_to_the_end_of_the_job(
 ) -> None:
     parts = iter(["one\n", "two\n", ""])
 
-    def follow(self: Client, job_id: int, which: str, limit: int) -> Any:
-        assert (job_id, which, limit) == (12, "error", 65536)
+    def follow(self: Client, job_id: int, which: str, limit: int, task: int) -> Any:
+        assert (job_id, which, limit, task) == (12, "error", 65536, 3)
         return ({"text": each} for each in parts)
 
     monkeypatch.setattr(Client, "follow", follow)
-    assert main(["output", "12", "-f", "--error"]) == 0
+    assert main(["output", "12.3", "-f", "--error"]) == 0
     assert capsys.readouterr() == ("one\ntwo\n", "")
     with pytest.raises(SystemExit):
         main(["output", "12", "-f", "--json"])

@@ -100,7 +100,7 @@ def test_directories_and_files_that_cannot_be_used(shared: Path) -> None:
     assert problem(shared, error=f"{shared}/") == f"error {shared}/ is a directory, not a file"
     assert problem(shared, error=str(shared)) == f"error {shared} is neither a file nor a device"
     assert problem(shared, output=f"{shared}/%j/o") == (
-        f"output {shared}/%j/o may have %j in the file's name only"
+        f"output {shared}/%j/o may have %j, %t, %u in the file's name only"
     )
 
 
@@ -217,8 +217,8 @@ def test_an_answer_is_the_problem_and_its_code() -> None:
 
 
 def test_check_and_node_mean_the_same_by_a_jobs_id() -> None:
-    assert check.JOB_ID == paths.JOB_ID
-    assert paths.expand(f"/a/{check.JOB_ID}%t%u%%", 7) == "/a/7%t%u%%"
+    assert check.MARKS == paths.MARKS
+    assert paths.expand("/a/" + "".join(check.MARKS) + "%x%%", 7, 3, "al%j") == "/a/73al%j%x%%"
 
 
 def test_what_follows_an_offset(tmp_path: Path) -> None:

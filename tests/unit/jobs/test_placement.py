@@ -110,7 +110,7 @@ def test_memory_is_promised_once() -> None:
 def test_what_no_node_has_is_said_so() -> None:
     plan = place([large(1, 2000)], [node("a", memory=1000), node("b", memory=4000, drained=True)])
     assert plan.reasons == {1: "no node in use has 2000 MiB of memory"}
-    assert place([large(1, 1)], [node("a", used=2)]).reasons == {1: "every slot is taken"}
+    assert place([large(1, 1)], [node("a", used=2, memory=9)]).reasons == {1: "every slot is taken"}
 
 
 @given(
@@ -137,11 +137,11 @@ def test_no_node_is_ever_promised_more_than_it_has(
 
 
 def test_what_is_limited_goes_where_limits_are_kept() -> None:
-    old = node("a", memory=4000, limits=False)
+    old = node("a", memory=4000, abilities=frozenset())
     timed = job(1)
     timed.spec["time_limit"] = 60
     assert place([timed, job(2)], [old]).reasons == {
-        1: "no node with a free slot has a release that keeps to limits"
+        1: "no node in use has a release that keeps to limits"
     }
     where = {
         each.job: each.node

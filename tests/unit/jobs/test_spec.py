@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kcms.jobs import spec
+from kcms.jobs import spec_values
 from kcms.jobs.spec import (
     DURATION_LIMIT,
     SpecError,
@@ -57,7 +57,7 @@ def begin_of(value: Any) -> Any:
 
 
 def test_a_time_to_begin_is_taken_as_people_write_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spec.time, "time", lambda: 1000.5)
+    monkeypatch.setattr(spec_values.time, "time", lambda: 1000.5)
     assert (begin_of(None), begin_of(77), begin_of("+2h"), begin_of("+0:00:30")) == (
         *(None, 77, 8200, 1030),
     )

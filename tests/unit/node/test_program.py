@@ -20,23 +20,23 @@ WANTED = {"job": 12, "task": 3, "user": "alice", "uid": 2001, "gid": 2001}
     [
         ("/home/a/out", "/home/a/out"),
         ("/h/%j-%j.out", "/h/12-12.out"),
-        ("/h/%u.%t.%J", "/h/%u.%t.%J"),
+        ("/h/%u.%t.%J", "/h/alice.3.%J"),
         ("/h/100%%-%j", "/h/100%%-12"),
         ("/h/%%j", "/h/%12"),
         ("/h/%x%", "/h/%x%"),
     ],
 )
 def test_file_names(path, expanded):
-    assert program.expand(path, 12) == expanded
+    assert program.expand(path, 12, 3, "alice") == expanded
 
 
-def test_only_output_and_error_have_the_job_in_their_names(monkeypatch):
+def test_files_have_job_task_and_user_in_their_names(monkeypatch):
     opened = []
     monkeypatch.setattr(program.os, "open", lambda path, *_: opened.append(path) or 100)
     monkeypatch.setattr(program, "_redirect", lambda *_: None)
     files = {"input": "/in/%j", "output": "o%j%u", "error": "/e/%j%t"}
-    program._open_files({**WANTED, "spec": files}, "/home/alice")
-    assert opened == ["/in/%j", "/home/alice/o12%u", "/e/12%t"]
+    program._open_files({**WANTED, "spec": files}, 5, "/home/alice")
+    assert opened == ["/in/12", "/home/alice/o12alice", "/e/125"]
 
 
 def test_environment_is_a_logins_plus_the_jobs_and_ours_win():
@@ -47,7 +47,7 @@ def test_environment_is_a_logins_plus_the_jobs_and_ours_win():
         "cluster": "alpha",
         "node": "alpha1",
     }
-    assert program.environment(plan) == {
+    assert program.environment(plan, 3) == {
         "HOME": "/home/alice",
         "USER": "alice",
         "LOGNAME": "alice",
@@ -57,6 +57,9 @@ def test_environment_is_a_logins_plus_the_jobs_and_ours_win():
         "OMP_NUM_THREADS": "2",
         "KCMS_JOB_ID": "12",
         "KCMS_TASK_INDEX": "3",
+        "KCMS_TASK_COUNT": "1",
+        "KCMS_CPUS_PER_TASK": "1",
+        "KCMS_RESTART_COUNT": "0",
         "KCMS_CLUSTER": "alpha",
         "KCMS_NODE": "alpha1",
     }

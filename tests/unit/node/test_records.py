@@ -22,7 +22,7 @@ ALICE = Account("/shared/home/alice", "/bin/sh", [2002])
 
 @pytest.fixture
 def records(tmp_path):
-    made = Records(tmp_path, "alpha", "alpha1")
+    made = Records(tmp_path, "alpha", "alpha1", "/run/kcms-node")
     made.open()
     return made
 
@@ -38,6 +38,7 @@ def test_prepare_makes_a_private_whole_record(records):
         "account": {"home": "/shared/home/alice", "shell": "/bin/sh", "groups": [2002]},
         "cluster": "alpha",
         "node": "alpha1",
+        "runtime": "/run/kcms-node",
     }
     (record,) = records.load().values()
     assert record.wanted == RUN

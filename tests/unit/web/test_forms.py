@@ -15,14 +15,13 @@ GOOD = {"executable": "/shared/a.sh"}
 def test_the_fields_of_2003_in_their_order_and_the_others_below() -> None:
     shown = forms.fields({}, {})
     assert [each.title for each in forms.first_fields(shown)] == [
-        title
-        for title in forms.TITLES
-        if title == forms.COUNT_TITLE or title in {each.title for each in spec.FIELDS}
+        title for title in forms.TITLES if title in {each.title for each in spec.FIELDS}
     ]
     assert forms.first_fields(shown)[0].title == "Job Name"
     more = [each.title for each in forms.more_fields(shown)]
     assert "Environment" in more
-    assert len(shown) == len(spec.FIELDS) + 1
+    assert len(shown) == len(spec.FIELDS)
+    assert {each.title for each in forms.first_fields(shown)} == set(forms.TITLES)
 
 
 def test_a_new_row_of_the_table_shows_up_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,7 +37,7 @@ def test_a_new_row_of_the_table_shows_up_in_its_place(monkeypatch: pytest.Monkey
 
 def test_proposals() -> None:
     typed = forms.proposed("/shared/results/%u/", "alice")
-    assert typed["output"] == "/shared/results/alice/kcms-%j.out"
+    assert typed["output"] == "/shared/results/alice/kcms-%j.%t.out"
     assert typed["priority"] == "0"
     assert forms.proposed("", "alice")["output"] == ""
 
@@ -50,7 +49,7 @@ def test_texts_become_a_specification() -> None:
         "arguments": "-n\r\n a b \r\n\r\nlast\r\n",
         "priority": "-5",
         "environment": "A=1\r\n\r\nB=x=y\r\n",
-        "count": " 4 ",
+        "argument_count": " 4 ",
         "class": "single",
         "input": "",
     }
@@ -60,6 +59,7 @@ def test_texts_become_a_specification() -> None:
         "executable": "/shared/a.sh",
         "name": "sum",
         "class": "single",
+        "argument_count": 4,
         "arguments": ["-n", " a b ", "", "last"],
         "priority": -5,
         "environment": {"A": "1", "B": "x=y"},
@@ -77,8 +77,8 @@ def test_texts_become_a_specification() -> None:
         ({"priority": "5000"}, "priority", "from -1000 to 1000"),
         ({"class": "huge"}, "class", "Job Classification must be one of"),
         ({"environment": "novalue"}, "environment", "must have lines NAME=value, not 'novalue'"),
-        ({"count": "3", "arguments": "a\nb"}, "count", "is 3, and there are 2 lines"),
-        ({"count": "many"}, "count", "must be a whole number, not 'many'"),
+        ({"argument_count": "3", "arguments": "a\nb"}, "argument_count", "is 3, and 2 arguments"),
+        ({"argument_count": "many"}, "argument_count", "must be a whole number, not 'many'"),
         ({"arguments": "x" * 5000}, "arguments", "Arguments must be at most 4096 characters"),
         ({"arguments": "\n" * 2000}, "arguments", "Arguments must be a list of at most 1024"),
     ],

@@ -1,0 +1,1 @@
+../../app/kcms/jobs/spec_values.py
