@@ -49,6 +49,7 @@ OURS: dict[str, dict[str, str]] = {
         "text_port": "kcms_text_port",
         "text_bind": "kcms_text_bind",
         "text_allowed": "kcms_text_allowed",
+        "partitions": "kcms_partitions",
     },
     "node": {
         "host": _HOST,

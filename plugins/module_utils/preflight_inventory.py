@@ -31,7 +31,7 @@ NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 NAME_RULE = "use letters, digits, '.', '-' and '_', 63 at the most, and not digits alone"
 PER_CLUSTER = ("kcms_channel", "kcms_channel_port", "kcms_xml_port", "kcms_manager",
                "kcms_manager_port", "kcms_text_port", "kcms_text_bind",
-               "kcms_text_allowed")  # fmt: skip
+               "kcms_text_allowed", "kcms_partitions")  # fmt: skip
 PORTS = re.compile(r"kcms_\w*port")
 MAY_BE_OFF = ("kcms_text_port", "kcms_web_tls_port")  # by a 0
 NETWORKS = ("kcms_trusted_hosts", "kcms_text_allowed")

@@ -7,7 +7,7 @@ thousand hosts a million look-ups.  No Ansible in here: groups and variables com
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -69,6 +69,7 @@ class Cluster:
     text_port: int = 0
     text_bind: str = DEFAULT_TEXT_BIND
     text_allowed: list[str] = field(default_factory=lambda: list(DEFAULT_TEXT_ALLOWED))
+    partitions: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass
@@ -154,6 +155,9 @@ def survey(inventory: Inventory, resolve: Resolve) -> Site:
     site = Site(hosts, clusters, heads, aggregators, webs)
     _give_ports(inventory, site)
     _give_text_ports(inventory, site)
+    for cluster in site.clusters.values():
+        given = inventory.variable(cluster.hosts[0], "kcms_partitions")
+        cluster.partitions = list(_partitions(cluster, given or {}))
     for host in hosts.values():
         _give_roles(inventory, site, host)
     return site
@@ -256,6 +260,20 @@ def _give_text_ports(inventory: Inventory, site: Site) -> None:
                 f"the managers of {other} and {cluster.name} are both on {cluster.manager}, and "
                 f"both have kcms_text_port {cluster.text_port}: give each its own"
             )
+
+
+def _partitions(cluster: Cluster, given: Any) -> Iterator[dict[str, Any]]:
+    """The queues of a cluster, as its manager is told them."""
+    what = f"kcms_partitions of cluster {cluster.name}"
+    if not isinstance(given, Mapping):
+        raise SiteError(f"{what} must be a table of names and their nodes, not {given!r}")
+    for name, nodes in given.items():
+        if not isinstance(nodes, list) or not nodes:
+            raise SiteError(f"{what}: {name} must be a list of nodes, not {nodes!r}")
+        strangers = [each for each in nodes if each not in cluster.hosts]
+        if strangers:
+            raise SiteError(f"{what}: {name} has {strangers[0]!r}, which is no node of the cluster")
+        yield {"name": str(name), "nodes": [str(each) for each in nodes]}
 
 
 def _port(cluster: str, variable: str, given: Any) -> int:

@@ -6,7 +6,7 @@ import dataclasses
 import typing
 from typing import Any
 
-from kcms.config import SCHEMAS, ClusterAddress
+from kcms.config import SCHEMAS, ClusterAddress, Partition
 
 INTRODUCTION = """\
 # Configuration
@@ -25,6 +25,7 @@ def document() -> str:
         path = f"/etc/kcms/{'manager-CLUSTER' if name == 'manager' else name}.toml"
         parts.append(section(f"kcms-{name}: `{path}`", schema))
     parts.append(section("A row of `clusters`: `[[clusters]]`", ClusterAddress))
+    parts.append(section("A row of `partitions`: `[[partitions]]`", Partition))
     return "\n".join(parts)
 
 

@@ -148,3 +148,82 @@ def test_what_is_limited_goes_where_limits_are_kept() -> None:
         for each in place([timed, large(2, 9)], [old, node("b", memory=9)]).placements
     }
     assert where == {1: "b", 2: "b"}
+
+
+def wide(number: int, **fields: Any) -> Job:
+    found = job(number)
+    found.spec.update(fields)
+    return found
+
+
+def where(plan: Any) -> list[tuple[int, int, str]]:
+    return [(each.job, each.task, each.node) for each in plan.placements]
+
+
+def test_the_tasks_of_a_batch_job_go_wherever_there_is_room() -> None:
+    batch = wide(1, **{"class": "batch", "total_tasks": 5})
+    plan = place([batch, job(2)], [node("a"), node("b")])
+    assert where(plan) == [(1, 0, "a"), (1, 1, "b"), (1, 2, "a"), (1, 3, "b")]
+    assert plan.reasons == {1: "every slot is taken", 2: "every slot is taken"}
+
+
+def test_a_parallel_job_goes_as_a_whole_or_not_at_all() -> None:
+    whole = wide(1, **{"class": "parallel", "total_tasks": 4})
+    plan = place([whole, job(2)], [node("a", slots=4, used=1), node("b", slots=2, cpus=4)])
+    assert where(plan) == [(1, 0, "b"), (1, 1, "b"), (1, 2, "a"), (1, 3, "a"), (2, 0, "a")]
+    plan = place([whole, job(2)], [node("a", slots=3, used=1), node("b", slots=2, used=1)])
+    assert where(plan) == [(2, 0, "a")]
+    assert plan.reasons == {1: "there is no room for its 4 tasks at once yet"}
+
+
+@pytest.mark.parametrize(
+    ("metric", "best"), [("load", "quiet"), ("queue", "short"), ("load_memory", "empty")]
+)
+def test_the_metric_says_which_node_is_best(metric: str, best: str) -> None:
+    nodes = [
+        node("quiet", load=0.1, queue=5.0, memory=1000, free=10),
+        node("short", load=0.9, queue=0.0, memory=1000, free=100),
+        node("empty", load=0.4, queue=3.0, memory=1000, free=990),
+    ]
+    assert where(place([wide(1, load_metric=metric)], nodes)) == [(1, 0, best)]
+
+
+def test_a_partition_is_where_its_jobs_go() -> None:
+    nodes = [node("a"), node("b", load=5.0)]
+    short = {"short": frozenset({"b"}), "gone": frozenset({"z"})}
+    plan = place([wide(1, partition="short"), wide(2, partition="gone")], nodes, short)
+    assert where(plan) == [(1, 0, "b")]
+    assert plan.reasons == {2: "no node of partition gone is up and in use"}
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=5),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["batch", "parallel"]), st.integers(1, 6), st.integers(1, 3),
+            st.sampled_from([None, 1, 2]),
+        ),
+        max_size=6,
+    ),
+)  # fmt: skip
+def test_no_node_gets_more_tasks_than_it_has_room_for(
+    kinds: list[tuple[int, int]], wanted: list[tuple[str, int, int, int | None]]
+) -> None:
+    nodes = [node(f"n{at}", slots=slots, used=used) for at, (slots, used) in enumerate(kinds)]
+    waiting = [
+        wide(at, **{"class": kind, "total_tasks": tasks, "cpus_per_task": cpus,
+                    "tasks_per_node": most})
+        for at, (kind, tasks, cpus, most) in enumerate(wanted, start=1)
+    ]  # fmt: skip
+    plan = place(waiting, nodes)
+    assert len(set(where(plan))) == len(plan.placements)
+    for each in nodes:
+        here = [wanted[one.job - 1] for one in plan.placements if one.node == each.name]
+        assert not here or sum(cpus for _, _, cpus, _ in here) + each.used <= each.slots
+        for at, (_, _, _, most) in enumerate(wanted, start=1):
+            mine = [one for one in plan.placements if (one.job, one.node) == (at, each.name)]
+            assert most is None or len(mine) <= most
+    for at, (kind, tasks, _, _) in enumerate(wanted, start=1):
+        placed = sum(one.job == at for one in plan.placements)
+        assert (placed < tasks) == (at in plan.reasons)
+        assert kind != "parallel" or placed in (0, tasks)

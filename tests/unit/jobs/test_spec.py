@@ -14,7 +14,9 @@ from kcms.jobs.spec import (
     check_repeatable,
     check_spec,
     duration_text,
+    given,
     same,
+    task_count,
 )
 
 
@@ -133,3 +135,45 @@ def test_a_specification_of_before_a_field_came_is_the_same() -> None:
     assert same(older, complete)
     assert not same(older, {**complete, "time_limit": 60})
     assert not same(older, {**complete, "priority": 1})
+
+
+def classed(**fields: Any) -> dict[str, Any]:
+    return check_spec({"executable": "/shared/x", **fields})
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"class": "batch"}, "total_tasks is missing, which a batch job needs"),
+        ({"total_tasks": 2}, "total_tasks is of batch and parallel jobs, and this one is single"),
+        ({"tasks_per_node": 2}, "tasks_per_node is of batch and parallel jobs"),
+        ({"task_failure": "end"}, "task_failure is of batch and parallel jobs"),
+        (
+            {"class": "batch", "total_tasks": 0},
+            "total_tasks must be a whole number from 1 to 10000",
+        ),
+        ({"class": "batch", "total_tasks": 10001}, "from 1 to 10000, not 10001"),
+        (
+            {"class": "batch", "total_tasks": 2, "output": "/s/o"},
+            "output /s/o needs %t in the file",
+        ),
+        ({"class": "parallel", "total_tasks": 2, "error": "/s/e"}, "error /s/e needs %t"),
+        ({"cpus_per_task": True}, "cpus_per_task must be a whole number"),
+        ({"argument_count": 1}, "argument_count is 1, and 0 arguments are given"),
+        ({"comment": "two\nlines"}, "comment must be one line"),
+        ({"load_metric": "luck"}, "load_metric must be one of load, queue, load_memory"),
+        ({"on_end": "x"}, "on_end must be an absolute path"),
+    ],
+)
+def test_fields_that_do_not_go_together_are_one_line(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        classed(**fields)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_fields_that_go_together() -> None:
+    assert classed(**{"class": "batch", "total_tasks": 2, "output": "/dev/null"})
+    assert classed(arguments=["a"], argument_count=1)["argument_count"] == 1
+    assert task_count(classed()) == task_count({}) == 1
+    assert given(classed(priority=3)) == {"executable": "/shared/x", "name": "x", "priority": 3}

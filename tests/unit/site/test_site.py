@@ -162,3 +162,27 @@ def test_contradictions_are_one_line(
 
 def test_names_are_resolved_to_addresses() -> None:
     assert site(a1={"ansible_host": "a1.example"}).hosts["a1"].address == "10.0.1.1"
+
+
+def test_partitions_are_queues_of_nodes_of_their_cluster() -> None:
+    found = site(a1={"kcms_partitions": {"short": ["a1", "a2"], "long": ["a3"]}})
+    assert found.clusters["alpha"].partitions == [
+        {"name": "short", "nodes": ["a1", "a2"]},
+        {"name": "long", "nodes": ["a3"]},
+    ]
+    assert found.clusters["beta"].partitions == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["a1"], "must be a table of names and their nodes"),
+        ({"short": []}, "short must be a list of nodes, not []"),
+        ({"short": "a1"}, "short must be a list of nodes, not 'a1'"),
+        ({"short": ["a1", "b1"]}, "short has 'b1', which is no node of the cluster"),
+    ],
+)
+def test_partitions_that_cannot_be_are_one_line(given: object, said: str) -> None:
+    with pytest.raises(SiteError, match=r"^kcms_partitions of cluster alpha") as caught:
+        site(a1={"kcms_partitions": given})
+    assert said in str(caught.value)
