@@ -55,7 +55,7 @@ interop: setup ## beside the real Ganglia programs
 bench: setup ## measurements beside a peer (NAME=rollout, monitoring, ...)
 	@$(PYTHON) -m bench $(NAME)
 
-chaos: setup ## random faults over a grid with jobs (KCMS_CHAOS_MINUTES=10)
+chaos: setup ## random faults over six hosts with 2,000 jobs (KCMS_CHAOS_SEED=, KCMS_CHAOS_JOBS=)
 	@$(PYTHON) -m pytest -q -s tests/chaos
 
 picture: setup ## docs/page.png anew, from the grid of `make demo`

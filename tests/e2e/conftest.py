@@ -15,6 +15,9 @@ STANDING = os.environ.get("KCMS_E2E_LAB")
 
 LAB = STANDING or "e2e"
 HOSTS = "head alpha=3"
+THIRD = "alpha3"
+"""A node that is out of use but for the tests that take three, see :func:`three`."""
+
 STRANGER, FRIEND = "beta1", "beta2"
 """The nodes of a second cluster, the first on the older of the two supported Debian releases."""
 
@@ -27,6 +30,7 @@ def grid() -> Iterator[Grid]:
     grid = Grid(LAB, HOSTS, clusters=("alpha", "beta"))
     if STANDING:
         grid.inventory = grid.lab("inventory").strip()
+        out_of_use(grid)
         yield grid
         return
     try:
@@ -34,9 +38,22 @@ def grid() -> Iterator[Grid]:
         grid.lab("add", STRANGER, "--root", "prepared", "--release", "bookworm")
         grid.lab("add", FRIEND, "--root", "prepared")
         grid.first = grid.playbook("site.yml")
+        out_of_use(grid)
         yield grid
     finally:
         grid.down()
+
+
+def out_of_use(grid: Grid) -> None:
+    grid.kcms("head", "drain", THIRD, "--cluster", "alpha", "--reason", "for tests of three nodes")
+
+
+@pytest.fixture
+def three(quiet: Grid) -> Iterator[Grid]:
+    """The grid with three nodes of alpha in use."""
+    quiet.kcms("head", "resume", THIRD, "--cluster", "alpha")
+    yield quiet
+    out_of_use(quiet)
 
 
 @pytest.fixture

@@ -33,39 +33,39 @@ def text(grid: Grid, name: str) -> str:
     return grid.shell("alpha1", f"cat {HOME}/{name}", user="alice").stdout
 
 
-def test_a_batch_job_runs_each_index_once_in_a_file_of_its_own(quiet: Grid) -> None:
-    program = quiet.program("alice", "square.sh", "#!/bin/sh\necho $((KCMS_TASK_INDEX * $1))\n")
+def test_a_batch_job_runs_each_index_once_in_a_file_of_its_own(three: Grid) -> None:
+    program = three.program("alice", "square.sh", "#!/bin/sh\necho $((KCMS_TASK_INDEX * $1))\n")
     words = ("--class", "batch", "--total-tasks", "12", "--output", f"{HOME}/sq.%j.%t.%u")
-    job = quiet.submit("alice", *words, "--argument-count", "1", program, "7")["id"]
-    ended = quiet.wait_job(job, "COMPLETED", "FAILED")
+    job = three.submit("alice", *words, "--argument-count", "1", program, "7")["id"]
+    ended = three.wait_job(job, "COMPLETED", "FAILED")
     assert (ended["state"], ended["task_counts"]) == ("COMPLETED", {"COMPLETED": 12})
     assert len({task["node"] for task in ended["tasks"]}) == 3
     assert all(task["exit"]["usage"]["cpu_seconds"] >= 0 for task in ended["tasks"])
-    found = [text(quiet, f"sq.{job}.{index}.alice").strip() for index in range(12)]
+    found = [text(three, f"sq.{job}.{index}.alice").strip() for index in range(12)]
     assert found == [str(7 * index) for index in range(12)]
-    assert quiet.kcms("alpha2", "output", f"{job}.11", user="alice").stdout == "77\n"
+    assert three.kcms("alpha2", "output", f"{job}.11", user="alice").stdout == "77\n"
     asked = ("submit", *words, "--argument-count", "2", program, "7")
-    answer = quiet.kcms("alpha1", *asked, user="alice", check=False)
+    answer = three.kcms("alpha1", *asked, user="alice", check=False)
     assert answer.stderr == "kcms: argument_count is 2, and 1 arguments are given\n"
 
 
-def test_one_task_of_a_batch_job_is_killed_and_the_others_go_on(quiet: Grid) -> None:
-    program = quiet.program("alice", "nap3.sh", "#!/bin/sh\nsleep 3\n")
+def test_one_task_of_a_batch_job_is_killed_and_the_others_go_on(three: Grid) -> None:
+    program = three.program("alice", "nap3.sh", "#!/bin/sh\nsleep 3\n")
     words = ("--class", "batch", "--total-tasks", "8", "--output", "/dev/null")
-    job = quiet.submit("alice", *words, program)["id"]
-    quiet.wait_job(job, "RUNNING")
-    told = quiet.kcms("alpha2", "kill", f"{job}.0", f"{job}.7", user="alice").stdout
+    job = three.submit("alice", *words, program)["id"]
+    three.wait_job(job, "RUNNING")
+    told = three.kcms("alpha2", "kill", f"{job}.0", f"{job}.7", user="alice").stdout
     assert told == f"task 0 of job {job} is being killed\ntask 7 of job {job} is being killed\n"
-    ended = quiet.wait_job(job, "CANCELLED", "COMPLETED", "FAILED")
+    ended = three.wait_job(job, "CANCELLED", "COMPLETED", "FAILED")
     assert ended["task_counts"] == {"COMPLETED": 6, "CANCELLED": 2}
     assert "2 of 8 tasks did not complete" in ended["reason"]
-    answer = quiet.kcms("alpha2", "kill", f"{job}.1", user="bob", check=False)
+    answer = three.kcms("alpha2", "kill", f"{job}.1", user="bob", check=False)
     assert answer.stderr == f"kcms: there is no job {job} that bob may see\n"
 
 
-def test_six_ranks_on_three_hosts_know_each_other(quiet: Grid) -> None:
-    program = quiet.program("alice", "tell.sh", TELL)
-    answer = quiet.adhoc(
+def test_six_ranks_on_three_hosts_know_each_other(three: Grid) -> None:
+    program = three.program("alice", "tell.sh", TELL)
+    answer = three.adhoc(
         "alpha1",
         "job_submit",
         executable=program,
@@ -81,33 +81,33 @@ def test_six_ranks_on_three_hosts_know_each_other(quiet: Grid) -> None:
     assert sorted(hosts) == ["alpha1", "alpha1", "alpha2", "alpha2", "alpha3", "alpha3"]
     for rank, host in enumerate(hosts):
         said = f"{rank} of 6 on {host}, {rank % 2} of 2: {','.join(hosts)}\n"
-        assert text(quiet, f"tell.{job['id']}.{rank}") == said
+        assert text(three, f"tell.{job['id']}.{rank}") == said
     starts = [task["start_time"] for task in job["tasks"]]
     assert max(starts) - min(starts) < 5
     assert {task["exit"]["code"] for task in job["tasks"]} == {0}
 
 
 @pytest.mark.parametrize("policy", ["end", "continue"])
-def test_the_death_of_one_rank_does_what_the_policy_says(quiet: Grid, policy: str) -> None:
-    program = quiet.program("alice", "dies.sh", DIES)
+def test_the_death_of_one_rank_does_what_the_policy_says(three: Grid, policy: str) -> None:
+    program = three.program("alice", "dies.sh", DIES)
     words = ("--class", "parallel", "--total-tasks", "6", "--task-failure", policy)
-    job = quiet.submit("alice", *words, "--output", "/dev/null", program)["id"]
+    job = three.submit("alice", *words, "--output", "/dev/null", program)["id"]
 
     def dead() -> bool:
-        return any(task["state"] == "FAILED" for task in quiet.job(job)["tasks"])
+        return any(task["state"] == "FAILED" for task in three.job(job)["tasks"])
 
-    quiet.wait(dead, "rank 4 to have died")
+    three.wait(dead, "rank 4 to have died")
     if policy == "continue":
-        states = [task["state"] for task in quiet.job(job)["tasks"]]
+        states = [task["state"] for task in three.job(job)["tasks"]]
         assert states == ["RUNNING"] * 4 + ["FAILED", "RUNNING"]
-        quiet.kcms("alpha1", "kill", str(job), user="alice")
-    ended = quiet.wait_job(job, "FAILED", "CANCELLED")
+        three.kcms("alpha1", "kill", str(job), user="alice")
+    ended = three.wait_job(job, "FAILED", "CANCELLED")
     if policy == "end":
         assert (ended["state"], ended["reason"]) == ("FAILED", "task 4: ended by signal 11")
         assert ended["task_counts"] == {"FAILED": 1, "CANCELLED": 5}
     assert all(task["exit"] for task in ended["tasks"])
     for host in ("alpha1", "alpha2", "alpha3"):
-        assert quiet.shell(host, "pgrep -u alice -c sleep", check=False).stdout.strip() == "0"
+        assert three.shell(host, "pgrep -u alice -c sleep", check=False).stdout.strip() == "0"
 
 
 def restarts(grid: Grid, job: int) -> list[list[str]]:
@@ -125,40 +125,40 @@ def begun(grid: Grid, *words: str) -> tuple[int, str]:
     return job, str(grid.job(job)["tasks"][0]["node"])
 
 
-def test_a_job_whose_node_lost_its_power_is_begun_anew(quiet: Grid) -> None:
-    job, node = begun(quiet, "--requeue")
-    quiet.lab("power-off", node)
-    quiet.lab("start", node)
-    ended = quiet.wait_job(job, "COMPLETED", "NODE_FAIL", "FAILED")
+def test_a_job_whose_node_lost_its_power_is_begun_anew(three: Grid) -> None:
+    job, node = begun(three, "--requeue")
+    three.lab("power-off", node)
+    three.lab("start", node)
+    ended = three.wait_job(job, "COMPLETED", "NODE_FAIL", "FAILED")
     assert (ended["state"], ended["tasks"][0]["restarts"]) == ("COMPLETED", 1)
-    assert [each[0] for each in restarts(quiet, job)] == ["0", "1"]
+    assert [each[0] for each in restarts(three, job)] == ["0", "1"]
 
 
-def test_a_job_that_is_cut_off_ends_there_before_it_is_begun_elsewhere(quiet: Grid) -> None:
+def test_a_job_that_is_cut_off_ends_there_before_it_is_begun_elsewhere(three: Grid) -> None:
     times: dict[str, Any] = {"lease": 12.0, "node_lost": 15.0, "node_timeout": 6.0}
     settings = json.dumps({"kcms_config": {"manager": times}})
-    quiet.playbook("site.yml", "-e", settings, "--limit", "head")
+    three.playbook("site.yml", "-e", settings, "--limit", "head")
     try:
-        job, node = begun(quiet, "--requeue")
-        quiet.lab("cut", node)
+        job, node = begun(three, "--requeue")
+        three.lab("cut", node)
         elsewhere = "alpha1" if node != "alpha1" else "alpha2"
-        quiet.wait(
-            lambda: len(quiet.shell(elsewhere, f"cat {HOME}/once.{job}").stdout.split("\n")) > 2,
+        three.wait(
+            lambda: len(three.shell(elsewhere, f"cat {HOME}/once.{job}").stdout.split("\n")) > 2,
             "the job to be begun anew",
         )
         ticks = f"wc -l < {HOME}/ticks.{job}"
-        before = quiet.shell(elsewhere, ticks).stdout
-        left = quiet.lab("exec", node, "pgrep", "-u", "alice", "-c", "once.sh", check=False)
+        before = three.shell(elsewhere, ticks).stdout
+        left = three.lab("exec", node, "pgrep", "-u", "alice", "-c", "once.sh", check=False)
         assert left.strip() in ("0", "")
-        ended = quiet.wait_job(job, "COMPLETED", "NODE_FAIL")
+        ended = three.wait_job(job, "COMPLETED", "NODE_FAIL")
         assert ended["state"] == "COMPLETED"
-        assert quiet.shell(elsewhere, ticks).stdout == before
+        assert three.shell(elsewhere, ticks).stdout == before
         assert ended["tasks"][0]["node"] != node
     finally:
-        quiet.lab("heal", node)
-        quiet.playbook("site.yml", "--limit", "head")
-    quiet.wait(lambda: node in up(quiet), "the node to be heard again")
-    assert [each[0] for each in restarts(quiet, job)] == ["0", "1"]
+        three.lab("heal", node)
+        three.playbook("site.yml", "--limit", "head")
+    three.wait(lambda: node in up(three), "the node to be heard again")
+    assert [each[0] for each in restarts(three, job)] == ["0", "1"]
 
 
 def up(grid: Grid) -> set[str]:
@@ -166,19 +166,19 @@ def up(grid: Grid) -> set[str]:
     return {each["name"] for each in nodes if each["state"] == "UP"}
 
 
-def test_a_program_is_run_when_a_job_is_over(quiet: Grid) -> None:
-    fails = quiet.program("alice", "code.sh", "#!/bin/sh\nexit $1\n")
-    tells = quiet.program(
+def test_a_program_is_run_when_a_job_is_over(three: Grid) -> None:
+    fails = three.program("alice", "code.sh", "#!/bin/sh\nexit $1\n")
+    tells = three.program(
         "alice",
         "ended.sh",
         f'#!/bin/sh\necho "$KCMS_ENDED_STATE: $KCMS_ENDED_REASON" > {HOME}/ended.$KCMS_ENDED_JOB\n',
     )
-    job = quiet.submit("alice", "--on-end", tells, "--comment", "a try", fails, "3")["id"]
-    quiet.wait_job(job, "FAILED")
-    quiet.wait_job(job + 1, "COMPLETED")
-    assert text(quiet, f"ended.{job}") == "FAILED: exit status 3\n"
-    shown = quiet.kcms("alpha1", "job", str(job), user="alice").stdout
+    job = three.submit("alice", "--on-end", tells, "--comment", "a try", fails, "3")["id"]
+    three.wait_job(job, "FAILED")
+    three.wait_job(job + 1, "COMPLETED")
+    assert text(three, f"ended.{job}") == "FAILED: exit status 3\n"
+    shown = three.kcms("alpha1", "job", str(job), user="alice").stdout
     assert "a try" in shown
-    named = quiet.kcms("alpha1", "jobs", "--all", "--name", "end-*", user="alice").stdout
+    named = three.kcms("alpha1", "jobs", "--all", "--name", "end-*", user="alice").stdout
     assert f"end-{job}" in named
     assert "code.sh" not in named

@@ -74,7 +74,7 @@ def test_the_inventory_follows_the_grid(quiet: Grid, tmp_path: Path) -> None:
         return dict(json.loads(done.stdout))
 
     before = groups()
-    assert set(before["alpha"]["hosts"]) == {"alpha1", "alpha2"}
+    assert set(before["alpha"]["hosts"]) == {"alpha1", "alpha2", "alpha3"}
     quiet.adhoc("head", "node_state", node="alpha2", state="drained", reason="x", cluster="alpha")
     try:
         quiet.wait(

@@ -30,7 +30,7 @@ def test_every_host_is_up_in_the_grid(grid: Grid, page: str) -> None:
         hosts = {
             host["name"]: host["state"] for cluster in tree["clusters"] for host in cluster["hosts"]
         }
-        return hosts == dict.fromkeys(("alpha1", "alpha2", "beta1", "beta2"), "up")
+        return hosts == dict.fromkeys(("alpha1", "alpha2", "alpha3", "beta1", "beta2"), "up")
 
     grid.wait(up, "every host to be up on the page")
     status, _, body = get(page)

@@ -76,7 +76,7 @@ async def _listen(config: ManagerConfig, runner: web.AppRunner, context: ssl.SSL
         await web.TCPSite(runner, config.address, config.port, ssl_context=context).start()
     except OSError as error:
         raise ConfigError(
-            f"cannot listen on {config.address} port {config.port}: {error.strerror}"
+            f"cannot listen on {config.address} port {config.port}: {error.strerror or error}"
         ) from error
     log.info("manager of %s listens on %s port %d", config.cluster, config.address, config.port)
 
