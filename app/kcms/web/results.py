@@ -9,7 +9,7 @@ from flask import Blueprint, Response, make_response, redirect, render_template,
 from kcms.errors import InvalidRequest, KcmsError, NotFound
 from kcms.jobs.number import job_number
 from kcms.jobs.spec import FIELDS
-from kcms.web import access, words, work
+from kcms.web import access, tasks, words, work
 from kcms.web.processes import MOVING_REFRESH, ordered
 from kcms.web.services import services, settings
 from kcms.web.sessions import Token
@@ -50,7 +50,8 @@ def job(cluster: str, text: str) -> Response:
     found = access.ask(cluster, token, lambda client: client.job(number))
     now = services().now()
     row, moved = work.job_row(found, now), work.move(found, now)
-    nodes, files = _around(cluster, token, found)
+    task = tasks.chosen(found, request.args.get("task"))
+    nodes, files = _around(cluster, token, found, task)
     moving = moved is not None and moved.under_way
     page = render_template(
         "job.html",
@@ -59,6 +60,10 @@ def job(cluster: str, text: str) -> Response:
         job=row,
         mine=token.root or row.user == session.user,
         facts=work.job_facts(found, row, now),
+        tasks=tasks.rows(found, now),
+        counted=tasks.counted(found),
+        size=int(found["spec"].get("total_tasks") or 1),
+        task=task,
         spec=work.spec_facts(found["spec"], FIELDS),
         move=moved,
         moving=moving,
@@ -79,17 +84,17 @@ def control(cluster: str, text: str) -> Response:
 
 
 def _around(
-    cluster: str, token: Token, found: dict[str, Any]
+    cluster: str, token: Token, found: dict[str, Any], task: int
 ) -> tuple[list[Any], list[dict[str, Any]]]:
     """The nodes, and the ends of the output and, if it is another, the error file."""
     number, spec = int(found["id"]), found["spec"]
     calls = [
         lambda client: client.nodes(),
-        lambda client: client.output(number, "output", SHOWN_BYTES),
+        lambda client: client.output(number, "output", SHOWN_BYTES, task=task),
     ]
     titles = ["Output File"]
     if spec.get("error") and spec.get("error") != spec.get("output"):
-        calls.append(lambda client: client.output(number, "error", SHOWN_BYTES))
+        calls.append(lambda client: client.output(number, "error", SHOWN_BYTES, task=task))
         titles.append("Error Log File")
     answers = access.told(cluster, services().gateway.together(cluster, token, *calls))
     nodes = [] if isinstance(answers[0], KcmsError) else answers[0]

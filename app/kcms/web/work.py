@@ -22,6 +22,7 @@ SHOWN_MOVES = 600.0
 SHOWN_ENDED = 25
 """Ended processes of one node that are shown; a loop of a shell ends many a second."""
 
+SHOWN_NODES = 4
 KINDS = {
     "PENDING": "quiet",
     "RUNNING": "accent",
@@ -211,7 +212,7 @@ def job_row(job: Mapping[str, Any], now: float) -> JobRow:
         state=state,
         kind=KINDS.get(state, "bad"),
         reason=words.visible(str(job.get("reason") or "")),
-        node=", ".join(dict.fromkeys(str(task["node"]) for task in tasks if task.get("node"))),
+        node=node_words(tasks),
         submitted=words.moment(job.get("submit_time"), now),
         started=words.moment(start, now),
         ended=words.moment(end, now),
@@ -221,6 +222,13 @@ def job_row(job: Mapping[str, Any], now: float) -> JobRow:
         active=state not in FINAL_STATES,
         held=bool(job.get("held_by")),
     )
+
+
+def node_words(tasks: Iterable[Mapping[str, Any]]) -> str:
+    """The nodes that tasks are on."""
+    names = list(dict.fromkeys(str(task["node"]) for task in tasks if task.get("node")))
+    more = f" and {len(names) - SHOWN_NODES} more" if len(names) > SHOWN_NODES else ""
+    return ", ".join(names[:SHOWN_NODES]) + more
 
 
 def _took(start: Any, end: Any, now: float) -> str:

@@ -246,6 +246,16 @@ class TestResults:
         assert options[-1] == "alpha2"
         assert "alpha1" not in options
 
+    def test_the_tasks_of_a_job_of_several(self, alice: Page, world: World) -> None:
+        world.jobs[1] = job(1)
+        world.jobs[1]["spec"] |= {"class": "batch", "total_tasks": 3}
+        world.jobs[1]["task_counts"] = {"RUNNING": 1, "PENDING": 2}
+        shown = alice.get("/cluster/alpha/jobs/1?task=2")
+        assert "Tasks 2 PENDING, 1 RUNNING" in said(shown)
+        assert 'href="/cluster/alpha/jobs/1?task=0"' in shown.text
+        assert "Output File of task 2" in said(shown)
+        assert alice.get("/cluster/alpha/jobs/1?task=3").status_code == 400
+
     def test_a_job_that_is_over_has_no_buttons(self, alice: Page, world: World) -> None:
         world.jobs[1] = ended(1, "FAILED", "exit status 3", 3)
         shown = alice.get("/cluster/alpha/jobs/1")

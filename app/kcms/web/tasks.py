@@ -1,0 +1,74 @@
+"""The tasks of a job of several, as its page shows them.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kcms.client import FINAL_STATES
+from kcms.errors import InvalidRequest
+from kcms.web import words
+from kcms.web.work import KINDS, exit_words
+
+SHOWN = 64
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """A task in words; ``kind`` colours its state."""
+
+    index: int
+    state: str
+    kind: str
+    node: str
+    took: str
+    exit: str
+    message: str
+
+
+def is_several(job: Mapping[str, Any]) -> bool:
+    return int(job["spec"].get("total_tasks") or 1) > 1
+
+
+def counted(job: Mapping[str, Any]) -> str:
+    """How many tasks are in each state, as ``3 RUNNING, 5 PENDING``."""
+    counts = sorted((job.get("task_counts") or {}).items())
+    return ", ".join(f"{number} {state}" for state, number in counts)
+
+
+def rows(job: Mapping[str, Any], now: float) -> list[TaskRow]:
+    """Its tasks, at most :data:`SHOWN`: what went wrong first, then what runs."""
+    tasks = list(job.get("tasks") or ()) if is_several(job) else []
+    if len(tasks) > SHOWN:
+        tasks = sorted(sorted(tasks, key=_place)[:SHOWN], key=lambda task: int(task["index"]))
+    return [_row(task, now) for task in tasks]
+
+
+def _place(task: Mapping[str, Any]) -> tuple[int, int]:
+    state = str(task["state"])
+    rank = 2 if state == "COMPLETED" else int(state not in FINAL_STATES)
+    return rank, int(task["index"])
+
+
+def _row(task: Mapping[str, Any], now: float) -> TaskRow:
+    state, start, record = str(task["state"]), task.get("start_time"), task.get("exit")
+    end = record["time"] if record else now
+    return TaskRow(
+        index=int(task["index"]),
+        state=state,
+        kind=KINDS.get(state, "bad"),
+        node=str(task.get("node") or ""),
+        took="" if start is None else words.duration(max(float(end) - float(start), 0.0)),
+        exit=exit_words([task]),
+        message=words.visible(str(task.get("message") or "")),
+    )
+
+
+def chosen(job: Mapping[str, Any], text: str | None) -> int:
+    """The task whose files are to be shown.  :raises InvalidRequest: the job has no such task"""
+    size = int(job["spec"].get("total_tasks") or 1)
+    number = int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else 0
+    if (text and str(number) != text) or number >= size:
+        raise InvalidRequest(f"task must be from 0 to {size - 1}, not {str(text)[:40]!r}")
+    return number
