@@ -40,8 +40,8 @@ class Faults:
         self._stop.set()
         self._thread.join()
         for host in self.hosts:
+            self.grid.lab("heal", host, check=False)  # first: a start waits for the network
             self.grid.lab("start", host, check=False)
-            self.grid.lab("heal", host, check=False)
         if self._error is not None:
             raise self._error
 
