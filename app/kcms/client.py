@@ -71,15 +71,18 @@ class Client:
         An answer that is lost does not tell whether there is a job now, so the call is repeated,
         and a key, be it one of this call alone, makes both of them one job.
         """
-        own = f"client-{os.urandom(16).hex()}" if key is None else key
-        body = {"spec": spec, "key": own}
+        own = _own_key() if key is None else key
+        status, job = self._keyed("/v1/jobs", {"spec": spec, "key": own})
+        return job, status == 201 or key is None
+
+    def _keyed(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """A call whose key makes one of two, so that it is made again when its answer is lost."""
         try:
-            status, job = self.call("POST", "/v1/jobs", body)
+            return self.call("POST", path, body)
         except ClientError as error:
             if error.status and error.code != "protocol_error":
                 raise
-            status, job = self.call("POST", "/v1/jobs", body)
-        return job, status == 201 or key is None
+            return self.call("POST", path, body)
 
     def check(self, spec: dict[str, Any], key: str | None = None) -> dict[str, Any]:
         """Have everything checked that :meth:`submit` would check; the complete specification."""
@@ -159,6 +162,30 @@ class Client:
         :raises ClientError: code ``conflict`` or ``forbidden`` when that cannot be
         """
         return self.call("POST", f"/v1/jobs/{job_id}/{act}", {"check": True} if check else {})[1]
+
+    def signal(
+        self,
+        job_id: int,
+        signal: str,
+        task: int | None = None,
+        process: tuple[str, int] | None = None,
+        kill: bool = False,
+        check: bool = False,
+    ) -> dict[str, Any]:
+        """Signal every process of a job that runs, or of one ``task``; the job.
+
+        :param signal: its name, as ``USR1``
+        :param process: node and pid of the only process that is meant
+        :param kill: that one is killed if it is still there after the manager's grace
+        :param check: only ask whether it could be done
+        """
+        body: dict[str, Any] = {"signal": signal, "key": _own_key()}
+        if task is not None:
+            body["task"] = task
+        if process is not None:
+            body["process"] = {"node": process[0], "pid": process[1]}
+        body.update({name: True for name, on in (("kill", kill), ("check", check)) if on})
+        return self._keyed(f"/v1/jobs/{job_id}/signal", body)[1]
 
     def output(
         self,
@@ -245,11 +272,15 @@ class Client:
         return self.processes_told(user, node)[0]
 
     def processes_told(
-        self, user: str | None = None, node: str | None = None
+        self, user: str | None = None, node: str | None = None, job: int | None = None
     ) -> tuple[list[dict[str, Any]], int]:
-        """As :meth:`processes`, and how many more there are that the manager left out."""
-        document = self.call("GET", "/v1/processes", user=user, node=node)[1]
-        return list(document["processes"]), int(document.get("left_out") or 0)
+        """As :meth:`processes`, and how many more there are that the manager left out.
+
+        (An older manager knows no ``job`` and lists those of all.)
+        """
+        document = self.call("GET", "/v1/processes", user=user, node=node, job=job)[1]
+        rows = [each for each in document["processes"] if job in (None, each["job"])]
+        return rows, int(document.get("left_out") or 0)
 
     def set_password(self, password: str | None) -> None:
         """Set the caller's password for the page; None takes it away."""
@@ -422,6 +453,10 @@ def trouble_of_move(job: dict[str, Any], number: int) -> str | None:
         "" if job["state"] in FINAL_STATES or phase == "refused" else " and goes on where it was"
     )
     return f"job {job['id']} was not moved to {migration['target']}{stays}: {why}"
+
+
+def _own_key() -> str:
+    return f"client-{os.urandom(16).hex()}"
 
 
 def _task(job: dict[str, Any], index: int) -> dict[str, Any] | None:

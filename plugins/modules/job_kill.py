@@ -26,6 +26,7 @@ options:
     required: true
 seealso:
   - module: kcms.cluster.job_info
+  - module: kcms.cluster.job_signal
   - module: kcms.cluster.job_submit
 """
 

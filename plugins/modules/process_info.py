@@ -31,6 +31,7 @@ options:
     type: bool
     default: false
 seealso:
+  - module: kcms.cluster.job_signal
   - module: kcms.cluster.job_info
   - module: kcms.cluster.node_info
 """
@@ -50,19 +51,31 @@ processes:
   description:
     - The processes, by node and pid. C(state) is V(R) for one that is alive, V(T) for one that
       ended, at C(ended) (seconds since the epoch); C(root) says whether it is the first of its
-      task.
+      task, C(status) the letter that /proc has for its state. C(id) is what
+      M(kcms.cluster.job_signal) takes. What its node does not say, being of an older release, is
+      null or empty.
   returned: success
   type: list
   elements: dict
   sample:
-    - node: alpha2
+    - id: 12.0.4711@alpha2
+      node: alpha2
       pid: 4711
+      ppid: 4705
       name: simulate
+      command: ./simulate --steps 100
       state: R
+      status: S
       ended: null
       job: 12
+      task: 0
       user: alice
       root: true
+      cpu_seconds: 81.25
+      cpu_percent: 97.4
+      rss_kib: 204800
+      threads: 4
+      start_time: 1767225600.5
 left_out:
   description:
     - How many more processes there are than the manager lists, which is 10000 at the most. Name
@@ -96,12 +109,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 def look(client: Client, params: dict[str, Any], checking: bool) -> dict[str, Any]:
     """What the task returns."""
-    found, left_out = listing(client).processes_told(params["user"], params["node"])
-    shown = [
-        each
-        for each in found
-        if params["job"] in (None, each["job"]) and (each["state"] == "R" or not params["alive"])
-    ]
+    found, left_out = listing(client).processes_told(params["user"], params["node"], params["job"])
+    shown = [each for each in found if each["state"] == "R" or not params["alive"]]
     return {"changed": False, "processes": shown, "left_out": left_out}
 
 

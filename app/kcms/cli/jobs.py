@@ -1,4 +1,4 @@
-"""``kcms jobs`` and ``kcms job``, and what is done to jobs: ``kcms kill``, ``kcms hold`` …"""
+"""``kcms jobs`` and ``kcms job``, and what keeps jobs back: ``kcms hold`` …"""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable
 
 from kcms.cli import complain, tables
+from kcms.cli.each import do_each
 from kcms.cli.options import Parser, client, client_options, whole_number
-from kcms.client import FINAL_STATES, Client, ClientError
+from kcms.client import FINAL_STATES, Client
 from kcms.jobs.paths import TASK, expand
 from kcms.jobs.spec import duration_text
 
@@ -164,29 +165,12 @@ def _task_line(task: dict[str, Any]) -> str:
     return ", ".join([*said, *filter(None, [task["message"]])])
 
 
-def kill(words: list[str]) -> int:
-    parser = Parser(
-        "kill",
-        "Kill jobs (12) or tasks of batch jobs (12.3): SIGTERM, then whatever is left of them is "
-        "killed; suspended ones at once.",
-    )
-    return _each(parser, words, Client.kill, _kill_word, job_or_task)
-
-
 def job_or_task(text: str) -> tuple[int, ...]:
     """``12`` or ``12.3``: a job, or one task of it."""
     job, dot, task = text.partition(".")
     if dot and not (task.isascii() and task.isdigit() and len(task) < 10):
         raise argparse.ArgumentTypeError(f"must be a job as 12, or a task as 12.3, not {text!r}")
     return (whole_number(job), int(task)) if dot else (whole_number(job),)
-
-
-def job_only(text: str) -> tuple[int, ...]:
-    return (whole_number(text),)
-
-
-def _named(job: int, task: int | None = None) -> str:
-    return f"job {job}" if task is None else f"task {task} of job {job}"
 
 
 def hold(words: list[str]) -> int:
@@ -226,29 +210,11 @@ def _act(act: str) -> Callable[[Client, int], dict[str, Any]]:
 def _each(
     parser: Parser,
     words: list[str],
-    act: Callable[..., dict[str, Any]],
+    act: Callable[[Client, int], dict[str, Any]],
     told: Callable[[dict[str, Any]], str],
-    kind: Callable[[str], tuple[int, ...]] = job_only,
 ) -> int:
-    """Do something to each job, or task of one, that is named, and say of each what it is then."""
-    parser.add_argument("ids", metavar="ID", type=kind, nargs="+")
+    """Do something to each job that is named, and say of each what it is then."""
+    parser.add_argument("ids", metavar="ID", type=whole_number, nargs="+")
     client_options(parser, "in whose name to do it; only root may say")
     options = parser.parse_args(words)
-    caller = client(options, options.user)
-    done: list[dict[str, Any]] = []
-    for each in options.ids:
-        try:
-            done.append(act(caller, *each))
-        except ClientError as error:
-            complain(error.message)
-            continue
-        if not options.json:
-            print(f"{_named(*each)} is {told(done[-1])}")
-    if options.json:
-        print(json.dumps({"jobs": done}, indent=2))
-    return 0 if len(done) == len(options.ids) else 1
-
-
-def _kill_word(found: dict[str, Any]) -> str:
-    """A waiting job is over at once, a running one when its node has said so."""
-    return str(found["state"]).lower() if found["state"] in FINAL_STATES else "being killed"
+    return do_each(options, options.ids, act, lambda each, job: f"job {each} is {told(job)}")

@@ -52,6 +52,7 @@ class Gateway:
         app.router.add_get("/v1/jobs/{id}/output", self.output)
         for act in ("kill", "hold", "release", "suspend", "resume", "requeue"):
             app.router.add_post(f"/v1/jobs/{{id}}/{act}", functools.partial(self.act, act))
+        app.router.add_post("/v1/jobs/{id}/signal", self.signal)
         app.router.add_post("/v1/jobs/{id}/migrate", self.migrate)
         app.router.add_get("/v1/processes", self.listing)
         app.router.add_post("/v1/nodes/{name}/state", self.node_state)
@@ -120,6 +121,13 @@ class Gateway:
     async def act(self, act: str, request: web.Request) -> web.Response:
         what = f"{act} job {_job_id(request)}"
         return await self._told(request, what, await json_body(request))
+
+    async def signal(self, request: web.Request) -> web.Response:
+        """With a key of our own if it has none: the call may be made twice, and signals once."""
+        body = await json_body(request)
+        if body.get("key") is None:
+            body["key"] = f"gateway-{uuid.uuid4()}"
+        return await self._told(request, f"signal job {_job_id(request)}", body)
 
     async def migrate(self, request: web.Request) -> web.Response:
         what = f"migrate job {_job_id(request)}"

@@ -133,7 +133,7 @@ class Managers:
     ) -> Answer:
         """One call, tried again when a connection turns out to be gone.
 
-        Every call of the API may be made twice: a submission carries a key.
+        Every call of the API may be made twice: submissions and signals carry a key.
 
         :raises Unavailable: no answer  :raises ProtocolError: an answer that is no JSON
         """

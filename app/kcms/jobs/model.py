@@ -21,6 +21,7 @@ from kcms.errors import ProtocolError
 from kcms.jobs.members import Members, is_store
 from kcms.jobs.migration import Migration, MoveReport
 from kcms.jobs.processes import Process
+from kcms.jobs.signals import Signal
 from kcms.jobs.spec import task_count
 from kcms.jobs.states import State, check_move
 
@@ -244,6 +245,7 @@ class TaskReport:
     *refused* (never started; ``message`` says why), *lost* (started, and no record of its end).
     ``cause`` says why its node ends or ended it by itself, as :data:`TIME_LIMIT`.  ``suspended``:
     it is frozen, as its manager wishes.  ``ends`` has the ranks of the unit that ended already.
+    ``signalled`` is the highest number of a signal that its node has dealt with.
     """
 
     job: int
@@ -257,6 +259,7 @@ class TaskReport:
     cause: str = ""
     suspended: bool = False
     ends: Mapping[int, Exit] = field(default_factory=dict)
+    signalled: int = 0
 
     @property
     def name(self) -> str:
@@ -282,6 +285,7 @@ class TaskReport:
             cause=row.text("cause", ""),
             suspended=row.members.get("suspended") is True,
             ends=_ends(row.table("ends", {})),
+            signalled=row.whole("signalled", 0),
         )
         if report.phase not in PHASES:
             raise ProtocolError(f"not a task report: {report.phase!r:.100} is no phase")
@@ -304,7 +308,8 @@ class WantedTask:
     ``suspend``: while it runs, it is to stand still.  ``ranks`` are the tasks in it, just ``task``
     when there are none; ``hosts`` has the node of each rank of the whole job, when it is parallel.
     ``restarts`` counts how often it was begun before.  ``lease``: seconds after which it is not to
-    run any more when the manager was not heard, 0 for never.
+    run any more when the manager was not heard, 0 for never.  ``signals`` are those that the node
+    has not said to have dealt with, in the order of their numbers.
     """
 
     job: int
@@ -322,6 +327,7 @@ class WantedTask:
     hosts: tuple[str, ...] = ()
     restarts: int = 0
     lease: float = 0.0
+    signals: tuple[Signal, ...] = ()
 
     def document(self) -> dict[str, Any]:
         return {**asdict(self), "ranks": list(self.ranks), "hosts": list(self.hosts)}
@@ -335,7 +341,9 @@ class WantedTask:
         try:
             known = cls.__dataclass_fields__.keys() & document.keys()
             listed = {name: tuple(document[name]) for name in ("ranks", "hosts") if name in known}
-            wanted = cls(**{**{name: document[name] for name in known}, **listed})
+            signals = tuple(Signal.parse(each) for each in document.get("signals", ()))
+            values = {**{name: document[name] for name in known}, **listed, "signals": signals}
+            wanted = cls(**values)
         except (TypeError, AttributeError) as error:
             raise ProtocolError(f"not a wanted task: {error}") from error
         if wanted.want not in ("run", "kill"):
@@ -345,8 +353,8 @@ class WantedTask:
         return wanted
 
 
-SUSPEND, LIMITS, TASKS, LEASE = "suspend", "limits", "tasks", "lease"
-ABILITIES = (SUSPEND, LIMITS, TASKS, LEASE)
+SUSPEND, LIMITS, TASKS, LEASE, SIGNALS = "suspend", "limits", "tasks", "lease", "signals"
+ABILITIES = (SUSPEND, LIMITS, TASKS, LEASE, SIGNALS)
 LIMITED = ("time_limit", "memory", "rss_limit")
 """Fields of a specification that a node has to keep to, which takes the ability LIMITS."""
 

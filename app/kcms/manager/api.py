@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import re
 import time
+import uuid
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +22,7 @@ from kcms.jobs.model import Job, NodeReport
 from kcms.jobs.number import job_number
 from kcms.jobs.spec import NAME_LIMIT, SpecError, check_key, check_spec
 from kcms.jobs.states import State
-from kcms.manager import openapi
+from kcms.manager import openapi, signals
 from kcms.manager.core import Caller
 from kcms.manager.engine import Engine
 from kcms.manager.hosts import Hosts
@@ -54,6 +55,7 @@ class Api:
         app.router.add_post("/v1/jobs/{id}/kill", self.kill)
         for act in ("hold", "release", "suspend", "resume", "requeue"):
             app.router.add_post(f"/v1/jobs/{{id}}/{act}", functools.partial(self.act, act))
+        app.router.add_post("/v1/jobs/{id}/signal", self.signal)
         app.router.add_post("/v1/jobs/{id}/migrate", self.migrate)
         app.router.add_get("/v1/nodes", self.nodes)
         app.router.add_post("/v1/nodes/{name}/state", self.node_state)
@@ -112,20 +114,27 @@ class Api:
 
     async def act(self, act: str, request: web.Request) -> web.Response:
         caller, number = self._caller(request), _job_id(request)
-        check = (await _members(request, "check")).get("check", False)
-        if not isinstance(check, bool):
-            raise InvalidRequest(f"check must be true or false, not {check!r:.100}")
+        check = _flag(await _members(request, "check"), "check")
         job = await self._engine.act(caller, number, act, check)
         return web.json_response(job.document())
+
+    async def signal(self, request: web.Request) -> web.Response:
+        caller, number = self._caller(request), _job_id(request)
+        body = await _members(request, "signal", "task", "process", "kill", "check", "key")
+        try:
+            key = check_key(body.get("key")) or f"manager-{uuid.uuid4()}"
+        except SpecError as error:
+            raise InvalidRequest(str(error)) from error
+        check = _flag(body, "check")
+        job = await self._engine.signal(caller, number, signals.asked(body, key), check)
+        return web.json_response(job.document(), status=202)
 
     async def migrate(self, request: web.Request) -> web.Response:
         caller, number = self._caller(request), _job_id(request)
         body = await _members(request, "node", "check")
-        node, check = body.get("node"), body.get("check", False)
+        node, check = body.get("node"), _flag(body, "check")
         if not isinstance(node, str) or not node:
             raise InvalidRequest("node must be the name of the node that the job is to move to")
-        if not isinstance(check, bool):
-            raise InvalidRequest(f"check must be true or false, not {check!r:.100}")
         job = await self._engine.migrate(caller, number, node, check)
         return web.json_response(job.document(), status=202)
 
@@ -140,8 +149,9 @@ class Api:
 
     async def processes(self, request: web.Request) -> web.Response:
         user = _whose(request, self._caller(request), "processes")
-        node = request.query.get("node") or None
-        rows, left_out = await self._engine.processes(user, node)
+        node, job = request.query.get("node") or None, request.query.get("job") or None
+        number = None if job is None else _job_number(job)
+        rows, left_out = await self._engine.processes(user, node, number)
         return web.json_response({"processes": rows, "left_out": left_out})
 
     async def nodes(self, request: web.Request) -> web.Response:
@@ -253,12 +263,22 @@ async def _members(request: web.Request, *known: str) -> dict[str, Any]:
     return body
 
 
+def _flag(body: dict[str, Any], name: str) -> bool:
+    value = body.get(name, False)
+    if not isinstance(value, bool):
+        raise InvalidRequest(f"{name} must be true or false, not {value!r:.100}")
+    return value
+
+
 def _is_id(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 10 and int(text) < (1 << 32) - 1
 
 
 def _job_id(request: web.Request) -> int:
-    text = request.match_info["id"]
+    return _job_number(request.match_info["id"])
+
+
+def _job_number(text: str) -> int:
     number = job_number(text)
     if number is None:
         raise InvalidRequest(f"a job is named by its number, not {text!r:.100}")

@@ -163,7 +163,7 @@ def settle(directory: str, cluster: str, taken: float, keep: bool, gap: int = GA
             Event(now, job.id, "restore", {"state": job.state.value, "copy": taken})
             for job in changed
         ]
-        store.commit(changed, events)
+        store.commit(changed, events, signals=dict.fromkeys(store.signals(), ()))
         store.note_restore(store.last_job() + gap, unsure)
         return Settled(len(over), len(active) - len(over), store.last_job())
     finally:

@@ -21,7 +21,7 @@ from kcms.errors import KcmsError, Unavailable
 from kcms.jobs.migration import WantedMove
 from kcms.jobs.model import Job, NodeReport, WantedTask
 from kcms.jobs.queue import followed_by
-from kcms.manager import core, holding, migrations, nodes, scheduling, wanted
+from kcms.manager import core, holding, migrations, nodes, scheduling, signals, wanted
 from kcms.manager.core import Caller
 from kcms.manager.hosts import Hosts
 from kcms.manager.memory import Draft, Memory, Rules, TaskKey
@@ -77,6 +77,7 @@ class Engine:
             self._memory.adopt(job)
         self._memory.followed = store.followed({n for job in active for _, n in followed_by(job)})
         self._memory.drained = store.drained()
+        self._memory.signals = store.signals()
         self._requests: asyncio.Queue[Request] = asyncio.Queue()
         self._writer = ThreadPoolExecutor(1, "store")
         self._lister = Reader(store.path, store.cluster)
@@ -165,6 +166,23 @@ class Engine:
         answer: Job = await self._ask(decide)
         return answer
 
+    async def signal(
+        self, caller: Caller, number: int, asked: signals.Asked, check: bool = False
+    ) -> Job:
+        """The job, once a signal to it is given; with ``check`` only to see whether it could be.
+
+        :raises NotFound: no such job, task or process that the caller may see
+        :raises Conflict: it cannot be given now
+        """
+
+        def decide(draft: Draft, now: float) -> Job:
+            job = core.check_sees(caller, draft.job(number) or self._store.job(number), number)
+            there = Draft(draft.base) if check else draft
+            return signals.ask(there, job, asked, caller.user, now)
+
+        answer: Job = await self._ask(decide)
+        return answer
+
     async def migrate(self, caller: Caller, number: int, node: str, check: bool) -> Job:
         """The job as it begins to move to ``node``; with ``check`` only to see whether it could.
 
@@ -206,10 +224,11 @@ class Engine:
         return nodes.document(self._memory, name)
 
     async def processes(
-        self, user: str | None, node: str | None
+        self, user: str | None, node: str | None, job: int | None = None
     ) -> tuple[list[dict[str, Any]], int]:
-        """The processes of jobs of ``user`` on ``node`` (None: any), and how many were left out."""
-        return self._memory.processes.documents(user, node, PROCESSES_LIMIT, time.time())
+        """The processes of ``user`` on ``node`` and of ``job`` (None: any), and how many were left
+        out."""
+        return self._memory.processes.documents(user, node, PROCESSES_LIMIT, time.time(), job)
 
     def job_of_pid(self, node: str, pid: int) -> int | None:
         """The job of a process that is alive on a node, as the node said last."""
@@ -223,7 +242,9 @@ class Engine:
 
         def decide(draft: Draft, now: float) -> list[TaskKey]:
             missing = self._store.missing(ours - self._memory.jobs.keys())
-            return core.report(draft, name, said, now, missing, self._store.job)
+            told = core.report(draft, name, said, now, missing, self._store.job)
+            signals.follow(draft, name, said)
+            return told
 
         answer: list[TaskKey] = await self._ask(decide)
         self._name_foreign(name)
@@ -299,6 +320,7 @@ class Engine:
     def _settle(self, draft: Draft, now: float) -> Unavailable | None:
         try:
             scheduling.settle(draft, now)
+            signals.tidy(draft)
         except Exception:
             log.exception("a round cannot be settled")
             return Unavailable("this cannot be decided: the manager's journal says why")
@@ -313,7 +335,13 @@ class Engine:
         tasks = {job.id: draft.changed_tasks(job) for job in jobs}
         try:
             await loop.run_in_executor(
-                self._writer, self._store.commit, jobs, draft.events, draft.drains, tasks
+                self._writer,
+                self._store.commit,
+                jobs,
+                draft.events,
+                draft.drains,
+                tasks,
+                draft.signals,
             )
         except Unavailable as error:
             if not self._refused:

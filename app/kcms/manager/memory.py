@@ -12,6 +12,7 @@ from kcms.jobs.queue import Followed, followed_by
 from kcms.jobs.states import State
 from kcms.manager.processes import Processes
 from kcms.manager.rows import Drain, Event
+from kcms.manager.signal_rows import Given
 
 TaskKey = tuple[int, int, int]
 """Job, task, epoch of a unit."""
@@ -63,7 +64,8 @@ class Memory:
     being moved, each with the seconds in which the manager listened since then.  ``drained`` has
     the nodes that are out of use, be they on the list of hosts or not.  ``unsure`` has the
     tasks that had begun when the copy was made that the store was restored from.  ``followed``
-    has what is known of jobs that others follow, as long as these wait.
+    has what is known of jobs that others follow, as long as these wait.  ``signals`` has those that
+    open tasks were given, also the last ones that their nodes have dealt with.
     """
 
     cluster: str
@@ -78,6 +80,7 @@ class Memory:
     unsure: frozenset[TaskKey] = frozenset()
     followed: dict[int, Followed] = field(default_factory=dict)
     followers: dict[int, set[int]] = field(default_factory=dict)
+    signals: dict[TaskKey, tuple[Given, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.processes = Processes(self.rules.ended_shown)
@@ -139,11 +142,12 @@ class Draft:
         self.capacity = False
         self.drains: dict[str, Drain | None] = {}
         self.found: dict[int, Followed] = {}
+        self.signals: dict[TaskKey, tuple[Given, ...]] = {}
 
     @property
     def dirty(self) -> bool:
         """Whether there is anything in it that has to be made durable."""
-        return bool(self.changed or self.drains)
+        return bool(self.changed or self.drains or self.signals)
 
     def job(self, number: int) -> Job | None:
         """The job, when it is not over or was changed in this draft."""
@@ -186,6 +190,19 @@ class Draft:
         known = {id(task) for task in before.tasks} if before else ()
         return [task for task in job.tasks if id(task) not in known]
 
+    @property
+    def has_signals(self) -> bool:
+        """Whether any task was given one."""
+        return bool(self.base.signals or self.signals)
+
+    def signals_of(self, task: TaskKey) -> tuple[Given, ...]:
+        """The signals that a task was given."""
+        found = self.signals.get(task)
+        return self.base.signals.get(task, ()) if found is None else found
+
+    def set_signals(self, task: TaskKey, rows: tuple[Given, ...]) -> None:
+        self.signals[task] = rows
+
     def put(self, job: Job, now: float, kind: str, **document: Any) -> Job:
         self.changed[job.id] = job
         self.events.append(Event(now, job.id, kind, {"state": job.state.value, **document}))
@@ -199,6 +216,10 @@ class Draft:
             concerned |= nodes_of(self.base.jobs.get(job.id)) | nodes_of(job)
             self.base.adopt(job)
         self.base.last_job = self.last_job
+        for task, rows in self.signals.items():
+            self.base.signals.pop(task, None)
+            if rows:
+                self.base.signals[task] = rows
         for name, drain in self.drains.items():
             self.base.drained.pop(name, None)
             if drain is not None:

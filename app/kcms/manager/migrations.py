@@ -22,6 +22,7 @@ from kcms.jobs.needs import Demand, is_limited
 from kcms.jobs.states import State
 from kcms.manager.memory import Draft, Memory, Node, key_of, under_way
 from kcms.manager.nodes import candidates
+from kcms.manager.signals import is_waiting
 
 NEXT = {"checking": "preparing", "preparing": "dumping", "dumping": "restoring"}
 UNTOUCHED = ("checking", "preparing")
@@ -42,6 +43,8 @@ def ask(draft: Draft, job: Job, target: str, by: str, check_only: bool, now: flo
     """
     job = unchecked(draft, job, check_only, now)
     task = _movable(job)
+    if is_waiting(draft, job):
+        raise Conflict(f"a signal is on its way to job {job.id}: try again then")
     trouble = next(_between(draft, job, task.node, target), None)
     trouble = trouble or _no_room(draft, job, target)
     if trouble is not None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import kcms
 from kcms.jobs.migration import OVER, STEPS
+from kcms.jobs.signals import NAMES
 from kcms.jobs.spec import FIELDS, Field
 from kcms.jobs.states import State
 from kcms.manager.nodes import AVAILABILITY
@@ -56,7 +57,7 @@ def _paths() -> dict[str, Any]:
         "required": ["state"],
         "properties": {"state": {"enum": ["drain", "resume"]}, "reason": {"type": "string"}},
     }
-    whose = [_query("user", "string"), _query("node", "string")]
+    whose = [_query("user", "string"), _query("node", "string"), _query("job", "integer")]
     jobs["properties"]["more"] = {"type": "boolean"}
     processes = _list("processes", "Process")
     processes["properties"]["left_out"] = {"type": "integer"}
@@ -89,6 +90,9 @@ def _paths() -> dict[str, Any]:
         "/v1/jobs/{id}/requeue": {
             "post": _call("End what runs of it; it waits again", {200: job}, [number], check)
         },
+        "/v1/jobs/{id}/signal": {
+            "post": _call("Signal a job, a task or a process", {202: job}, [number], _signal())
+        },
         "/v1/jobs/{id}/migrate": {
             "post": _call("Move a running job, or see if it could be", {202: job}, [number], move)
         },
@@ -104,6 +108,22 @@ def _paths() -> dict[str, Any]:
             "get": _call("What is wanted of a node", {200: anything}, waiting)
         },
         **_login_paths(),
+    }
+
+
+def _signal() -> dict[str, Any]:
+    process = _object(node={"type": "string"}, pid={"type": "integer"})
+    return {
+        "type": "object",
+        "required": ["signal"],
+        "properties": {
+            "signal": {"enum": list(NAMES)},
+            "task": {"type": ["integer", "null"]},
+            "process": {"anyOf": [process, {"type": "null"}]},
+            "kill": {"type": "boolean"},
+            "check": {"type": "boolean"},
+            "key": {"type": ["string", "null"]},
+        },
     }
 
 
@@ -236,18 +256,34 @@ def _schemas() -> dict[str, Any]:
                 "mover": {"type": "object", "additionalProperties": text},
             },
         },
-        "Process": {
-            "type": "object",
-            "properties": {
-                "node": text,
-                "pid": {"type": "integer"},
-                "name": text,
-                "state": {"enum": ["R", "T"]},
-                "ended": number,
-                "job": {"type": "integer"},
-                "user": text,
-                "root": {"type": "boolean"},
-            },
+        "Process": _process(),
+    }
+
+
+def _process() -> dict[str, Any]:
+    text, number, whole = {"type": "string"}, {"type": "integer"}, {"type": ["integer", "null"]}
+    figure = {"type": ["number", "null"]}
+    return {
+        "type": "object",
+        "properties": {
+            "id": text,
+            "node": text,
+            "pid": number,
+            "name": text,
+            "state": {"enum": ["R", "T"]},
+            "ended": figure,
+            "job": number,
+            "task": number,
+            "user": text,
+            "root": {"type": "boolean"},
+            "status": text,
+            "ppid": whole,
+            "cpu_seconds": figure,
+            "cpu_percent": figure,
+            "rss_kib": whole,
+            "threads": whole,
+            "start_time": figure,
+            "command": text,
         },
     }
 

@@ -7,13 +7,19 @@ silent node said last stays as it is, like its jobs, until these are given up.
 from __future__ import annotations
 
 from collections.abc import Iterable, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kcms.jobs.processes import MOST, Process
+from kcms.jobs.target import process_id
 
 Key = tuple[int, int, int, int, int]
 """Pid, birth, job, task, epoch: a pid that is used again is another process."""
+
+MEASURED = (
+    "ppid", "cpu_seconds", "cpu_percent", "rss_kib", "threads", "start_time", "command",
+)  # fmt: skip
+"""What is shown as the node said it."""
 
 
 @dataclass
@@ -72,24 +78,32 @@ class Processes:
     def forget_node(self, node: str) -> None:
         self._nodes.pop(node, None)
 
-    def job_of(self, node: str, pid: int) -> int | None:
-        """The job of a process that was alive when its node said so last."""
+    def alive(self, node: str, pid: int) -> Process | None:
+        """A process that was alive when its node said so last."""
         for key, row in self._nodes.get(node, {}).items():
             if key[0] == pid and row.ended is None:
-                return row.process.job
+                return row.process
         return None
 
+    def job_of(self, node: str, pid: int) -> int | None:
+        """The job of a process that was alive when its node said so last."""
+        found = self.alive(node, pid)
+        return None if found is None else found.job
+
     def documents(
-        self, user: str | None, node: str | None, most: int, now: float
+        self, user: str | None, node: str | None, most: int, now: float, job: int | None = None
     ) -> tuple[list[dict[str, Any]], int]:
-        """As API version 1 shows them, of ``user`` and on ``node`` (None is any), by node and pid;
-        and how many were left out because there are more than ``most``: first those that ended.
+        """As API version 1 shows them, of ``user``, on ``node`` and of ``job`` (None is any), by
+        node and pid; and how many were left out because there are more than ``most``: first those
+        that ended.
         """
         chosen = [
             (name, row)
             for name in ([node] if node is not None else self._nodes)
             for row in self._nodes.get(name, {}).values()
-            if (user is None or row.user == user) and self._is_shown(row, now)
+            if user in (None, row.user)
+            and job in (None, row.process.job)
+            and self._is_shown(row, now)
         ]
         chosen.sort(key=lambda each: (each[1].ended is not None, each[0], each[1].process.pid))
         shown = sorted(chosen[:most], key=lambda each: (each[0], each[1].process.pid))
@@ -102,21 +116,30 @@ def _key(process: Process) -> Key:
 
 def _clean(process: Process) -> Process:
     """A process names itself: what could break a line or a terminal is replaced."""
-    if process.name.isprintable():
+    shown = (process.name, process.status, process.command)
+    if all(map(str.isprintable, shown)):
         return process
-    name = "".join(each if each.isprintable() else "?" for each in process.name)
-    return Process(**{**process.document(), "name": name})
+    name, status, command = map(_printable, shown)
+    return replace(process, name=name, status=status, command=command)
+
+
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() else "?" for each in text)
 
 
 def _document(node: str, row: Shown) -> dict[str, Any]:
     process = row.process
     return {
+        "id": process_id(process.job, process.task, process.pid, node),
         "node": node,
         "pid": process.pid,
         "name": process.name,
         "state": "R" if row.ended is None else "T",
         "ended": row.ended,
         "job": process.job,
+        "task": process.task,
         "user": row.user,
         "root": process.root,
+        "status": process.status if row.ended is None else "X",
+        **{name: getattr(process, name) for name in MEASURED},
     }

@@ -6,7 +6,7 @@ import sqlite3
 
 from kcms.errors import ConfigError
 
-VERSION = 4
+VERSION = 5
 
 _FIRST = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -43,7 +43,16 @@ ALTER TABLE tasks ADD COLUMN killed_by TEXT;
 ALTER TABLE tasks ADD COLUMN restarts INTEGER NOT NULL DEFAULT 0;
 """
 
-STEPS = (_FIRST, _SECOND, _THIRD, _FOURTH)
+_FIFTH = """
+CREATE TABLE signals (
+  job INTEGER NOT NULL REFERENCES jobs (id), task INTEGER NOT NULL, epoch INTEGER NOT NULL,
+  number INTEGER NOT NULL, name TEXT NOT NULL, pid INTEGER, birth INTEGER, grace REAL,
+  key TEXT NOT NULL, done INTEGER NOT NULL,
+  PRIMARY KEY (job, task, epoch, number)
+) WITHOUT ROWID;
+"""
+
+STEPS = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)
 """What makes each version of the one before it; the first of an empty file."""
 
 

@@ -23,8 +23,9 @@ from kcms.jobs.model import Job, Task
 from kcms.jobs.queue import Followed
 from kcms.jobs.spec import TASKS_LIMIT
 from kcms.jobs.states import State
-from kcms.manager import rows, schema
+from kcms.manager import rows, schema, signal_rows
 from kcms.manager.rows import Drain, Event
+from kcms.manager.signal_rows import Given, TaskKey
 
 LISTING_BYTES = 8 << 20
 """Of the rows of one listing: 10,000 specifications of 64 KiB would be all of the memory."""
@@ -202,6 +203,11 @@ class Reader:
             found = self._reader.execute("SELECT node, reason, by, time FROM drained").fetchall()
         return {name: Drain(*rest) for name, *rest in found}
 
+    def signals(self) -> dict[TaskKey, tuple[Given, ...]]:
+        """The signals that tasks were given."""
+        with self._errors():
+            return signal_rows.read(self._reader)
+
     def close(self) -> None:
         self._reader.close()
 
@@ -259,9 +265,10 @@ class Store(Reader):
         events: Iterable[Event],
         drains: Mapping[str, Drain | None] | None = None,
         tasks: Mapping[int, Iterable[Task]] | None = None,
+        signals: Mapping[TaskKey, tuple[Given, ...]] | None = None,
     ) -> int:
-        """Make jobs, events and changes of nodes' use (None: in use again) durable, all or nothing;
-        the sequence number reached.
+        """Make jobs, events, changes of nodes' use (None: in use again) and the signals of tasks
+        durable, all or nothing; the sequence number reached.
 
         :param tasks: those of each job that changed; without it all are written
         :raises Unavailable: a full disk or another error of the store
@@ -273,6 +280,7 @@ class Store(Reader):
                     self._write(job, job.tasks if tasks is None else tasks.get(job.id, ()))
                 for name, drain in (drains or {}).items():
                     self._write_drain(name, drain)
+                signal_rows.write(self._database, signals or {})
                 self._database.executemany(
                     "INSERT INTO events (time, job, kind, document) VALUES (?, ?, ?, ?)",
                     [(e.time, e.job, e.kind, json.dumps(e.document)) for e in events],

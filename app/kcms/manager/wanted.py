@@ -11,6 +11,7 @@ from kcms.jobs.needs import is_restartable
 from kcms.jobs.states import State
 from kcms.manager.memory import Memory, TaskKey, key_of, under_way, units
 from kcms.manager.migrations import epoch_on, step_of
+from kcms.manager.signals import wanted_of
 
 BEFORE = {"admit": "check", "dump": "admit", "restore": "dump"}
 """The step whose answer is handed to a step."""
@@ -33,11 +34,12 @@ def _wanted(memory: Memory, job: Job, tasks: list[Task]) -> WantedTask:
     """A unit, with the tasks in it that are not over."""
     first, parallel = tasks[0], job.job_class == "parallel"
     ranks = [task.index for task in job.tasks if task.unit == first.unit] if parallel else ()
+    unwanted = job.ending or first.killed_by is not None
     return WantedTask(
         job=job.id,
         task=first.unit,
         epoch=first.epoch,
-        want="kill" if job.ending or first.killed_by else "run",
+        want="kill" if unwanted else "run",
         user=job.user,
         uid=job.uid,
         gid=job.gid,
@@ -49,6 +51,7 @@ def _wanted(memory: Memory, job: Job, tasks: list[Task]) -> WantedTask:
         hosts=tuple(task.node for task in job.tasks) if parallel else (),
         restarts=first.restarts,
         lease=memory.rules.lease if is_restartable(job) else 0.0,
+        signals=() if unwanted else wanted_of(memory, key_of(job, first)),
     )
 
 

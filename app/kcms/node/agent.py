@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from kcms.errors import Forbidden, Unavailable
 from kcms.jobs.migration import MoveReport, WantedMove
 from kcms.jobs.model import TaskReport, WantedTask
-from kcms.node import account, cgroup, core, init
+from kcms.node import account, cgroup, core, init, signaller, signals
 from kcms.node.core import TaskId
 from kcms.node.launcher import Launcher, LaunchError
 from kcms.node.move_records import MoveRecords
@@ -97,8 +97,10 @@ class Agent:
             if not self._perform_safely(task, instruction):
                 failed.add(task)
         after = self._snapshot(wanted, frozenset(), may_start, store) if instructions else before
+        after = self._signalled(after)
         self._tidy(after, wanted or {})
-        self._next_end = core.next_end(after)
+        ends = (core.next_end(after), signals.next_end(after))
+        self._next_end = min((each for each in ends if each is not None), default=None)
         word = moves if asked is not None else None
         self.move_reports = self._movement.step(word, replace(after, wanted=asked))
         return self._reports(after, wanted or {})
@@ -110,6 +112,14 @@ class Agent:
         if wanted is None:
             return None
         return {**self._movement.restores(self._moves), **wanted}
+
+    def _signalled(self, now: core.Snapshot) -> core.Snapshot:
+        """Send the signals whose turn it is; how things stand then."""
+        records = dict(now.records)
+        for each in signals.decide(now):
+            if self._perform_safely(each.task, each):
+                records[each.task] = replace(records[each.task], signalled=each.then)
+        return replace(now, records=records)
 
     @property
     def next_end(self) -> float:
@@ -155,10 +165,13 @@ class Agent:
             return False
         return self.clock.boot() < self._not_before.get(instruction.task, 0.0)
 
-    def _perform_safely(self, task: TaskId, instruction: core.Instruction) -> bool:
+    def _perform_safely(self, task: TaskId, instruction: core.Instruction | signals.Send) -> bool:
         """One task's trouble is told in its report and tried again; the others go on."""
         try:
-            self._perform(instruction)
+            if isinstance(instruction, signals.Send):
+                self._send(instruction, self._program_cgroup(task))
+            else:
+                self._perform(instruction)
         except Unavailable:
             raise
         except (OSError, LaunchError) as error:
@@ -238,6 +251,17 @@ class Agent:
             self.records.write_kill(task, now, alive)
             log.info("task %s: SIGKILL to %d processes", task, alive)
         cgroup.kill(path)
+
+    def _send(self, told: signals.Send, path: str) -> None:
+        """Ends may come twice, and go before the record loses them; a signal comes after the
+        record has it, so that it is never sent again, whoever dies."""
+        for ending in told.due:
+            if signaller.end(path, ending):
+                log.info("task %s: SIGKILL to process %d", told.task, ending.pid)
+        self.records.write_signals(told.task, told.then)
+        for each in told.signals:
+            count = signaller.send(path, each)
+            log.info("task %s: signal %s to %d processes", told.task, each.name, count)
 
     def _program_cgroup(self, task: TaskId) -> str:
         return self.launcher.cgroup(task) + "/task"

@@ -13,7 +13,7 @@ import errno
 import os
 import select
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 ROOT = "/sys/fs/cgroup"
 _GONE = (errno.ENOENT, errno.ENODEV)
@@ -137,23 +137,31 @@ def terminate(path: str) -> int:
         if not new:
             break
         for pid in new:
-            _signal(pid, path)
+            tell(pid, path, (signal.SIGTERM, signal.SIGCONT))
         told.update(new)
     return len(told)
 
 
-def _signal(pid: int, path: str) -> None:
-    """Tell one process, unless its number meanwhile belongs to somebody outside the cgroup."""
+def tell(
+    pid: int,
+    path: str,
+    numbers: Iterable[int],
+    is_meant: Callable[[int], bool] = lambda pid: True,
+) -> bool:
+    """Send signals to one process, unless its number meanwhile belongs to somebody outside the
+    cgroup or to one that is not meant; whether they were sent."""
     try:
         descriptor = os.pidfd_open(pid)
     except OSError:
-        return
+        return False
     try:
         inside = (ROOT + of_process(pid) + "/").startswith(path + "/")
-        if inside:
-            signal.pidfd_send_signal(descriptor, signal.SIGTERM)
-            signal.pidfd_send_signal(descriptor, signal.SIGCONT)
+        if not inside or not is_meant(pid):
+            return False
+        for each in numbers:
+            signal.pidfd_send_signal(descriptor, each)
     except ProcessLookupError:
-        return
+        return False
     finally:
         os.close(descriptor)
+    return True

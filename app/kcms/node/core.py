@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kcms.jobs.model import TIME_LIMIT, Exit, TaskReport, WantedTask, task_name
+from kcms.jobs.signals import Signalled
 
 TEMPORARY_FAILURE = 75
 """Exit status (sysexits.h EX_TEMPFAIL) of an init that could not begin, and may be tried again."""
@@ -112,6 +113,7 @@ class Record:
     restoring: bool = False
     spent: float = 0.0
     ends: Mapping[int, Exit] = field(default_factory=dict)
+    signalled: Signalled = field(default_factory=Signalled)
 
 
 @dataclass(frozen=True)
@@ -404,6 +406,7 @@ def _report(now: Snapshot, task: TaskId) -> TaskReport:
         message=_message(now, task, current),
         cause=record.kill.cause if record.kill else "",
         ends=record.ends,
+        signalled=record.signalled.done,
     )
 
 

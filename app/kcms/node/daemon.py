@@ -203,7 +203,8 @@ class _Daemon:
             log.error("cannot renew the leases of tasks: %s", error)
 
     def _processes(self, tasks: list[TaskId]) -> tuple[Process, ...]:
-        return listing.processes((each, self.agent.launcher.cgroup(each)) for each in tasks)
+        now = listing.Times(time.time(), init.boottime())
+        return listing.processes(((each, self.agent.launcher.cgroup(each)) for each in tasks), now)
 
     def _node_report(
         self,

@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kcms.node import cgroup, manifest, processor, procfs, refusals, room, sockets
+from kcms.node import cgroup, manifest, processor, procfs, procstat, refusals, room, sockets
 from kcms.node.mounts import Where, parse_mountinfo
 from kcms.node.owner import Ids, OwnerError, ask
 from kcms.node.procfs import Budget, OpenFile, Proc, Stat, TooMuchError
@@ -225,7 +225,7 @@ def _asked_of_owner(ids: Ids, processes: Sequence[Proc]) -> tuple[Proc, ...]:
 def _is_there(process: Proc) -> bool:
     """Whether it is alive still; a process that has just ended shows no file any more."""
     try:
-        found = procfs.parse_stat(procfs.read(f"{procfs.PROC}/{process.pid}/stat"))
+        found = procstat.parse_stat(procfs.read(f"{procfs.PROC}/{process.pid}/stat"))
     except (FileNotFoundError, ProcessLookupError):
         return False
     return found.birth == process.birth and found.state not in "ZX"

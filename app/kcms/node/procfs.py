@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from kcms.node.procstat import Birth, birth_of, parse_stat
+
 PROC = "/proc"
 NAMESPACES = (
     "user", "mnt", "net", "uts", "ipc", "cgroup", "pid", "pid_for_children", "time",
@@ -121,28 +123,6 @@ class Proc:
 
     def __str__(self) -> str:
         return f"process {self.pid} ({plain(self.name, 32)})"
-
-
-class Birth(NamedTuple):
-    """What stat says: ``birth`` is the start in clock ticks since the boot."""
-
-    name: str
-    state: str
-    parent: int
-    birth: int
-
-
-def parse_stat(text: bytes) -> Birth:
-    """Of /proc/P/stat; the name may hold spaces, parentheses and newlines.
-
-    :raises ValueError: it is no such text
-    """
-    opening, closing = text.index(b"("), text.rindex(b")")
-    rest = text[closing + 1 :].split()
-    if len(rest) < 20:
-        raise ValueError("stat of a process is too short")
-    name = text[opening + 1 : closing].decode("utf-8", "replace")
-    return Birth(name, rest[0].decode(), int(rest[1]), int(rest[19]))
 
 
 def plain(text: str, limit: int = 200) -> str:
@@ -390,10 +370,8 @@ def _links(directory: str) -> Iterable[str]:
 
 def name_of(pid: int, proc: str = PROC) -> str:
     """The name of a process, "?" when it is gone."""
-    try:
-        return parse_stat(read(f"{proc}/{pid}/stat")).name
-    except (OSError, ValueError):
-        return "?"
+    found = birth_of(pid, proc)
+    return found.name if found else "?"
 
 
 def namespaces(pid: int, proc: str = PROC) -> dict[str, str]:

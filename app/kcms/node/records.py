@@ -11,6 +11,7 @@ started        init    boot_id, time, boottime, cgroup, release; or the daemon, 
 refused        both    message, time
 end.RANK       init    Exit of one task of a parallel job that is over
 kill           daemon  boot_id, deadline, killed_at (CLOCK_BOOTTIME), cause, processes
+signals        daemon  Signalled: written before a signal is sent, so that none is sent twice
 restored       init    the tree of such a task is there, and frozen
 exit           init    Exit, and ``stopped``
 disowned       daemon  time at which the task's own job store wanted another job of this name
@@ -29,6 +30,7 @@ from typing import Any
 
 from kcms.errors import ProtocolError
 from kcms.jobs.model import Exit, WantedTask
+from kcms.jobs.signals import Signalled
 from kcms.node import durable
 from kcms.node.account import Account
 from kcms.node.core import Kill, Record, Started, TaskId
@@ -138,6 +140,9 @@ class Records:
         }
         durable.replace(str(self.path(task)), "kill", document)
 
+    def write_signals(self, task: TaskId, signalled: Signalled) -> None:
+        durable.replace(str(self.path(task)), "signals", signalled.document())
+
     def disown(self, task: TaskId, time: float) -> None:
         durable.replace(str(self.path(task)), "disowned", {"time": time})
 
@@ -177,7 +182,10 @@ def read_record(path: Path) -> Record:
 def _parse(path: Path) -> Record:
     documents = {
         name: durable.read(str(path), name)
-        for name in ("exit", "refused", "kill", "started", "restored", "disowned", "wanted.json")
+        for name in (
+            *("exit", "refused", "kill", "started", "restored", "disowned", "signals"),
+            "wanted.json",
+        )
     }
     plan, end = documents["wanted.json"], documents["exit"]
     if plan is None:
@@ -193,6 +201,7 @@ def _parse(path: Path) -> Record:
         restoring="restore" in plan and documents["restored"] is None,
         spent=float((plan.get("restore") or {}).get("usage", {}).get("elapsed", 0.0)),
         ends=_ends(path) if plan["wanted"].get("ranks") else {},
+        signalled=Signalled.parse(documents["signals"]),
     )
 
 

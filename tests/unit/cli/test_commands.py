@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
 from typing import Any
 
 import pytest
 
-from kcms.cli import jobs, main, options, processes, tables
+from kcms.cli import jobs, main, options, output, tables
 from kcms.client import Client, ClientError
 from tests.unit.cli.test_tables import job
 
@@ -122,19 +121,6 @@ def test_drain_and_resume(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
-def test_processes(capsys: pytest.CaptureFixture[str]) -> None:
-    row = {"node": "a2", "pid": 47, "state": "R", "name": "s\x1bm", "job": 12, "user": "alice"}
-    Scripted.answers = {"/v1/processes": {"processes": [row]}}
-    assert main(["processes", "--user", "alice", "--node", "a2"]) == 0
-    assert capsys.readouterr().out.splitlines() == [
-        "NODE  PID  STATE  NAME  JOB  USER",
-        "a2     47  R      s?m    12  alice",
-    ]
-    assert Scripted.asked == [
-        ("GET /v1/processes", None, None, {"user": "alice", "node": "a2"}),
-    ]
-
-
 def test_output_is_what_was_written(capsys: pytest.CaptureFixture[str]) -> None:
     end = {"path": "/s/12.out", "size": 9, "offset": 4, "text": "a\x1bé\n"}
     Scripted.answers = {"/v1/jobs/12/output": end}
@@ -163,7 +149,7 @@ def test_output_is_followed_to_the_end_of_the_job(
 
 
 def test_a_terminal_is_not_commanded() -> None:
-    assert processes.shown("a\x1b[2J\tb\r\n", terminal=True) == "a?[2J\tb?\n"
+    assert output.shown("a\x1b[2J\tb\r\n", terminal=True) == "a?[2J\tb?\n"
 
 
 def passwords(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -244,20 +230,6 @@ def test_wide_characters_take_two_columns() -> None:
         "e\u0301     3",
         "ab    4",
     ]
-
-
-def test_json_is_json(capsys: pytest.CaptureFixture[str]) -> None:
-    Scripted.answers = {"/v1/processes": {"processes": []}}
-    assert main(["processes", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"processes": [], "left_out": 0}
-
-
-def test_processes_that_the_manager_left_out_are_told(capsys: pytest.CaptureFixture[str]) -> None:
-    Scripted.answers = {"/v1/processes": {"processes": [], "left_out": 17}}
-    assert main(["processes"]) == 0
-    assert capsys.readouterr().err == (
-        "kcms: 17 more are not listed; --user and --node make the list shorter\n"
-    )
 
 
 @pytest.mark.parametrize(

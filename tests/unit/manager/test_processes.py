@@ -41,18 +41,26 @@ def running(*processes: Process) -> World:
 
 
 def test_a_process_as_it_is_shown() -> None:
-    world = running(process(7, root=True))
+    measured = {
+        "ppid": 5, "cpu_seconds": 1.5, "cpu_percent": 12.5, "rss_kib": 900, "threads": 2,
+        "start_time": 990.5, "command": "sh -c x",
+    }  # fmt: skip
+    world = running(process(7, root=True, status="S", **measured))
     rows, _ = world.memory.processes.documents("alice", "a", 100, world.now)
     assert rows == [
         {
+            "id": "1.0.7@a",
             "node": "a",
             "pid": 7,
             "name": "sh",
             "state": "R",
             "ended": None,
             "job": 1,
+            "task": 0,
             "user": "alice",
             "root": True,
+            "status": "S",
+            **measured,
         }
     ]
     assert shown(world, "bob") == []
@@ -141,6 +149,23 @@ def test_a_name_cannot_break_a_line() -> None:
     world = running(process(7, "a\nb\x1b[2J\u202e"))
     rows, _ = world.memory.processes.documents(None, None, 100, world.now)
     assert rows[0]["name"] == "a?b?[2J?"
+    world = running(process(7, command="a\x1b[2J", status="\n"))
+    rows, _ = world.memory.processes.documents(None, None, 100, world.now)
+    assert (rows[0]["command"], rows[0]["status"]) == ("a?[2J", "?")
+
+
+def test_those_of_one_job_alone() -> None:
+    world = running(process(7))
+    for job, found in ((1, 1), (2, 0)):
+        rows, _ = world.memory.processes.documents(None, None, 100, world.now, job)
+        assert len(rows) == found
+
+
+def test_the_last_figures_of_what_ended_stay() -> None:
+    world = running(process(7, status="R", cpu_seconds=5.0))
+    world.report("a", said_running())
+    rows, _ = world.memory.processes.documents(None, None, 100, world.now)
+    assert (rows[0]["status"], rows[0]["cpu_seconds"]) == ("X", 5.0)
 
 
 def test_how_many_a_node_can_have() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from kcms.jobs.migration import MoveReport
 from kcms.jobs.model import ABILITIES, Exit, Job, NodeReport, TaskReport
 from kcms.jobs.spec import check_spec
-from kcms.manager import core, holding, migrations, nodes, scheduling
+from kcms.manager import core, holding, migrations, nodes, scheduling, signals
 from kcms.manager.core import Caller
 from kcms.manager.memory import Draft, Memory, Rules, TaskKey
 from kcms.manager.wanted import wanted_moves, wanted_tasks
@@ -38,6 +38,7 @@ class World:
         draft = Draft(self.memory)
         answer = decide(draft)
         scheduling.settle(draft, self.now)
+        signals.tidy(draft)
         self.over.update({job.id: job for job in draft.changed.values() if job.state.final})
         self.kinds += [event.kind for event in draft.events]
         draft.merge()
@@ -55,9 +56,13 @@ class World:
         load = {"load_one": 0.0, "cpu_num": 2.0}
         said = NodeReport("boot", "1", self.slots, load, tasks, mover=MOVER, abilities=ABILITIES)
         said = replace(said, **changes)
-        answer: list[TaskKey] = self.do(
-            lambda draft: core.report(draft, name, said, self.now, over=self.over.get)
-        )
+
+        def decide(draft: Draft) -> list[TaskKey]:
+            told = core.report(draft, name, said, self.now, over=self.over.get)
+            signals.follow(draft, name, said)
+            return told
+
+        answer: list[TaskKey] = self.do(decide)
         return answer
 
     def kill(self, number: int, caller: Caller = ALICE) -> Job:

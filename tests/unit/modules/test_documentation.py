@@ -17,6 +17,7 @@ from ansible_collections.kcms.cluster.plugins.modules import (
     job_info,
     job_kill,
     job_migrate,
+    job_signal,
     job_submit,
     node_info,
     node_state,
@@ -24,6 +25,7 @@ from ansible_collections.kcms.cluster.plugins.modules import (
 )
 
 from kcms.client import DEFAULT_SOCKET, REASON_LIMIT
+from kcms.jobs.signals import NAMES
 from kcms.jobs.spec import FIELDS, PRIORITY_LIMIT
 from kcms.manager.nodes import AVAILABILITY, LONGEST_REASON
 
@@ -33,6 +35,7 @@ MODULES = [
     job_info,
     job_kill,
     job_migrate,
+    job_signal,
     job_submit,
     node_info,
     node_state,
@@ -75,6 +78,10 @@ def facts(option: dict[str, Any]) -> dict[str, Any]:
 def test_documentation_is_what_is_accepted(module: ModuleType) -> None:
     accepted = {name: facts(option) for name, option in arguments(module).items()}
     assert {name: facts(option) for name, option in documented(module).items()} == accepted
+
+
+def test_the_signals_are_those_of_the_manager() -> None:
+    assert job_signal.ARGUMENTS["signal"]["choices"] == list(NAMES)
 
 
 def test_fields_of_a_job_are_those_of_the_table() -> None:

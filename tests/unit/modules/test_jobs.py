@@ -12,6 +12,7 @@ from ansible_collections.kcms.cluster.plugins.modules import (
     job_hold,
     job_info,
     job_kill,
+    job_signal,
     job_submit,
 )
 
@@ -52,6 +53,9 @@ class Fake(Client):
             raise ClientError("not_found", f"there is no job {path.split('/')[3]}", 404)
         if path.endswith("/kill"):
             return 202, {**found[0], "killed_by": "alice"}
+        if path.endswith("/signal"):
+            Fake.bodies.append(body)
+            return 202, found[0]
         if path.endswith(("/hold", "/release", "/suspend", "/resume")):
             Fake.bodies.append(body)
             return 200, Fake.acted
@@ -279,3 +283,53 @@ def test_a_listing_says_whether_there_are_older_jobs(
     monkeypatch.setattr(Fake, "page", 1)
     got = run(job_info, capsys)
     assert ([each["id"] for each in got["jobs"]], got["more"]) == ([13], True)
+
+
+@pytest.mark.parametrize(
+    ("target", "body"),
+    [
+        ({"id": 12}, {}),
+        ({"id": 12, "task": 3}, {"task": 3}),
+        (
+            {"process": "12.0.47@alpha2"},
+            {"task": 0, "process": {"node": "alpha2", "pid": 47}},
+        ),
+        (
+            {"process": "12.0.47@alpha2", "kill": True},
+            {"task": 0, "process": {"node": "alpha2", "pid": 47}, "kill": True},
+        ),
+    ],
+)
+@pytest.mark.parametrize("check", [False, True])
+def test_a_signal_is_sent_or_only_asked_about(
+    target: dict[str, Any],
+    body: dict[str, Any],
+    check: bool,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Fake.known = [job(12)]
+    got = run(job_signal, capsys, check, signal="USR1", user="alice", **target)
+    assert (got["changed"], got["job"]["id"]) == (True, 12)
+    (sent,) = Fake.bodies
+    assert sent.pop("key").startswith("client-")
+    assert sent == {"signal": "USR1", **body, **({"check": True} if check else {})}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"process": "12.x"}, "'12.x' is no job as 12, no task as 12.3"),
+        ({"process": "12.1"}, "process must be one as 12.0.4711@alpha2, not task 12.1"),
+        ({"id": 12, "kill": True}, "kill goes with a process; job_kill ends a whole job"),
+        ({"id": 12, "process": "12.0.7@a"}, "parameters are mutually exclusive: id|process"),
+        ({"process": "12.0.7@a", "task": 1}, "parameters are mutually exclusive: task|process"),
+        ({}, "one of the following is required: id, process"),
+    ],
+)
+def test_a_signal_to_nothing_is_no_traceback(
+    given: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    got = run(job_signal, capsys, signal="USR1", **given)
+    assert got["failed"] is True
+    assert got["msg"].startswith(said)
+    assert methods() == []

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from kcms.node import movable, owner, procfs, sockets
+from kcms.node import movable, owner, procfs, procstat, sockets
 from kcms.node.owner import Ids
-from kcms.node.procfs import Birth, Budget, Mapping, Reader, TooMuchError
+from kcms.node.procfs import Budget, Mapping, Reader, TooMuchError
+from kcms.node.procstat import PAGE_KIB, Birth
 from tests.unit.node import recorded
 
-TAIL = b" S 7 812 812 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 123456 0 0"
+TAIL = b" S 7 812 812 0 -1 4194560 1 0 0 0 30 12 5 5 20 0 4 0 123456 4096 25"
 
 
 @pytest.mark.parametrize(
@@ -29,13 +30,14 @@ TAIL = b" S 7 812 812 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 123456 0 0"
     ],
 )
 def test_stat_with_any_name(name: bytes, shown: str) -> None:
-    assert procfs.parse_stat(b"812 (" + name + b")" + TAIL) == Birth(shown, "S", 7, 123456)
+    said = procstat.parse_stat(b"812 (" + name + b")" + TAIL)
+    assert said == Birth(shown, "S", 7, 123456, cpu=42, threads=4, rss_kib=25 * PAGE_KIB)
 
 
 @pytest.mark.parametrize("text", [b"", b"1 (x) S 1", b"1 x S"])
 def test_stat_that_is_none(text: bytes) -> None:
     with pytest.raises(ValueError, match=r"short|not found"):
-        procfs.parse_stat(text)
+        procstat.parse_stat(text)
 
 
 def test_fdinfo() -> None:

@@ -1,41 +1,13 @@
-"""``kcms processes`` and ``kcms output``: what jobs do, and what they said."""
+"""``kcms output``: what a job said."""
 
 from __future__ import annotations
 
 import json
 import sys
-from typing import Any
 
 from kcms.cli import complain, tables
 from kcms.cli.jobs import job_or_task
-from kcms.cli.options import Parser, client, client_options, name, whole_number
-
-
-def processes(words: list[str]) -> int:
-    parser = Parser(
-        "processes",
-        "List the processes of jobs: of your own; for the grid's root, of all.  R is alive, "
-        "T has ended; those that ended stay for some minutes.",
-    )
-    parser.add_argument("--node", metavar="NAME", type=name, help="only those on this node")
-    client_options(parser, "only those of this user's jobs")
-    options = parser.parse_args(words)
-    found, left_out = client(options).processes_told(options.user, options.node)
-    if options.json:
-        print(json.dumps({"processes": found, "left_out": left_out}, indent=2))
-    else:
-        print(process_table(found))
-    if left_out:
-        complain(f"{left_out} more are not listed; --user and --node make the list shorter")
-    return 0
-
-
-def process_table(found: list[dict[str, Any]]) -> str:
-    header = ("NODE", "PID", "STATE", "NAME", "JOB", "USER")
-    rows = [
-        [row[each] for each in ("node", "pid", "state", "name", "job", "user")] for row in found
-    ]
-    return tables.table(header, rows, right="PID JOB")
+from kcms.cli.options import Parser, client, client_options, whole_number
 
 
 def output(words: list[str]) -> int:

@@ -1,0 +1,1 @@
+../../app/kcms/jobs/target.py
