@@ -279,7 +279,7 @@ class Client:
         (An older manager knows no ``job`` and lists those of all.)
         """
         document = self.call("GET", "/v1/processes", user=user, node=node, job=job)[1]
-        rows = [each for each in document["processes"] if job in (None, each["job"])]
+        rows = [each for each in document["processes"] if job is None or each["job"] == job]
         return rows, int(document.get("left_out") or 0)
 
     def set_password(self, password: str | None) -> None:

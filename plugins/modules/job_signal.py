@@ -138,24 +138,24 @@ def send(client: Client, params: dict[str, Any], checking: bool) -> dict[str, An
     if params["process"] is None:
         if params["kill"]:
             raise ClientError("", "kill goes with a process; job_kill ends a whole job")
-        meant: tuple[Any, ...] = (params["task"],)
-        number = params["id"]
+        number, task, process = params["id"], params["task"], None
     else:
-        number, task, node, pid = _process(params["process"])
-        meant = (task, (node, pid), params["kill"])
-    job = client.signal(number, params["signal"], *meant, check=checking)
+        number, task, process = _process(params["process"])
+    job = client.signal(
+        number, params["signal"], task, process, kill=params["kill"], check=checking
+    )
     return {"changed": True, "job": job}
 
 
-def _process(text: str) -> tuple[int, int, str, int]:
-    """Job, task, node and pid.  :raises ClientError: it names no process"""
+def _process(text: str) -> tuple[int, int, tuple[str, int]]:
+    """Job and task, and node and pid.  :raises ClientError: it names no process"""
     try:
         found = parse(text)
     except ValueError as error:
         raise ClientError("", str(error)) from error
     if found.task is None or found.node is None or found.pid is None:
         raise ClientError("", f"process must be one as 12.0.4711@alpha2, not {found}")
-    return found.job, found.task, found.node, found.pid
+    return found.job, found.task, (found.node, found.pid)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import json
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +159,8 @@ class FakeNode:
         self.moves: list[MoveReport] = []
         self.refuses: dict[str, str] = {}
         self.processes: tuple[Process, ...] = ()
+        self.abilities: tuple[str, ...] = ()
+        self.received: list[tuple[int, str, int | None]] = []
 
     async def report(self) -> list[list[int]]:
         said = NodeReport(
@@ -170,6 +172,7 @@ class FakeNode:
             moves=tuple(self.moves),
             processes=self.processes,
             mover=self.mover,
+            abilities=self.abilities,
         )
         path = f"/v1/nodes/{self.peer.name}/report"
         status, answer = await self.peer.call("POST", path, said.document())
@@ -202,12 +205,21 @@ class FakeNode:
             key = (each["job"], each["task"], each["epoch"], each["store"])
             if each["want"] == "kill":
                 self.end([each["job"]], code=None, signal=15)
-            elif key not in self.tasks:
+            elif key in self.tasks:
+                self._signalled(key, each["signals"])
+            else:
                 self.starts.append(each["job"])
                 self.tasks[key] = TaskReport(
                     *key[:3], phase="running", start_time=1000.0, store=key[3]
                 )
         await self.report()
+
+    def _signalled(self, key: tuple[int, int, int, str], signals: list[dict[str, Any]]) -> None:
+        """Take each once, as a node has on record how far it is."""
+        for each in signals:
+            if each["number"] > self.tasks[key].signalled:
+                self.received.append((key[0], each["name"], each["pid"]))
+                self.tasks[key] = replace(self.tasks[key], signalled=each["number"])
 
     def end(self, jobs: Iterable[int], code: int | None = 0, signal: int | None = None) -> None:
         for key in list(self.tasks):

@@ -61,6 +61,7 @@ async def test_every_new_call_is_handed_on(face: Face) -> None:
         answer(202, job),
         answer(200, {"name": "alpha1"}),
         answer(200, {"processes": []}),
+        answer(202, job),
         answer(200, {}),
         answer(200, login),
     ]
@@ -68,12 +69,21 @@ async def test_every_new_call_is_handed_on(face: Face) -> None:
     said = await face.call(lambda client: client.set_node_state("alpha1", "drain", "fan"))
     assert said == {"name": "alpha1"}
     assert await face.call(lambda client: client.processes(node="alpha1")) == []
+    process = ("alpha1", 47)
+    assert await face.call(lambda client: client.signal(12, "HUP", 0, process, kill=True)) == job
     await face.call(lambda client: client.set_password("correct horse"))
     assert await face.call(lambda client: client.login("alice", "secret")) == login
+    signal = face.manager.asked[3][3]
+    assert signal.pop("key").startswith("client-")
+    process_named = {"node": "alpha1", "pid": 47}
     assert [(method, path, body) for method, path, _, body in face.manager.asked] == [
         ("POST", "/v1/jobs/12/migrate", {"node": "alpha2", "check": True}),
         ("POST", "/v1/nodes/alpha1/state", {"state": "drain", "reason": "fan"}),
         ("GET", "/v1/processes?node=alpha1", None),
+        (
+            *("POST", "/v1/jobs/12/signal"),
+            {"signal": "HUP", "task": 0, "process": process_named, "kill": True},
+        ),
         ("POST", "/v1/password", {"password": "correct horse"}),
         ("POST", "/v1/login", {"user": "alice", "password": "secret"}),
     ]

@@ -237,12 +237,15 @@ async def test_processes_are_shown_to_their_owner(
         (root, "/v1/processes", 1),
         (root, "/v1/processes?user=alice&node=alpha1", 1),
         (root, "/v1/processes?node=alpha2", 0),
+        (alice, "/v1/processes?job=1", 1),
+        (alice, "/v1/processes?job=2", 0),
         (root, "/v1/processes?user=bob", 0),
         (bob, "/v1/processes", 0),
     ):
         status, answer = await peer.call("GET", path)
         assert (status, len(answer["processes"]), answer["left_out"]) == (200, count, 0), path
     assert code(await bob.call("GET", "/v1/processes?user=alice")) == (403, "forbidden")
+    assert code(await bob.call("GET", "/v1/processes?job=x")) == (400, "invalid_request")
     node.processes = ()
     await node.report()
     _, answer = await alice.call("GET", "/v1/processes")
