@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from kcms.jobs.members import Members
@@ -46,7 +46,7 @@ class Process:
     command: str = ""
 
     def document(self) -> dict[str, Any]:
-        return asdict(self)
+        return dict(vars(self))
 
     @classmethod
     def parse(cls, document: Any) -> Process:

@@ -1,4 +1,4 @@
-"""The processes of this node's tasks, for the process monitor; some 50 µs each."""
+"""The processes of this node's tasks, for the process monitor; some 30 µs each."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def with_processes(
     left = most - len(json.dumps(report.document()))
     kept = []
     for each in processes:
-        left -= len(json.dumps(replace(each, command="").document())) + ROOM
+        left -= len(json.dumps({**each.document(), "command": ""})) + ROOM
         if left < 0:
             break
         kept.append(each)

@@ -40,7 +40,8 @@ _UNDER_WAY = {
 
 @dataclass(frozen=True)
 class ProcessRow:
-    """One process; ``choice`` is its value in the form, empty when it cannot be chosen."""
+    """One process; ``choice`` is its value in the form, empty when it cannot be chosen; ``takes``
+    is what is known of its command line, CPU time and memory."""
 
     pid: int
     name: str
@@ -50,6 +51,7 @@ class ProcessRow:
     user: str
     over: bool
     choice: str
+    takes: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,18 @@ def _process(row: Mapping[str, Any], now: float, user: str | None) -> ProcessRow
         user=str(row.get("user") or ""),
         over=over,
         choice=f"{job}/{pid}" if not over and user in (None, row.get("user")) else "",
+        takes=_takes(row),
     )
+
+
+def _takes(row: Mapping[str, Any]) -> str:
+    """``./sim 7 · 1m01s of CPU time · 20 MiB``; a node of an older release says none of it."""
+    said = [words.visible(str(row.get("command") or ""))]
+    if row.get("cpu_seconds") is not None:
+        said.append(f"{words.span(float(row['cpu_seconds']))} of CPU time")
+    if row.get("rss_kib") is not None:
+        said.append(f"{int(row['rss_kib']) >> 10} MiB")
+    return " · ".join(filter(None, said))
 
 
 def targets(nodes: Iterable[Mapping[str, Any]], without: str = "") -> list[str]:

@@ -63,6 +63,16 @@ def test_only_ones_own_processes_can_be_chosen() -> None:
     assert [row.choice for row in everybody] == ["7/1", "7/2"]
 
 
+def test_what_a_process_takes_is_told_when_its_node_says_it() -> None:
+    told = {"command": "./sim\x1b 7", "cpu_seconds": 61.0, "rss_kib": 20480}
+    rows = [process(1, "n1"), process(2, "n1", **told), process(3, "n1", rss_kib=None)]
+    shown = [row.takes for row in work.columns([node("n1")], rows, NOW, "alice")[0].rows]
+    assert shown[0] == shown[2] == ""
+    assert shown[1].startswith("./sim")
+    assert "\x1b" not in shown[1]
+    assert shown[1].endswith(" 7 · 1 minute of CPU time · 20 MiB")
+
+
 def test_targets_are_up_and_in_use_and_elsewhere() -> None:
     nodes = [
         node("n10"), node("n9"), node("n1", state="DOWN"), node("n2", drained=True),
