@@ -185,7 +185,13 @@ class Client:
         if process is not None:
             body["process"] = {"node": process[0], "pid": process[1]}
         body.update({name: True for name, on in (("kill", kill), ("check", check)) if on})
-        return self._keyed(f"/v1/jobs/{job_id}/signal", body)[1]
+        try:
+            return self._keyed(f"/v1/jobs/{job_id}/signal", body)[1]
+        except ClientError as error:
+            if (error.code, error.message) != ("not_found", "Not Found"):
+                raise
+            old = "the manager, or this host's gateway, is of a release that knows no signals"
+            raise ClientError("unsupported", old, error.status) from error
 
     def output(
         self,

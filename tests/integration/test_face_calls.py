@@ -54,6 +54,32 @@ async def refused(face: Face, what: Any) -> ClientError:
     return caught.value
 
 
+async def test_a_signal_without_a_key_is_given_one(face: Face) -> None:
+    """A gateway makes a call again when a connection breaks."""
+    face.manager.answers = [answer(202, {"id": 12}), answer(202, {"id": 12})]
+    for key in (None, "mine"):
+        body = {"signal": "HUP", "key": key}
+        await face.call(lambda client, body=body: client.call("POST", "/v1/jobs/12/signal", body))
+    made, own = (body["key"] for _, _, _, body in face.manager.asked)
+    assert made.startswith("gateway-")
+    assert own == "mine"
+
+
+async def test_what_is_too_old_for_signals_is_named(face: Face) -> None:
+    face.manager.answers = [web_not_found(), answer(404, NO_JOB)]
+    for said in ("is of a release that knows no signals", "there is no job 12"):
+        with pytest.raises(ClientError, match=said):
+            await face.call(lambda client: client.signal(12, "HUP"))
+
+
+NO_JOB = {"error": {"code": "not_found", "message": "there is no job 12 that alice may see"}}
+
+
+def web_not_found() -> Any:
+    """What a release answers that does not know a path."""
+    return answer(404, {"error": {"code": "not_found", "message": "Not Found"}})
+
+
 async def test_every_new_call_is_handed_on(face: Face) -> None:
     job = {"id": 12, "state": "RUNNING"}
     login = {"token": TOKEN, "user": "alice", "root": False, "expires": 1.0}

@@ -70,6 +70,8 @@ def test_a_process_that_is_to_end_is_killed_after_its_grace() -> None:
         late = replace(waits, boottime=NOW + 5.0, wanted=wanted)
         assert signals.decide(late) == [Send(T, (), (ENDING,), Signalled(3))]
     assert signals.next_end(wanting(record=done(3))) is None
+    more = signals.decide(wanting(Signal(4, "HUP"), record=done(3, ENDING)))
+    assert more[0].then == Signalled(4, (ENDING,)), "it still is to end"
 
 
 # the record, and whoever dies ---------------------------------------------------------------------
