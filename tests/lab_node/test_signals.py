@@ -159,3 +159,30 @@ def test_sigkill_ends_a_suspended_task_at_once(host: Host) -> None:
     signal(host, 47, given(1, "KILL"))
     end = host.over(47)
     assert (end["exit"]["signal"], end["exit"]["processes_left"]) == (9, 0)
+
+
+def test_the_ranks_of_a_parallel_task_are_told_apart(host: Host) -> None:
+    host.run(f"cat > {ALICE}/family.py", given=FAMILY.encode())
+    wanted = job(
+        48, "", executable="/usr/bin/python3", arguments=[f"{ALICE}/family.py"],
+        output=f"{ALICE}/48.%t.out", ranks=[0, 1], hosts=["testnode", "testnode"],
+    )  # fmt: skip
+    host.want({**wanted, "spec": {**wanted["spec"], "class": "parallel", "total_tasks": 2}})
+
+    def rank(number: int) -> list[dict[str, Any]]:
+        rows = host.last_report().get("processes", [])
+        return [each for each in rows if each["job"] == 48 and each["rank"] == number]
+
+    host.wait(lambda: [len(rank(0)), len(rank(1))] == [3, 3], "both ranks to be reported")
+    assert [sum(each["root"] for each in rank(number)) for number in (0, 1)] == [1, 1]
+    host.wait(lambda: len(ranks_said(host, 1, "ready")) == 3, "all to be there")
+    signal(host, 48, given(1, "USR1", rank=1), given(2, "HUP", rank(0)[0]))
+    host.wait(lambda: len(ranks_said(host, 1, "USR1")) == 3, "the signal to a rank")
+    host.wait(lambda: ranks_said(host, 0, "HUP"), "the signal to a process")
+    assert ranks_said(host, 0, "USR1") == ranks_said(host, 1, "HUP") == []
+    assert len(ranks_said(host, 0, "HUP")) == 1
+
+
+def ranks_said(host: Host, rank: int, word: str) -> list[str]:
+    text = host.run(f"cat {ALICE}/48.{rank}.out 2>/dev/null; true")
+    return [line.split()[0] for line in text.splitlines() if line.endswith(f" {word}")]

@@ -21,7 +21,8 @@ class Process:
 
     ``pid`` is the host's; ``birth`` the kernel's start time of it (clock ticks since the boot,
     field 22 of proc_pid_stat(5)), so that a pid that is used again is known as another process.
-    ``root`` is the first process of the task, whose end is the task's.
+    ``root`` is the first process of the task, whose end is the task's.  ``task`` is the unit that
+    its node knows, ``rank`` the task in it of a parallel job.
 
     The rest is not known of a node of an older release: ``status`` is the letter that /proc has for
     its state, ``cpu_percent`` the share of one CPU that it had over its life, ``start_time`` in
@@ -44,6 +45,12 @@ class Process:
     threads: int | None = None
     start_time: float | None = None
     command: str = ""
+    rank: int | None = None
+
+    @property
+    def index(self) -> int:
+        """The task of the job that it is of."""
+        return self.task if self.rank is None else self.rank
 
     def document(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -69,4 +76,5 @@ class Process:
             threads=row.whole_or_none("threads"),
             start_time=row.number_or_none("start_time"),
             command=row.text("command", "")[:COMMAND_LIMIT],
+            rank=row.whole_or_none("rank"),
         )

@@ -28,8 +28,9 @@ def signal_name(text: str) -> str | None:
 
 @dataclass(frozen=True)
 class Signal:
-    """One signal to a task: to every process of it, or to the one with ``pid`` and ``birth`` (as of
-    :class:`kcms.jobs.processes.Process`).  A newer manager may know more names.
+    """One signal to a unit: to every process of it, of its ``rank`` alone, or to the one with
+    ``pid`` and ``birth`` (as of :class:`kcms.jobs.processes.Process`).  A newer manager may know
+    more names.
 
     ``grace``: seconds after which that one is killed, if it is still there; None: it is not.
     """
@@ -39,6 +40,7 @@ class Signal:
     pid: int | None = None
     birth: int | None = None
     grace: float | None = None
+    rank: int | None = None
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
@@ -53,6 +55,7 @@ class Signal:
             pid=row.whole_or_none("pid"),
             birth=row.whole_or_none("birth"),
             grace=row.number_or_none("grace"),
+            rank=row.whole_or_none("rank"),
         )
 
 

@@ -130,14 +130,14 @@ def _printable(text: str) -> str:
 def _document(node: str, row: Shown) -> dict[str, Any]:
     process = row.process
     return {
-        "id": process_id(process.job, process.task, process.pid, node),
+        "id": process_id(process.job, process.index, process.pid, node),
         "node": node,
         "pid": process.pid,
         "name": process.name,
         "state": "R" if row.ended is None else "T",
         "ended": row.ended,
         "job": process.job,
-        "task": process.task,
+        "task": process.index,
         "user": row.user,
         "root": process.root,
         "status": process.status if row.ended is None else "X",

@@ -47,7 +47,7 @@ _FIFTH = """
 CREATE TABLE signals (
   job INTEGER NOT NULL REFERENCES jobs (id), task INTEGER NOT NULL, epoch INTEGER NOT NULL,
   number INTEGER NOT NULL, name TEXT NOT NULL, pid INTEGER, birth INTEGER, grace REAL,
-  key TEXT NOT NULL, done INTEGER NOT NULL,
+  rank INTEGER, key TEXT NOT NULL, done INTEGER NOT NULL,
   PRIMARY KEY (job, task, epoch, number)
 ) WITHOUT ROWID;
 """

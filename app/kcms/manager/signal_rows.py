@@ -25,7 +25,7 @@ class Given:
 def read(database: sqlite3.Connection) -> dict[TaskKey, tuple[Given, ...]]:
     """Every row there is, by task and in the order of their numbers."""
     found: dict[TaskKey, list[Given]] = {}
-    asked = "SELECT job, task, epoch, number, name, pid, birth, grace, key, done FROM signals"
+    asked = "SELECT job, task, epoch, number, name, pid, birth, grace, rank, key, done FROM signals"
     for job, task, epoch, *rest, key, done in database.execute(f"{asked} ORDER BY number"):
         found.setdefault((job, task, epoch), []).append(Given(Signal(*rest), key, bool(done)))
     return {task: tuple(rows) for task, rows in found.items()}
@@ -36,13 +36,13 @@ def write(database: sqlite3.Connection, signals: Mapping[TaskKey, Iterable[Given
     for task, rows in signals.items():
         database.execute("DELETE FROM signals WHERE (job, task, epoch) = (?, ?, ?)", task)
         database.executemany(
-            "INSERT INTO signals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO signals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [(*task, *_row(each.signal), each.key, each.done) for each in rows],
         )
 
 
-def _row(signal: Signal) -> tuple[int, str, int | None, int | None, float | None]:
-    return signal.number, signal.name, signal.pid, signal.birth, signal.grace
+def _row(signal: Signal) -> tuple[int | str | float | None, ...]:
+    return signal.number, signal.name, signal.pid, signal.birth, signal.grace, signal.rank
 
 
 def dealt_with(rows: Iterable[Given], upto: int, kept: int) -> tuple[Given, ...]:

@@ -118,7 +118,7 @@ def _process_of(draft: Draft, job: Job, wanted: Asked) -> Process | None:
     if wanted.pid is None or wanted.node is None:
         return None
     found = draft.base.processes.alive(wanted.node, wanted.pid)
-    if found is None or found.job != job.id or wanted.task not in (None, found.task):
+    if found is None or found.job != job.id or wanted.task not in (None, found.index):
         what = f"job {job.id}" if wanted.task is None else f"task {wanted.task} of job {job.id}"
         raise NotFound(
             f"{what} has no process {wanted.pid} on {wanted.node!r:.100}, as far as that node has "
@@ -136,12 +136,14 @@ def _meant(job: Job, wanted: Asked, process: Process | None) -> list[Task]:
     if process is not None:
         there = {key: t for key, t in there.items() if key[1:] == (process.task, process.epoch)}
     elif wanted.task is not None:
+        if wanted.task >= job.size:
+            most = job.size - 1
+            raise NotFound(f"job {job.id} has the tasks 0 to {most}, and no task {wanted.task}")
         there = {
             key: tasks
             for key, tasks in there.items()
             if any(each.index == wanted.task for each in tasks)
         }
-        _check_alone(job, wanted.task)
     firsts = [tasks[0] for tasks in there.values() if tasks[0].killed_by is None]
     begun = [each for each in firsts if each.start_time is not None]
     if begun:
@@ -150,20 +152,6 @@ def _meant(job: Job, wanted: Asked, process: Process | None) -> list[Task]:
     if firsts:
         raise Conflict(f"{what} is still being started on {firsts[0].node}: try again then")
     raise Conflict(f"{what} does not run")
-
-
-def _check_alone(job: Job, index: int) -> None:
-    """:raises NotFound: there is no such task
-    :raises Conflict: its processes cannot be told from those of others"""
-    if index >= job.size:
-        raise NotFound(f"job {job.id} has the tasks 0 to {job.size - 1}, and no task {index}")
-    task = job.task(index)
-    others = [each.index for each in job.tasks if task and each.unit == task.unit]
-    if task is not None and len(others) > 1:
-        raise Conflict(
-            f"tasks {others[0]} to {others[-1]} of job {job.id} are one on {task.node}: signal the "
-            "job, or single processes of it"
-        )
 
 
 def _check_reached(draft: Draft, job: Job, task: Task) -> None:
@@ -183,6 +171,7 @@ def _check_reached(draft: Draft, job: Job, task: Task) -> None:
 
 def _give(draft: Draft, job: Job, task: Task, wanted: Asked, process: Process | None) -> None:
     key = key_of(job, task)
+    is_rank = process is None and job.job_class == "parallel"
     rows = draft.signals_of(key)
     signal = Signal(
         number=1 + max(_last(rows), _dealt_with(draft, task.node, key)),
@@ -190,6 +179,7 @@ def _give(draft: Draft, job: Job, task: Task, wanted: Asked, process: Process | 
         pid=process.pid if process else None,
         birth=process.birth if process else None,
         grace=draft.base.rules.kill_grace if wanted.kill else None,
+        rank=wanted.task if is_rank else None,
     )
     draft.set_signals(key, (*rows, Given(signal, wanted.key)))
     draft.concerned.add(task.node)

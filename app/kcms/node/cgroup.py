@@ -64,15 +64,19 @@ def enter(path: str) -> None:
 def pids(path: str) -> list[int]:
     """Every process in the cgroup and below it, zombies not included."""
     found = [int(line) for line in _read(f"{path}/cgroup.procs").split()]
+    for each in below(path):
+        found += pids(f"{path}/{each}")
+    return found
+
+
+def below(path: str) -> list[str]:
+    """The names of the cgroups that the cgroup has below it."""
     try:
-        below = [each.path for each in os.scandir(path) if each.is_dir(follow_symlinks=False)]
+        return [each.name for each in os.scandir(path) if each.is_dir(follow_symlinks=False)]
     except OSError as error:
         if error.errno not in _GONE:
             raise
-        return found
-    for each in below:
-        found += pids(each)
-    return found
+        return []
 
 
 def populated(path: str) -> bool:

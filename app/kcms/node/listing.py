@@ -33,7 +33,7 @@ def processes(
     """Everything alive in the tasks, at most ``most``: roots first, then what is oldest.
 
     :param tasks: each task with the directory of its unit's cgroup, which has ``init`` (ours, not
-        listed) and ``task`` (the program's) below it
+        listed) and ``task`` (the program's) below it, and in that one for each rank if it has any
     """
     found = [each for task, path in tasks for each in _of_task(task, path, now, proc)]
     found.sort(key=lambda each: (not each.root, each.birth, each.pid))
@@ -41,10 +41,22 @@ def processes(
 
 
 def _of_task(task: TaskId, path: str, now: Times, proc: str) -> list[Process]:
-    pids = cgroup.pids(f"{path}/task")
-    if not pids:
-        return []
+    """Of each rank, where the unit has a cgroup for each; else of the one task that it is."""
     ours = frozenset(cgroup.pids(f"{path}/init"))
+    names = [each for each in cgroup.below(f"{path}/task") if each.isdigit()]
+    if not names:
+        return _of_program(task, f"{path}/task", ours, now, proc)
+    return [
+        replace(each, rank=int(name))
+        for name in names
+        for each in _of_program(task, f"{path}/task/{name}", ours, now, proc)
+    ]
+
+
+def _of_program(
+    task: TaskId, path: str, ours: frozenset[int], now: Times, proc: str
+) -> list[Process]:
+    pids = cgroup.pids(path)
     born = {pid: each for pid in pids if (each := _birth(pid, proc)) is not None}
     first = _root(born, ours)
     return [_process(pid, each, task, now, pid == first) for pid, each in born.items()]

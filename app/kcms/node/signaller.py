@@ -28,6 +28,8 @@ def send(path: str, told: Signal) -> int:
     if not isinstance(number, system.Signals):
         log.error("a signal %.32r is unknown here, and sent to nobody", told.name)
         return 0
+    if told.rank is not None:
+        path = f"{path}/{told.rank}"
     if told.pid is not None:
         # What is stopped must go on to be able to end.
         more = () if told.grace is None else (system.SIGCONT,)

@@ -56,7 +56,6 @@ def run(*words: str) -> int:
         (("job", "1_2"), 2, "must be a whole number, not '1_2'"),
         (("job", "1" * 5000), 2, "must be a whole number, not '111"),
         (("kill",), 2, "required: TARGET"),
-        (("kill", "12.3"), 2, "12.3 is a task; kill its job, or kcms signal KILL 12.3"),
         (("kill", "x" * 5000), 2, "is no job as 12, no task as 12.3 and no process as"),
         (("signal", "USR1"), 2, "required: TARGET"),
         (("signal", "USR3", "12"), 2, "SIGNAL: 'USR3' is none; there are HUP, INT"),

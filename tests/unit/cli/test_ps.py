@@ -143,7 +143,7 @@ def test_signals_to_jobs_tasks_and_processes(capsys: pytest.CaptureFixture[str])
     said = capsys.readouterr()
     assert said.out.splitlines() == [
         "USR1 is on its way to job 12",
-        "USR1 is on its way to task 13.2",
+        "USR1 is on its way to task 2 of job 13",
         "USR1 is on its way to process 12.0.47@a2",
     ]
     assert said.err == "kcms: job 14 is over\n"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kcms.errors import Conflict, InvalidRequest, NotFound
-from kcms.jobs.model import ABILITIES, SIGNALS
+from kcms.jobs.model import ABILITIES, SIGNALS, Exit, TaskReport
 from kcms.jobs.processes import Process
 from kcms.jobs.signals import NAMES, Signal, signal_name
 from kcms.jobs.states import State
@@ -16,7 +16,7 @@ from kcms.jobs.target import parse
 from kcms.manager import core, holding, signals
 from kcms.manager.memory import Draft
 from kcms.manager.signals import Asked, asked
-from tests.unit.manager.world import World, ended, said, said_running
+from tests.unit.manager.world import ALICE, World, ended, said, said_running
 
 SHELL = Process(47, 9, "sh", 1, 0, 1, "")
 
@@ -102,8 +102,8 @@ def test_a_process_is_named_by_pid_and_birth() -> None:
     [
         ({"node": "a", "pid": 48}, "job 1 has no process 48 on 'a'"),
         ({"node": "b", "pid": 47}, "job 1 has no process 47 on 'b'"),
-        ({"node": "a", "pid": 47, "task": 1}, "task 1.1 has no process 47 on 'a'"),
-        ({"task": 3}, "job 1 has no task 3 that runs"),
+        ({"node": "a", "pid": 47, "task": 1}, "task 1 of job 1 has no process 47 on 'a'"),
+        ({"task": 3}, "job 1 has the tasks 0 to 0, and no task 3"),
     ],
 )
 def test_what_the_job_does_not_have(more: dict[str, Any], said_of: str) -> None:
@@ -200,6 +200,84 @@ def test_a_killed_job_is_sent_nothing_more() -> None:
     assert wanted(world) == []
 
 
+# jobs of several tasks ----------------------------------------------------------------------------
+
+
+def several(kind: str) -> World:
+    """Job 1 of four tasks, two of them on each of a and b."""
+    world = World("a", "b", slots=2)
+    world.submit(**{"class": kind, "total_tasks": 4})
+    places: dict[str, set[int]] = {"a": set(), "b": set()}
+    for task in world.job(1).tasks:
+        places[task.node].add(task.unit)
+    for name, units in places.items():
+        world.report(name, *(TaskReport(1, each, 1, "running", 1001.0) for each in sorted(units)))
+    return world
+
+
+def by_unit(world: World) -> dict[int, list[Signal]]:
+    from kcms.manager.wanted import wanted_tasks
+
+    found = (each for name in "ab" for each in wanted_tasks(world.memory, name))
+    return {each.task: list(each.signals) for each in found if each.signals}
+
+
+def test_a_batch_job_gets_it_in_every_task_and_a_task_alone() -> None:
+    world = several("batch")
+    signal(world)
+    assert by_unit(world) == {task: [Signal(1, "USR1")] for task in range(4)}
+    signal(world, "HUP", task=2)
+    assert by_unit(world)[2] == [Signal(1, "USR1"), Signal(2, "HUP")]
+    with pytest.raises(NotFound, match="job 1 has the tasks 0 to 3, and no task 4"):
+        signal(world, task=4)
+
+
+def test_a_rank_of_a_parallel_job_gets_it_alone_or_all_do() -> None:
+    world = several("parallel")
+    signal(world)
+    assert by_unit(world) == {0: [Signal(1, "USR1")], 2: [Signal(1, "USR1")]}
+    signal(world, "HUP", task=3)
+    assert by_unit(world)[2] == [Signal(1, "USR1"), Signal(2, "HUP", rank=3)]
+    assert len(by_unit(world)[0]) == 1
+
+
+def test_the_process_of_a_rank_is_named_by_it() -> None:
+    world = several("parallel")
+    unit = TaskReport(1, 2, 1, "running", 1001.0)
+    world.report("b", unit, processes=(Process(47, 9, "x", 1, 2, 1, "", rank=3),))
+    rows, _ = world.memory.processes.documents(None, None, 10, world.now)
+    assert [(row["id"], row["task"]) for row in rows] == [("1.3.47@b", 3)]
+    with pytest.raises(NotFound, match="task 2 of job 1 has no process 47"):
+        signal(world, task=2, node="b", pid=47)
+    signal(world, task=3, node="b", pid=47)
+    assert by_unit(world) == {2: [Signal(1, "USR1", 47, 9)]}
+
+
+def test_a_task_that_waits_is_over_or_is_being_killed_gets_none() -> None:
+    world = World("a", slots=2)
+    world.submit(**{"class": "batch", "total_tasks": 3})
+    world.report("a", TaskReport(1, 0, 1, "running", 1001.0))
+    signal(world)
+    for task, message in ((1, "task 1 of job 1 is still being started"), (2, "does not run")):
+        with pytest.raises(Conflict, match=message):
+            signal(world, task=task)
+    world.do(lambda draft: core.kill_task(draft, ALICE, world.job(1), 0, world.now))
+    with pytest.raises(Conflict, match="task 0 of job 1 does not run"):
+        signal(world, task=0)
+    world.report("a", TaskReport(1, 0, 1, "running", 1001.0))
+    assert by_unit(world) == {}
+
+
+def test_the_end_of_one_task_leaves_the_signals_of_the_others() -> None:
+    world = several("batch")
+    signal(world)
+    (node,) = {task.node for task in world.job(1).tasks if task.index == 0}
+    ends = TaskReport(1, 0, 1, "ended", 1001.0, Exit(0, None, 1002.0))
+    others = [each.index for each in world.job(1).tasks if each.node == node and each.index]
+    world.report(node, ends, *(TaskReport(1, each, 1, "running", 1001.0) for each in others))
+    assert sorted(by_unit(world)) == [1, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -241,17 +319,17 @@ def test_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "found", "said_of"),
     [
-        ("12", (12, None, None, None)),
-        ("12.3", (12, 3, None, None)),
-        ("12.0.4711@alpha-2.example", (12, 0, 4711, "alpha-2.example")),
+        ("12", (12, None, None, None), "job 12"),
+        ("12.3", (12, 3, None, None), "task 3 of job 12"),
+        ("12.0.47@a-2.example", (12, 0, 47, "a-2.example"), "process 12.0.47@a-2.example"),
     ],
 )
-def test_targets(text: str, found: tuple[Any, ...]) -> None:
+def test_targets(text: str, found: tuple[Any, ...], said_of: str) -> None:
     target = parse(text)
     assert (target.job, target.task, target.pid, target.node) == found
-    assert str(target).endswith(text)
+    assert str(target) == said_of
 
 
 @pytest.mark.parametrize(

@@ -319,7 +319,7 @@ def test_a_signal_is_sent_or_only_asked_about(
     ("given", "said"),
     [
         ({"process": "12.x"}, "'12.x' is no job as 12, no task as 12.3"),
-        ({"process": "12.1"}, "process must be one as 12.0.4711@alpha2, not task 12.1"),
+        ({"process": "12.1"}, "process must be one as 12.0.4711@alpha2, not task 1 of job 12"),
         ({"id": 12, "kill": True}, "kill goes with a process; job_kill ends a whole job"),
         ({"id": 12, "process": "12.0.7@a"}, "parameters are mutually exclusive: id|process"),
         ({"process": "12.0.7@a", "task": 1}, "parameters are mutually exclusive: task|process"),

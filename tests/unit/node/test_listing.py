@@ -87,6 +87,21 @@ def test_what_began_this_very_moment(tmp_path: Path) -> None:
     assert (found.cpu_percent, found.start_time) == (0.0, 1000.0)
 
 
+def test_each_rank_of_a_unit_has_its_own(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    unit = machine.unit("a", [100], [])
+    for rank, pids in ((2, [102, 104]), (3, [103])):
+        below = Path(unit) / "task" / str(rank)
+        below.mkdir()
+        (below / "cgroup.procs").write_text("".join(f"{pid}\n" for pid in pids))
+    for pid, parent in ((102, 100), (103, 100), (104, 102)):
+        machine.process(pid, "mpi", parent, pid)
+    found = listing.processes([(TASK, unit)], NOW, proc=str(machine.proc))
+    assert [(each.pid, each.rank, each.root, each.task) for each in found] == [
+        (102, 2, True, 0), (103, 3, True, 0), (104, 2, False, 0),
+    ]  # fmt: skip
+
+
 def test_roots_come_first_when_there_are_too_many(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     first = machine.unit("a", [100], [102, 103, 104])

@@ -213,19 +213,23 @@ class Cgroup:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
         self.looks, self.most, self.told = 0, most, [(0, 0)][:0]
         self.killed = False
+        self.paths: set[str] = set()
         monkeypatch.setattr(cgroup, "pids", self.pids)
         monkeypatch.setattr(cgroup, "tell", self.tell)
         monkeypatch.setattr(cgroup, "kill", self.kill)
 
     def pids(self, path: str) -> list[int]:
         self.looks += 1
+        self.paths.add(path)
         return list(range(1, min(self.looks, self.most) + 2))
 
     def tell(self, pid: int, path: str, numbers: tuple[int, ...], *_: object) -> bool:
+        self.paths.add(path)
         self.told += [(pid, each) for each in numbers]
         return True
 
     def kill(self, path: str) -> None:
+        self.paths.add(path)
         self.killed = True
 
 
@@ -239,6 +243,13 @@ def test_who_comes_while_all_are_stopped_is_stopped(monkeypatch: pytest.MonkeyPa
     group = Cgroup(monkeypatch, most=3)
     assert signaller.send("/x", Signal(1, "STOP")) == 4
     assert group.told == [(pid, system.SIGSTOP) for pid in (1, 2, 3, 4)]
+
+
+def test_a_rank_is_the_cgroup_of_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    group = Cgroup(monkeypatch, most=0)
+    for name in ("USR1", "KILL"):
+        assert signaller.send("/x", Signal(1, name, rank=3)) == 1
+    assert group.paths == {"/x/3"}
 
 
 def test_sigkill_takes_the_whole_cgroup(monkeypatch: pytest.MonkeyPatch) -> None:
