@@ -276,6 +276,7 @@ def test_the_end_of_one_task_leaves_the_signals_of_the_others() -> None:
     others = [each.index for each in world.job(1).tasks if each.node == node and each.index]
     world.report(node, ends, *(TaskReport(1, each, 1, "running", 1001.0) for each in others))
     assert sorted(by_unit(world)) == [1, 2, 3]
+    assert sorted(key[1] for key in world.memory.signals) == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
