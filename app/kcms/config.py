@@ -52,6 +52,11 @@ def port_number(text: str, default: Any = dataclasses.MISSING) -> Any:
     return setting(text, default, most=65535)
 
 
+def program(text: str) -> Any:
+    """Declare a setting that is the path of a program of the site; empty, its default, is none."""
+    return field(default="", metadata={"text": text, "program": True})
+
+
 @dataclass(frozen=True, kw_only=True)
 class MonitorConfig:
     """The monitor of one node (K2): samples, sends, receives, serves XML."""
@@ -170,6 +175,9 @@ class NodeConfig:
         "directories that all nodes share; only files there move with a job", factory=list
     )
     criu: str = setting("path of criu, which moves jobs", "/usr/sbin/criu")
+    prologue: str = program("program that root runs here before each task; empty is none")
+    epilogue: str = program("program that root runs here after each task; empty is none")
+    logue_seconds: float = setting("seconds that each of the two may take", 60.0, least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,6 +279,8 @@ def parse(schema: type[T], document: dict[str, Any], where: str) -> T:
 
 
 def _check_bounds(value: Any, bounds: Mapping[str, Any], where: str) -> None:
+    if "program" in bounds and value and not (value.startswith("/") and value.isprintable()):
+        raise ConfigError(f"{where} must be a path, as /etc/site/program, not {value!r}")
     if type(value) not in (int, float) or bounds["least"] <= value <= bounds["most"]:
         return
     most = "" if bounds["most"] == math.inf else f" and at most {bounds['most']}"

@@ -234,6 +234,9 @@ LEASE_OVER = "lease"
 TIME_LIMIT = "time limit"
 """The cause of an end that the node brought about, as the job had run for as long as it may."""
 
+PROLOGUE = "prologue"
+"""The cause of a refusal: the site's prologue failed, so that the job goes back to the queue."""
+
 PHASES = ("launching", "running", "ended", "refused", "lost")
 
 
@@ -243,9 +246,11 @@ class TaskReport:
 
     ``phase``: *launching* (the unit may or may not run), *running*, *ended* (``exit`` is set),
     *refused* (never started; ``message`` says why), *lost* (started, and no record of its end).
-    ``cause`` says why its node ends or ended it by itself, as :data:`TIME_LIMIT`.  ``suspended``:
-    it is frozen, as its manager wishes.  ``ends`` has the ranks of the unit that ended already.
-    ``signalled`` is the highest number of a signal that its node has dealt with.
+    ``cause`` says why its node ends or ended it by itself, as :data:`TIME_LIMIT`, or refused it, as
+    :data:`PROLOGUE`.  ``suspended``: it is frozen, as its manager wishes.  ``ends`` has the ranks
+    of the unit that ended already.  ``unfit``, of a task that is over, says why its node is to get
+    nothing new: its prologue or epilogue failed.  ``signalled`` is the highest number of a signal
+    that its node has dealt with.
     """
 
     job: int
@@ -260,6 +265,7 @@ class TaskReport:
     suspended: bool = False
     ends: Mapping[int, Exit] = field(default_factory=dict)
     signalled: int = 0
+    unfit: str = ""
 
     @property
     def name(self) -> str:
@@ -286,6 +292,7 @@ class TaskReport:
             suspended=row.members.get("suspended") is True,
             ends=_ends(row.table("ends", {})),
             signalled=row.whole("signalled", 0),
+            unfit=row.text("unfit", ""),
         )
         if report.phase not in PHASES:
             raise ProtocolError(f"not a task report: {report.phase!r:.100} is no phase")

@@ -21,7 +21,7 @@ from kcms.jobs.needs import is_restartable
 from kcms.jobs.processes import Process
 from kcms.jobs.spec import same
 from kcms.jobs.states import State
-from kcms.manager import ending, migrations
+from kcms.manager import ending, migrations, unfit
 from kcms.manager.memory import Draft, TaskKey, key_of, units
 from kcms.manager.nodes import OVER_ON_NODE
 
@@ -195,6 +195,7 @@ def report(
         draft.capacity = True
     node.foreign = foreign  # before anything that looks at copies which the store does not know
     for each in ours:
+        unfit.heed(draft, name, each, now)
         known = _known(draft, name, each)
         if known is not None:
             _follow(draft, *known, each, now)

@@ -13,6 +13,7 @@ from kcms.errors import Conflict
 from kcms.jobs.model import (
     LEASE_OVER,
     MEMORY_LIMIT,
+    PROLOGUE,
     TIME_LIMIT,
     Exit,
     Fate,
@@ -32,20 +33,25 @@ WORST = (State.FAILED, State.NODE_FAIL, State.TIMEOUT, State.CANCELLED)
 
 @dataclass(frozen=True)
 class End:
-    """How one task ended: its state, why, what its node recorded, and when it had begun."""
+    """How one task ended: its state, why, what its node recorded, and when it had begun.
+
+    ``unready``: it never began, as its node could not be made ready for it.
+    """
 
     state: State
     reason: str
     exit: Exit | None = None
     message: str = ""
     start_time: float | None = None
+    unready: bool = False
 
 
 def end_of(job: Job, task: Task, said: TaskReport) -> End:
     """The end of a task that is over on its node."""
     record = said.ends.get(task.index, said.exit)
     state, reason = _verdict(job, task, said, record)
-    return End(state, reason, record, said.message, said.start_time)
+    unready = said.phase == "refused" and said.cause == PROLOGUE
+    return End(state, reason, record, said.message, said.start_time, unready)
 
 
 def _verdict(job: Job, task: Task, said: TaskReport, record: Exit | None) -> tuple[State, str]:
@@ -129,7 +135,7 @@ def _waiting(task: Task, end: End) -> Task:
         exit=None,
         message=end.reason,
         first=None,
-        restarts=task.restarts + 1,
+        restarts=task.restarts + (not end.unready),
     )
 
 
@@ -138,6 +144,8 @@ def _begins_anew(draft: Draft, job: Job, task: Task, end: End) -> bool:
         return False
     if job.fate is not None and job.fate.state is not State.PENDING:
         return False
+    if end.unready:
+        return True
     if end.state is State.NODE_FAIL and not is_restartable(job):
         return False  # without a lease it may still run
     if job.fate is not None:

@@ -395,6 +395,8 @@ def _log(event: Event) -> None:
     if event.kind == "migrate":
         words = (event.job, told["source"], told["target"], told["by"], told["phase"])
         log.info("job %d from %s to %s for %s: %s%s", *words, _after(told["message"]))
+    elif event.kind == "requeue":
+        log.info("job %d goes back to the queue%s", event.job, _after(told.get("reason", "")))
     elif event.kind in ("drain", "resume"):
         log.info("%s for %s: %s%s", told["node"], told["by"], event.kind, _after(told["reason"]))
 

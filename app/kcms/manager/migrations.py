@@ -147,18 +147,18 @@ def _movers(source: Node, target: Node) -> Iterator[str]:
             yield f"the release on {node.name} cannot move jobs: run the site playbook for it"
             return
         if mover.get("trouble"):
-            yield f"no job can be moved {way} {node.name}: {_line(mover['trouble'])}"
+            yield f"no job can be moved {way} {node.name}: {one_line(mover['trouble'])}"
             return
     here = source.report.mover if source.report else {}
     there = target.report.mover if target.report else {}
     if here.get("machine") != there.get("machine"):
-        kinds = [_line(each.get("machine", "unknown")) for each in (here, there)]
+        kinds = [one_line(each.get("machine", "unknown")) for each in (here, there)]
         yield f"{source.name} is of kind {kinds[0]}, {target.name} of kind {kinds[1]}"
     old, new = here.get("criu", ""), there.get("criu", "")
     if version(new) < version(old):
         yield (
-            f"criu on {target.name} ({_line(new) or 'unknown'}) is older than on {source.name} "
-            f"({_line(old)})"
+            f"criu on {target.name} ({one_line(new) or 'unknown'}) is older than on {source.name} "
+            f"({one_line(old)})"
         )
 
 
@@ -225,7 +225,7 @@ def _refused(
     """A step did not come about: nothing happened yet, or what happened is undone."""
     untouched = moving.phase in UNTOUCHED and not said.touched
     phase = "refused" if untouched or moving.check_only else "failed"
-    message = f"{name}: {_line(said.message) or 'it does not say why'}"
+    message = f"{name}: {one_line(said.message) or 'it does not say why'}"
     _put(draft, job, moving.ended(phase, message, now), now)
 
 
@@ -298,7 +298,7 @@ def _bounded(answer: dict[str, Any]) -> dict[str, Any] | None:
         return None
 
 
-def _line(text: str) -> str:
+def one_line(text: str) -> str:
     """What a node says, as part of one line."""
     shown = "".join(each if each.isprintable() else " " for each in text)
     return " ".join(shown.split())[:MESSAGE_LIMIT]
@@ -327,9 +327,8 @@ def follow_copy(draft: Draft, name: str, said: TaskReport, now: float) -> bool:
     if job is None or moving is None or moving.target != name or not is_copy(draft, job, said):
         return False
     if not is_alive(said):
-        stop(
-            draft, job, f"{name}: {_line(said.message) or f'the copy of it was {said.phase}'}", now
-        )
+        why = one_line(said.message) or f"the copy of it was {said.phase}"
+        stop(draft, job, f"{name}: {why}", now)
     return True
 
 

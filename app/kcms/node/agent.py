@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
+from typing import Any
 
 from kcms.errors import Forbidden, Unavailable
 from kcms.jobs.migration import MoveReport, WantedMove
@@ -48,8 +49,10 @@ class Agent:
         boot_id: str,
         clock: Clock | None = None,
         means: Means | None = None,
+        logue: Mapping[str, Any] | None = None,
     ) -> None:
         self.records = records
+        self._logue = dict(logue) if logue else None
         self.launcher = launcher
         self.boot_id = boot_id
         self.clock = clock or Clock()
@@ -216,7 +219,7 @@ class Agent:
         if refusal is not None:
             log.warning("task %s is refused: %s", TaskId.of(wanted), refusal)
         plan = self._movement.plan_of(self._moves, TaskId.of(wanted))
-        self.records.prepare(wanted, found, refusal, self.clock.wall(), plan)
+        self.records.prepare(wanted, found, refusal, self.clock.wall(), plan, self._logue)
 
     def _start(self, task: TaskId, reset: bool) -> None:
         if not self.records.may_start(task):

@@ -29,6 +29,7 @@ from typing import NamedTuple
 
 from kcms.jobs.model import TIME_LIMIT, Exit, TaskReport, WantedTask, task_name
 from kcms.jobs.signals import Signalled
+from kcms.node import logues
 
 TEMPORARY_FAILURE = 75
 """Exit status (sysexits.h EX_TEMPFAIL) of an init that could not begin, and may be tried again."""
@@ -100,6 +101,7 @@ class Record:
     ``stopped``: the node was being stopped (shutdown) while the program ran.  ``restoring``: it is
     to go on from an image, and its tree is not there yet; until then it is as if frozen.  ``spent``
     are the seconds that it ran on the nodes before this one.  ``ends`` has its ranks that are over.
+    ``refused_for`` is the cause of a refusal that the manager has to know.
     """
 
     wanted: WantedTask | None = None
@@ -114,6 +116,8 @@ class Record:
     spent: float = 0.0
     ends: Mapping[int, Exit] = field(default_factory=dict)
     signalled: Signalled = field(default_factory=Signalled)
+    refused_for: str = ""
+    logues: logues.Logues = logues.NONE
 
 
 @dataclass(frozen=True)
@@ -330,6 +334,8 @@ def time_out(now: Snapshot, task: TaskId) -> float | None:
     record = now.records.get(task)
     if record is None or record.started is None or record.wanted is None or record.restoring:
         return None
+    if record.exit is not None:
+        return None
     limit, began = record.wanted.spec.get("time_limit"), record.started.boottime
     if not limit or began is None or record.started.boot_id != now.boot_id:
         return None
@@ -365,14 +371,22 @@ def _killing(now: Snapshot, task: TaskId, wanted: WantedTask | None) -> Iterator
         yield Break(task)
         return
     told = wanted or record.wanted
+    if record.kill is None and record.exit is not None:
+        return  # the site's epilogue runs
     if record.kill is None:
         asked = _is_unwanted(now, task, wanted)
         cause = TIME_LIMIT if not asked and _is_over_time(now, task) else ""
         yield Terminate(task, told.grace if told else 0.0, cause)
-    elif record.kill.killed_at is not None and now.boottime >= record.kill.killed_at + BREAK_AFTER:
+    elif record.kill.killed_at is not None and now.boottime >= _break_at(record):
         yield Break(task)
     elif now.boottime >= record.kill.deadline:
         yield KillNow(task)
+
+
+def _break_at(record: Record) -> float:
+    """The boot time at which a unit that was killed is stuck; an epilogue has its time first."""
+    killed_at = record.kill.killed_at if record.kill else None
+    return max(killed_at or 0.0, record.logues.until or 0.0) + BREAK_AFTER
 
 
 FINAL = frozenset({"ended", "refused", "lost"})
@@ -404,9 +418,10 @@ def _report(now: Snapshot, task: TaskId) -> TaskReport:
         start_time=record.started.time if record.started else None,
         exit=record.exit if current in FINAL else None,
         message=_message(now, task, current),
-        cause=record.kill.cause if record.kill else "",
+        cause=(record.kill.cause if record.kill else "") or record.refused_for,
         ends=record.ends,
         signalled=record.signalled.done,
+        unfit=record.logues.why_unfit(task.job, now.boot_id) if current in FINAL else "",
     )
 
 
@@ -416,6 +431,8 @@ def _message(now: Snapshot, task: TaskId, current: str) -> str:
         return f"disowned, named {task} on the node"
     if current == "refused":
         return (record.refused if record else None) or ""
+    if current == "launching" and record is not None and record.logues.preparing:
+        return "its prologue runs"
     if current != "lost":
         return ""
     if record is None:

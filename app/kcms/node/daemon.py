@@ -25,7 +25,7 @@ from kcms.errors import ConfigError, Unavailable
 from kcms.jobs.migration import MoveReport
 from kcms.jobs.model import ABILITIES, NodeReport, TaskReport
 from kcms.jobs.processes import Process
-from kcms.node import capability, init, lease, listing, load
+from kcms.node import capability, init, lease, listing, load, logues
 from kcms.node.agent import Agent
 from kcms.node.core import FINAL, TaskId
 from kcms.node.launcher import Systemd
@@ -116,7 +116,9 @@ def main(config: NodeConfig) -> int:
         records = Records(config.state_directory, config.cluster, config.host, runtime)
         records.open()
         boot_id = init.boot_id()
-        agent = Agent(records, Systemd(boot_id), boot_id, means=_means(config))
+        agent = Agent(
+            records, Systemd(boot_id), boot_id, means=_means(config), logue=logues.plan(config)
+        )
         return service.serve(_Daemon(config, agent).run)
     except OSError as error:
         raise ConfigError(f"cannot use {config.state_directory}: {error.strerror}") from error

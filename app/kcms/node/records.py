@@ -14,6 +14,7 @@ kill           daemon  boot_id, deadline, killed_at (CLOCK_BOOTTIME), cause, pro
 signals        daemon  Signalled: written before a signal is sent, so that none is sent twice
 restored       init    the tree of such a task is there, and frozen
 exit           init    Exit, and ``stopped``
+logue, …       both    the site's prologue and epilogue, see logue.py
 disowned       daemon  time at which the task's own job store wanted another job of this name
 =============  ======  ====================================================================
 
@@ -31,12 +32,13 @@ from typing import Any
 from kcms.errors import ProtocolError
 from kcms.jobs.model import Exit, WantedTask
 from kcms.jobs.signals import Signalled
-from kcms.node import durable
+from kcms.node import durable, logues
 from kcms.node.account import Account
 from kcms.node.core import Kill, Record, Started, TaskId
 
 END = "end."
 _EXIT_FIELDS = frozenset(each.name for each in fields(Exit))
+_NAMES = ("exit", "refused", "kill", "started", "restored", "disowned", "signals", "wanted.json")
 
 
 class Records:
@@ -69,10 +71,12 @@ class Records:
         refusal: str | None,
         time: float,
         restore: dict[str, Any] | None = None,
+        logue: dict[str, Any] | None = None,
     ) -> None:
         """Make the record of a task that is about to start or, with ``refusal``, never will.
 
         :param restore: what its init needs to restore it from an image, instead of starting it
+        :param logue: the site's prologue and epilogue of it, see :func:`logues.plan`
         """
         task = TaskId.of(wanted)
         new = self.directory / f".{task}.new"
@@ -81,6 +85,8 @@ class Records:
         new.mkdir(mode=0o700)
         try:
             self._fill(str(new), wanted, account, refusal, time, restore)
+            if logue is not None and refusal is None:
+                durable.create(str(new), "logue", logue)
             new.rename(self.path(task))
         except OSError:
             shutil.rmtree(new, ignore_errors=True)
@@ -180,13 +186,7 @@ def read_record(path: Path) -> Record:
 
 
 def _parse(path: Path) -> Record:
-    documents = {
-        name: durable.read(str(path), name)
-        for name in (
-            *("exit", "refused", "kill", "started", "restored", "disowned", "signals"),
-            "wanted.json",
-        )
-    }
+    documents = {name: durable.read(str(path), name) for name in (*_NAMES, *logues.FILES)}
     plan, end = documents["wanted.json"], documents["exit"]
     if plan is None:
         raise ValueError("wanted.json is missing")
@@ -196,12 +196,14 @@ def _parse(path: Path) -> Record:
         exit=_exit(end),
         stopped=bool(end and end.get("stopped")),
         refused=_refused(documents["started"], documents["refused"]),
+        refused_for=str((documents["started"] or {}).get("cause", "")),
         kill=_kill(documents["kill"]),
         disowned=documents["disowned"] is not None,
         restoring="restore" in plan and documents["restored"] is None,
         spent=float((plan.get("restore") or {}).get("usage", {}).get("elapsed", 0.0)),
         ends=_ends(path) if plan["wanted"].get("ranks") else {},
         signalled=Signalled.parse(documents["signals"]),
+        logues=logues.Logues.parse(documents),
     )
 
 
