@@ -271,6 +271,19 @@ def _shared_directory(picture: Picture) -> Iterator[Problem]:
                 yield Problem(host, f"kcms_shared_directory is {path!r}", right)
 
 
+def _site_programs(picture: Picture) -> Iterator[Problem]:
+    """Whose they are is seen where they are run."""
+    for host in picture.hosts():
+        for name in ("kcms_prologue", "kcms_epilogue"):
+            path = str(picture.value(host, name) or "")
+            if path and not path.startswith("/"):
+                right = "it must be an absolute path on the host, as /etc/site/prologue"
+                yield Problem(host, f"{name} is {path!r}", right)
+        seconds = picture.value(host, "kcms_logue_seconds")
+        if isinstance(seconds, int) and seconds < 1:
+            yield Problem(host, f"kcms_logue_seconds is {seconds}", "it must be at least 1")
+
+
 def _rrd_directory(picture: Picture) -> Iterator[Problem]:
     """Round-robin files are written all the time, as one user, by one host."""
     heads = picture.groups.get(HEAD) or []
@@ -333,6 +346,7 @@ CHECKS: tuple[Callable[[Picture], Iterator[Problem]], ...] = (
     _manager_ports,
     _addresses,
     _shared_directory,
+    _site_programs,
     _rrd_directory,
     _trusted,
     _packages,
