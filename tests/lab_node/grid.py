@@ -15,8 +15,8 @@ SETTINGS = 'shared_directories = ["/shared"]\n'
 class Grid:
     """``prefixes`` are the commands that reach the hosts, by name."""
 
-    def __init__(self, prefixes: dict[str, list[str]]) -> None:
-        self.hosts = {name: Host(each, SETTINGS) for name, each in prefixes.items()}
+    def __init__(self, prefixes: dict[str, list[str]], settings: str = "") -> None:
+        self.hosts = {name: Host(each, SETTINGS + settings) for name, each in prefixes.items()}
 
     def set_up(self) -> None:
         for each in self.hosts.values():

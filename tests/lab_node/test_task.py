@@ -180,6 +180,55 @@ def test_a_process_that_takes_more_than_one_may_ends_its_task(host: Host) -> Non
     assert "its RSS limit is 100 MiB" in over["exit"]["detail"]
 
 
+SPENDS = """
+import os, sys, time
+def spend(seconds, count):
+    data = os.urandom(1 << 20)
+    with open(f"{sys.argv[1]}.{os.getpid()}", "wb") as file:
+        for _ in range(count):
+            file.write(data)
+        os.fsync(file.fileno())
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+if os.fork() == 0:  # an orphan, with a child of its own that it waits for
+    child = os.fork()
+    if child == 0:
+        spend(0.25, 10)
+        os._exit(0)
+    os.waitpid(child, 0)
+    spend(0.25, 10)
+    os._exit(0)
+spend(0.5, 30)
+keep = [os.urandom(1 << 20) for _ in range(60)]
+time.sleep(float(sys.argv[2]))
+"""
+
+
+def test_what_a_task_took_is_told(host: Host) -> None:
+    """50 MiB written and a second of CPU time, by three processes."""
+    files = f"{ALICE}/spent"
+    words = {"executable": "/usr/bin/python3", "arguments": ["-c", SPENDS, files, "3"]}
+    host.want(job(38, "", **words))
+    took = host.over(38)["exit"]["usage"]
+    host.run(f"rm {files}.*")
+    assert (took["sources"]["cpu"], took["sources"]["io"]) == ("cgroup", "wait")
+    assert 1.0 <= took["cpu_seconds"] < 2.5
+    both = took["user_seconds"] + took["system_seconds"]
+    assert both == pytest.approx(took["cpu_seconds"], abs=0.01)
+    assert 50 << 20 <= took["write_bytes"] < 55 << 20
+    assert took["read_bytes"] < 20 << 20
+    assert 60 << 10 < took["max_rss_kib"] < 100 << 10
+
+
+def test_memory_of_several_processes_is_seen_together(host: Host) -> None:
+    script = "import sys, time; sys.x = bytearray(b'x' * (40 << 20)); time.sleep(3)"
+    host.want(job(39, f'for i in 1 2 3; do python3 -c "{script}" & done; wait'))
+    took = host.over(39)["exit"]["usage"]
+    assert took["sources"]["memory"] == "sampled"
+    assert 120 << 10 < took["max_rss_kib"] < 300 << 10
+
+
 def test_one_that_ends_in_time_has_no_cause(host: Host) -> None:
     host.want(job(29, "exit 3", time_limit=100))
     over = host.over(29)

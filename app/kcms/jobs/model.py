@@ -37,7 +37,8 @@ class Exit:
 
     ``code`` is the exit status, or None when ``signal`` ended it.  ``processes_killed`` counts
     what was still alive when the end was enforced, ``processes_left`` what was left after it.
-    ``usage`` has ``cpu_seconds``, ``max_rss_kib`` and ``source`` (where the figures come from).
+    ``usage`` has the figures of :data:`USAGE` that are known, and ``sources``, a word for where
+    those of ``cpu``, ``memory`` and ``io`` come from: cgroup, wait or sampled.
     ``cause`` and ``detail`` say why its init ended it, as :data:`MEMORY_LIMIT`.
     """
 
@@ -66,13 +67,31 @@ class Exit:
         )
 
 
+USAGE = (
+    "cpu_seconds",
+    "user_seconds",
+    "system_seconds",
+    "max_rss_kib",
+    "read_bytes",
+    "write_bytes",
+)
+"""What a task took: CPU time, memory of all its processes at the peak, and its input and output."""
+
+
 def _usage(document: Any) -> dict[str, Any]:
-    """What is known of it: a node may say more, and less."""
+    """What is known of it: a node may say more, and one of an earlier release says less."""
     row = Members(document, "usage of an exit record")
     found: dict[str, Any] = {
-        name: row.number(name) for name in ("cpu_seconds", "max_rss_kib") if name in row.members
+        name: row.number(name) if name.endswith("_seconds") else int(row.number(name))
+        for name in USAGE
+        if name in row.members
     }
-    return found | ({"source": row.text("source")} if "source" in row.members else {})
+    sources = Members(row.table("sources", {}), "sources of an exit record's usage")
+    known = {name: sources.text(name) for name in SOURCES if name in sources.members}
+    return found | ({"sources": known} if known else {})
+
+
+SOURCES = ("cpu", "memory", "io")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ us the kernel says ENOENT or ENODEV; both mean that it is empty.
 """
 
 # pathlib would cost every init time and memory.
-# ruff: noqa: PTH123
+# ruff: noqa: PTH110, PTH123
 
 from __future__ import annotations
 
@@ -119,13 +119,35 @@ def await_frozen(path: str, seconds: float, clock: Callable[[], float]) -> bool:
     return True
 
 
-def cpu_seconds(path: str) -> float | None:
-    """CPU time of everything that ever ran in the cgroup; None when it is not counted."""
-    for line in _read(f"{path}/cpu.stat").splitlines():
-        name, _, value = line.partition(" ")
-        if name == "usage_usec":
-            return int(value) / 1e6
-    return None
+def cpu_times(path: str) -> tuple[float, float, float] | None:
+    """CPU seconds of everything that ever ran in the cgroup, those of them that user code took and
+    those that the kernel took for it; None when they are not counted."""
+    rows = dict(line.partition(" ")[::2] for line in _read(f"{path}/cpu.stat").splitlines())
+    names = ("usage_usec", "user_usec", "system_usec")
+    if any(name not in rows for name in names):
+        return None
+    total, user, system = (int(rows[name]) / 1e6 for name in names)
+    return total, user, system
+
+
+def io_bytes(path: str) -> tuple[int, int] | None:
+    """Bytes that everything that ever ran in the cgroup read from and wrote to disks; None where
+    there is no controller that counts them."""
+    if not os.path.exists(f"{path}/io.stat"):
+        return None
+    words = [word.partition("=") for word in _read(f"{path}/io.stat").split()]
+    read, write = (
+        sum(int(value) for name, _, value in words if name == wanted)
+        for wanted in ("rbytes", "wbytes")
+    )
+    return read, write
+
+
+def peak_kib(path: str) -> int | None:
+    """KiB that everything in the cgroup had together at the most; None where no controller keeps
+    it."""
+    text = _read(f"{path}/memory.peak").strip()
+    return int(text) // 1024 if text else None
 
 
 def terminate(path: str) -> int:

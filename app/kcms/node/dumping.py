@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kcms.node import cgroup, criu, durable, image, init, manifest, movable
+from kcms.node import cgroup, criu, durable, image, init, manifest, movable, usage
 from kcms.node.carrier import NAME
 from kcms.node.carry import Carrier, CarryError
 from kcms.node.move_error import MoveError, plain
@@ -148,10 +148,10 @@ class Dump:
             "root": root,
             "processes": sorted(inside.processes),
             "pids": sorted(inside.taken - {1}),
-            "usage": self._usage(inside.max_rss_kib),
+            "usage": self._usage(init, inside.max_rss_kib),
         }
 
-    def _usage(self, max_rss_kib: int) -> dict[str, Any]:
+    def _usage(self, first: int, max_rss_kib: int) -> dict[str, Any]:
         """What the task took so far, on nodes before this one too."""
         plan = durable.read(self.plan.record, "wanted.json") or {}
         before = (plan.get("restore") or {}).get("usage", {})
@@ -159,11 +159,13 @@ class Dump:
         started = durable.read(self.plan.record, "started") or {}
         began = started.get("boottime")
         ran = 0.0 if began is None else init.boottime() - began
-        cpu = cgroup.cpu_seconds(self.plan.cgroup) or 0.0
+        took, sources = usage.counted(self.plan.cgroup, first, started.get("io"))
+        here = {name: each - restored.get(name, 0) for name, each in took.items()}
+        peak = cgroup.peak_kib(self.plan.cgroup)
         return {
+            **usage.added(before, here, sources),
             "elapsed": before.get("elapsed", 0.0) + ran,
-            "cpu_seconds": before.get("cpu_seconds", 0.0) + cpu - restored.get("cpu_seconds", 0.0),
-            "max_rss_kib": max(before.get("max_rss_kib", 0), max_rss_kib),
+            "max_rss_kib": max(before.get("max_rss_kib", 0), peak or max_rss_kib),
         }
 
     def _criu(self, init: int, root: int) -> None:

@@ -17,7 +17,6 @@ handle, unless it is blocked.
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sys
 import time
@@ -27,7 +26,7 @@ RELEASE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__fil
 if __name__ == "__main__":
     sys.path.append(RELEASE)
 
-from kcms.node import cgroup, durable, lease, limits, program  # noqa: E402  (isolated mode: path set above)
+from kcms.node import cgroup, durable, lease, limits, program, usage  # noqa: E402  (isolated mode: path set above)
 
 TEMPORARY_FAILURE = 75
 EXIT_SIZE = 4096
@@ -67,7 +66,7 @@ def main(directory: str, boot: str) -> int:
 
 def _begin(directory: str, boot: str, plan: dict[str, Any], reserved: durable.Reserved) -> int:
     """Claim the task; when it is ours, run it to its end and record that."""
-    own = cgroup.ROOT + cgroup.of_process("self")
+    own, io = cgroup.ROOT + cgroup.of_process("self"), usage.io_of("self")
     claim = {
         "boot_id": boot,
         "time": time.time(),
@@ -75,6 +74,7 @@ def _begin(directory: str, boot: str, plan: dict[str, Any], reserved: durable.Re
         "cgroup": own,
         "release": RELEASE,
         "can_move": True,  # it never thaws what is frozen
+        "io": io,
     }
     try:
         durable.create(directory, "started", claim)
@@ -85,7 +85,7 @@ def _begin(directory: str, boot: str, plan: dict[str, Any], reserved: durable.Re
         reserved.discard()
         _complain(f"cannot begin the task of {directory}: {error}")
         return TEMPORARY_FAILURE
-    task = _Task(directory, boot, plan, os.path.join(os.path.dirname(own), "task"))
+    task = _Task(directory, boot, plan, os.path.join(os.path.dirname(own), "task"), io)
     name, document = task.run()
     _commit(reserved, name, document)
     return 0
@@ -113,7 +113,7 @@ class _Program:
         self.cgroup = own_cgroup
         self.root = -1
         self.status: int | None = None  # as wait() gives it
-        self.max_rss_kib = 0
+        self.took: dict[str, Any] = {}
         self.limits = limits.Limits(plan["wanted"]["spec"])
         self.exceeded = ""
         self.recorded = False
@@ -127,9 +127,9 @@ class _Program:
             program.become(plan, self.task, self.cgroup, write_end)
         os.close(write_end)
 
-    def over(self, status: int, max_rss_kib: int) -> None:
+    def over(self, status: int) -> None:
         """Its root has ended."""
-        self.status, self.max_rss_kib = status, max_rss_kib
+        self.status = status
         if self._complaint >= 0:
             self.message = os.read(self._complaint, 4096).decode(errors="replace")
             os.close(self._complaint)
@@ -144,7 +144,14 @@ class _Program:
 class _Task:
     """The programs of the unit and everything they start, from fork to the last process."""
 
-    def __init__(self, directory: str, boot: str, plan: dict[str, Any], task_cgroup: str) -> None:
+    def __init__(
+        self,
+        directory: str,
+        boot: str,
+        plan: dict[str, Any],
+        task_cgroup: str,
+        io_at_first: tuple[int, int] | None,
+    ) -> None:
         self.directory = directory
         self.plan = plan
         self.cgroup = task_cgroup
@@ -157,8 +164,8 @@ class _Task:
         ]
         self.stop_at: float | None = None  # boot time at which a stopped task is killed
         self.stopped = False
-        self.before: dict[str, Any] = plan.get("restore", {}).get("usage", {})
-        self.cpu_of_restore = 0.0
+        before = plan.get("restore", {}).get("usage", {})
+        self.usage = usage.Usage(task_cgroup, before, io_at_first)
         self.lease = lease.Lease(plan, boot)
         self.lease_over = ""
 
@@ -172,6 +179,11 @@ class _Task:
 
     def _started(self) -> str:
         """Run the programs to their end; why they could not be run."""
+        self.lease_over = self.lease.expired(boottime())
+        if self.lease_over:  # the site's prologue took long
+            for each in self.programs:
+                each.status = signal.SIGKILL
+            return ""
         for each in self.programs:
             if self.ranks:
                 os.mkdir(each.cgroup)
@@ -185,8 +197,7 @@ class _Task:
 
         try:
             self.programs[0].root = restoring.restore(self.plan, self.cgroup)
-            self.cpu_of_restore = cgroup.cpu_seconds(self.cgroup) or 0.0
-            done = {"time": time.time(), "cpu_seconds": self.cpu_of_restore}
+            done = {"time": time.time(), **self.usage.restored()}
             durable.create(self.directory, "restored", done)
         except (restoring.RestoreError, OSError) as error:
             cgroup.kill(self.cgroup)
@@ -197,25 +208,32 @@ class _Task:
     def _await_roots(self) -> None:
         while any(each.status is None for each in self.programs):
             self._take_signal(None if self.stop_at is None else self.stop_at - boottime())
-            self._keep_limits()
+            self._look()
             if self.stop_at is not None and boottime() >= self.stop_at:
                 cgroup.kill(self.cgroup)
             self._reap()
             self._record_ends()
 
-    def _keep_limits(self) -> None:
+    def _look(self) -> None:
+        """Keep to limits and lease, and note how much memory it takes."""
         for each in self.programs:
             each.keep_limits()
+        if any(each.limits for each in self.programs):
+            running = (each for each in self.programs if each.status is None)
+            self.usage.saw(sum(each.limits.seen_kib for each in running))
+        else:
+            self.usage.look()
         if not self.lease_over:
             self.lease_over = self.lease.expired(boottime())
         if self.lease_over:
             cgroup.kill(self.cgroup)
 
     def _interval(self) -> float | None:
-        """Seconds between looks at what the task may not do; None where there is no such thing."""
+        """Seconds until there is something to look at; None where there never is."""
         if any(each.limits for each in self.programs):
             return limits.INTERVAL
-        return lease.INTERVAL if self.lease else None
+        pauses = (self.usage.pause(), lease.INTERVAL if self.lease else None)
+        return min((each for each in pauses if each is not None), default=None)
 
     def _take_signal(self, seconds: float | None) -> None:
         """Wait for a signal, ``seconds`` at the most; the one to stop begins the grace."""
@@ -239,11 +257,15 @@ class _Task:
         roots = {each.root: each for each in self.programs if each.status is None}
         try:
             while True:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
-                if pid == 0:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                if ended is None:
                     return
+                io = usage.io_of(ended.si_pid) if self.ranks else None
+                pid, status, waited = os.wait4(ended.si_pid, 0)
                 if pid in roots:
-                    roots[pid].over(status, usage.ru_maxrss)
+                    roots[pid].over(status)
+                    if self.ranks:
+                        roots[pid].took = usage.of_rank(roots[pid].cgroup, waited, io)
         except ChildProcessError:
             return
 
@@ -299,7 +321,7 @@ class _Task:
             **self._end_of(told[0]),
             "processes_killed": killed,
             "processes_left": left,
-            "usage": self._usage(),
+            "usage": self.usage.document(),
             "stopped": self.stopped,
         }
 
@@ -311,30 +333,10 @@ class _Task:
             "code": None if signalled else os.WEXITSTATUS(status),
             "signal": os.WTERMSIG(status) if signalled else None,
             "time": time.time(),
-            "usage": _usage_of_rank(one) if self.ranks else {},
+            "usage": one.took,
             "cause": cause,
             "detail": one.exceeded or self.lease_over,
         }
-
-    def _usage(self) -> dict[str, Any]:
-        """CPU of the whole cgroup; memory of the largest single process that was waited for."""
-        waited = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu = cgroup.cpu_seconds(self.cgroup)
-        here = waited.ru_utime + waited.ru_stime if cpu is None else cpu - self.cpu_of_restore
-        return {
-            "cpu_seconds": self.before.get("cpu_seconds", 0.0) + here,
-            "max_rss_kib": max(self.before.get("max_rss_kib", 0), waited.ru_maxrss),
-            "source": "wait" if cpu is None else "cgroup cpu.stat, wait maxrss",
-        }
-
-
-def _usage_of_rank(one: _Program) -> dict[str, Any]:
-    cpu = cgroup.cpu_seconds(one.cgroup)
-    return {
-        **({} if cpu is None else {"cpu_seconds": cpu}),
-        "max_rss_kib": one.max_rss_kib,
-        "source": "cgroup cpu.stat, wait maxrss",
-    }
 
 
 if __name__ == "__main__":

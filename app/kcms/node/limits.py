@@ -11,24 +11,26 @@ process; so when that is too much, the proportional set size (smaps_rollup) deci
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any
 
 from kcms.node import cgroup
+from kcms.node.usage import resident
 
 INTERVAL = 0.25
 WALK_SHARE = 20  # times as long as the last walk took there is no other
 CAUSE = "memory limit"  # as in kcms.jobs.model, which would cost every init time and memory
-PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 
 
 class Limits:
-    """Of one task; ``memory`` and ``rss`` in MiB, 0 for none."""
+    """Of one task; ``memory`` and ``rss`` in MiB, 0 for none.  ``seen_kib`` is what all of it
+    had when last looked at.
+    """
 
     def __init__(self, spec: dict[str, Any]) -> None:
         self.memory = int(spec.get("memory") or 0)
         self.rss = int(spec.get("rss_limit") or 0)
+        self.seen_kib = 0
         self._walk_at = 0.0
 
     def __bool__(self) -> bool:
@@ -37,14 +39,14 @@ class Limits:
     def exceeded(self, task_cgroup: str, proc: str = "/proc") -> str:
         """One sentence when the task takes more than it may; "" when it does not."""
         pids = cgroup.pids(task_cgroup)
-        resident = {pid: _resident(f"{proc}/{pid}/statm") for pid in pids}
-        largest = max(resident.values(), default=0)
+        found = [resident(f"{proc}/{pid}/statm") for pid in pids]
+        largest, self.seen_kib = max(found, default=0), sum(found)
         if self.rss and largest > self.rss * 1024:
             return (
                 f"a process of it took {largest >> 10} MiB of memory, and its RSS limit is "
                 f"{self.rss} MiB"
             )
-        if self.memory and sum(resident.values()) > self.memory * 1024:
+        if self.memory and self.seen_kib > self.memory * 1024:
             took = self._walk([f"{proc}/{pid}/smaps_rollup" for pid in pids])
             if took > self.memory * 1024:
                 return f"it took {took >> 10} MiB of memory, and its limit is {self.memory} MiB"
@@ -59,15 +61,6 @@ class Limits:
         ended = time.monotonic()
         self._walk_at = ended + WALK_SHARE * (ended - began)
         return took
-
-
-def _resident(path: str) -> int:
-    """KiB; 0 of a process that has ended, or that cannot be looked at."""
-    try:
-        with open(path, encoding="ascii") as file:
-            return int(file.read().split()[1]) * PAGE_KIB
-    except OSError:
-        return 0
 
 
 def _proportional(path: str) -> int:

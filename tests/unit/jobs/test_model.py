@@ -98,9 +98,15 @@ def test_what_a_newer_manager_says_more_is_passed_over() -> None:
 
 
 def test_of_usage_only_what_is_known_is_taken() -> None:
-    known = {"cpu_seconds": 1.5, "max_rss_kib": 2048, "source": "cgroup"}
+    known = {
+        **{"cpu_seconds": 1.5, "user_seconds": 1.0, "system_seconds": 0.5, "max_rss_kib": 2048},
+        **{"read_bytes": 0, "write_bytes": 1 << 40, "sources": {"cpu": "cgroup", "io": "wait"}},
+    }
     deep: dict[str, Any] = {}
     for _ in range(900):
         deep = {"deep": deep}
     assert Exit.parse({**EXIT, "usage": {**known, "more": deep}}).usage == known
+    earlier = {"cpu_seconds": 1.5, "max_rss_kib": 2048.0, "source": "cgroup cpu.stat, wait maxrss"}
+    taken = Exit.parse({**EXIT, "usage": earlier}).usage
+    assert taken == {"cpu_seconds": 1.5, "max_rss_kib": 2048}
     assert Exit.parse({**EXIT, "usage": {}}).usage == {}

@@ -69,17 +69,31 @@ def test_cgroup_is_read_recursively(tmp_path):
     (tmp_path / "a" / "cgroup.procs").write_text("")
     (tmp_path / "a" / "b" / "cgroup.procs").write_text("3\n")
     (tmp_path / "cgroup.events").write_text("populated 1\nfrozen 0\n")
-    (tmp_path / "cpu.stat").write_text("usage_usec 1500000\nuser_usec 1\n")
+    (tmp_path / "cpu.stat").write_text(
+        "usage_usec 1500000\nuser_usec 1000000\nsystem_usec 500000\n"
+    )
     assert sorted(cgroup.pids(str(tmp_path))) == [1, 2, 3]
     assert cgroup.populated(str(tmp_path))
-    assert cgroup.cpu_seconds(str(tmp_path)) == 1.5
+    assert cgroup.cpu_times(str(tmp_path)) == (1.5, 1.0, 0.5)
+    assert cgroup.io_bytes(str(tmp_path)) is None
+    assert cgroup.peak_kib(str(tmp_path)) is None
+    (tmp_path / "io.stat").write_text("")
+    assert cgroup.io_bytes(str(tmp_path)) == (0, 0)
+    (tmp_path / "io.stat").write_text(
+        "8:0 rbytes=4096 wbytes=100 rios=1 wios=1 dbytes=7 dios=0\n8:16 rbytes=1 wbytes=2\n"
+    )
+    (tmp_path / "memory.peak").write_text("2097152\n")
+    assert cgroup.io_bytes(str(tmp_path)) == (4097, 102)
+    assert cgroup.peak_kib(str(tmp_path)) == 2048
 
 
 def test_cgroup_that_is_gone_is_empty(tmp_path):
     gone = str(tmp_path / "gone")
     assert cgroup.pids(gone) == []
     assert not cgroup.populated(gone)
-    assert cgroup.cpu_seconds(gone) is None
+    assert cgroup.cpu_times(gone) is None
+    assert cgroup.io_bytes(gone) is None
+    assert cgroup.peak_kib(gone) is None
     assert cgroup.terminate(gone) == 0
     cgroup.kill(gone)
 

@@ -8,7 +8,8 @@ import pytest
 
 from kcms.jobs import model
 from kcms.node import limits
-from kcms.node.limits import PAGE_KIB, Limits
+from kcms.node.limits import Limits
+from kcms.node.usage import PAGE_KIB
 
 
 @pytest.fixture
