@@ -288,6 +288,16 @@ class Client:
         rows = [each for each in document["processes"] if job is None or each["job"] == job]
         return rows, int(document.get("left_out") or 0)
 
+    def accounting(
+        self, since: float | None = None, until: float | None = None, user: str | None = None
+    ) -> dict[str, Any]:
+        """What jobs that ended in a period took: ``since``, ``until``, ``rows`` (sums by day, user
+        and state) and ``more``, whether there are more rows than the manager lists.
+
+        :raises ClientError: code ``not_found`` when the manager is of a release without this
+        """
+        return self.call("GET", "/v1/accounting", since=since, until=until, user=user)[1]
+
     def set_password(self, password: str | None) -> None:
         """Set the caller's password for the page; None takes it away."""
         self.call("POST", "/v1/password", {"password": password})

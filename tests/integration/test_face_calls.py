@@ -88,6 +88,7 @@ async def test_every_new_call_is_handed_on(face: Face) -> None:
         answer(200, {"name": "alpha1"}),
         answer(200, {"processes": []}),
         answer(202, job),
+        answer(200, {"rows": []}),
         answer(200, {}),
         answer(200, login),
     ]
@@ -97,6 +98,7 @@ async def test_every_new_call_is_handed_on(face: Face) -> None:
     assert await face.call(lambda client: client.processes(node="alpha1")) == []
     process = ("alpha1", 47)
     assert await face.call(lambda client: client.signal(12, "HUP", 0, process, kill=True)) == job
+    assert await face.call(lambda client: client.accounting(5.0)) == {"rows": []}
     await face.call(lambda client: client.set_password("correct horse"))
     assert await face.call(lambda client: client.login("alice", "secret")) == login
     signal = face.manager.asked[3][3]
@@ -110,6 +112,7 @@ async def test_every_new_call_is_handed_on(face: Face) -> None:
             *("POST", "/v1/jobs/12/signal"),
             {"signal": "HUP", "task": 0, "process": process_named, "kill": True},
         ),
+        ("GET", "/v1/accounting?since=5.0", None),
         ("POST", "/v1/password", {"password": "correct horse"}),
         ("POST", "/v1/login", {"user": "alice", "password": "secret"}),
     ]
@@ -328,6 +331,9 @@ async def test_a_name_that_nobody_knows_is_an_error(face: Face) -> None:
             await asyncio.to_thread(what, user="nosuch")
         assert caught.value.status == 404
         assert await asyncio.to_thread(what, user="nosuch") == [{"id": 1}]
+    face.manager.answers = [answer(200, {"rows": [], "since": 1.0, "until": 2.0, "more": False})]
+    with pytest.raises(ClientError, match="there is no user 'nosuch' on this host"):
+        await asyncio.to_thread(as_root.accounting, user="nosuch")
     refusal = {"error": {"code": "forbidden", "message": "not the grid's root"}}
     face.manager.answers = [answer(403, refusal)]
     with pytest.raises(ClientError, match="there is no user 'nosuch' on this host"):

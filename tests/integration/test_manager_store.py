@@ -207,7 +207,7 @@ def test_a_newer_store_is_refused_in_one_line(tmp_path: Path) -> None:
     database = sqlite3.connect(tmp_path / "jobs.sqlite")
     database.execute("PRAGMA user_version = 7")
     database.close()
-    with pytest.raises(ConfigError, match="schema 7, newer than this release's 5: use the newer"):
+    with pytest.raises(ConfigError, match="schema 7, newer than this release's 6: use the newer"):
         Store(str(tmp_path), "alpha")
 
 

@@ -48,6 +48,7 @@ COMMANDS = {
     "output": Command("output", "output", "print the end of a job's output"),
     "ps": Command("ps", "ps", "list the processes of jobs"),
     "processes": Command("ps", "processes", "the same as ps --all"),
+    "accounting": Command("accounting", "accounting", "sum what jobs took"),
     "nodes": Command("nodes", "nodes", "list the nodes of a cluster"),
     "drain": Command("nodes", "drain", "give a node no new jobs"),
     "resume": Command("nodes", "resume", "give a node new jobs again; let suspended jobs go on"),

@@ -162,7 +162,8 @@ def _task_line(task: dict[str, Any]) -> str:
             said.append(f"{record['processes_killed']} processes killed")
         if record.get("processes_left"):
             said.append(f"{record['processes_left']} processes left")
-    return ", ".join([*said, *filter(None, [task["message"]])])
+    used = tables.took((record or {}).get("usage") or {})
+    return ", ".join([*said, *filter(None, [task["message"], used])])
 
 
 def job_or_task(text: str) -> tuple[int, ...]:

@@ -88,6 +88,37 @@ def ending(record: dict[str, Any] | None) -> str:
     return f"exit {record.get('code')}"
 
 
+def size(count: float) -> str:
+    """Bytes in the largest unit of which there is one: ``512 B``, ``1.5 MiB``."""
+    if count < 1024:
+        return f"{count:.0f} B"
+    power = 1
+    while count >= 1024 ** (power + 1) and power < len(_UNITS):
+        power += 1
+    return f"{count / 1024**power:.1f} {_UNITS[power - 1]}iB"
+
+
+_UNITS = "KMGTP"
+
+
+def took(usage: dict[str, Any]) -> str:
+    """What a task took, as far as its node says it, and where a figure comes from."""
+    said, sources = [], usage.get("sources") or {}
+    if usage.get("cpu_seconds") is not None:
+        parts = [f"{usage[f'{each}_seconds']:.2f} {each}" for each in ("user", "system")
+                 if usage.get(f"{each}_seconds") is not None]  # fmt: skip
+        said.append((f"CPU {usage['cpu_seconds']:.2f} s", ", ".join(parts), "cpu"))
+    if usage.get("max_rss_kib") is not None:
+        said.append((f"memory {size(usage['max_rss_kib'] * 1024)}", "", "memory"))
+    if usage.get("read_bytes") is not None and usage.get("write_bytes") is not None:
+        text = f"read {size(usage['read_bytes'])} and wrote {size(usage['write_bytes'])}"
+        said.append((text, "", "io"))
+    return ", ".join(
+        text + (f" ({more})" if (more := "; ".join(filter(None, (part, sources.get(of))))) else "")
+        for text, part, of in said
+    )
+
+
 def ran(job: dict[str, Any], now: float) -> float | None:
     """Seconds from a job's start to its end, or to now."""
     if job.get("start_time") is None:

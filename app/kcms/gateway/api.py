@@ -55,6 +55,7 @@ class Gateway:
         app.router.add_post("/v1/jobs/{id}/signal", self.signal)
         app.router.add_post("/v1/jobs/{id}/migrate", self.migrate)
         app.router.add_get("/v1/processes", self.listing)
+        app.router.add_get("/v1/accounting", self.listing)
         app.router.add_post("/v1/nodes/{name}/state", self.node_state)
         app.router.add_get("/v1/clusters", self.clusters)
         for path in ("/v1/nodes", "/v1/ping", "/v1/openapi.json", "/v1/session"):
@@ -90,7 +91,8 @@ class Gateway:
         return answer
 
     async def listing(self, request: web.Request) -> web.Response:
-        """Jobs or processes; of a name that neither this host nor the answer knows, an error."""
+        """Jobs, processes or what jobs took; of a name that neither this host nor the answer
+        knows, an error."""
         speaks, wanted = await voice(request, self._users), request.query.get("user")
         if speaks.caller is None:
             return _response(await self._asked(request, speaks))
@@ -98,7 +100,7 @@ class Gateway:
         found = await in_time(lambda: lister(who, wanted, self._users))
         answer = await self._asked(request, voice_of(found.user, who))
         if found.unknown is not None and (
-            answer.status == Forbidden.status or not any(answer.document().values())
+            answer.status == Forbidden.status or not _lists_any(answer.document())
         ):
             raise NotFound(f"there is no user {found.unknown!r} on this host, and nothing to list")
         return _response(answer)
@@ -184,6 +186,10 @@ class Gateway:
 
     def _cluster(self, request: web.Request) -> ClusterAddress:
         return self._clusters.named(request.query.get("cluster"))
+
+
+def _lists_any(document: dict[str, Any]) -> bool:
+    return any(each for each in document.values() if isinstance(each, list))
 
 
 def _job_id(request: web.Request) -> int:

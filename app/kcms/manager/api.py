@@ -23,6 +23,7 @@ from kcms.jobs.number import job_number
 from kcms.jobs.spec import NAME_LIMIT, SpecError, check_key, check_spec
 from kcms.jobs.states import State
 from kcms.manager import openapi, signals
+from kcms.manager.accounting import MOST_ROWS, Question
 from kcms.manager.core import Caller
 from kcms.manager.engine import Engine
 from kcms.manager.hosts import Hosts
@@ -60,6 +61,7 @@ class Api:
         app.router.add_get("/v1/nodes", self.nodes)
         app.router.add_post("/v1/nodes/{name}/state", self.node_state)
         app.router.add_get("/v1/processes", self.processes)
+        app.router.add_get("/v1/accounting", self.accounting)
         app.router.add_post("/v1/nodes/{name}/report", self.report)
         app.router.add_get("/v1/nodes/{name}/desired", self.desired)
         SessionApi(self._logins, self._caller, self._speaker).add_routes(app)
@@ -153,6 +155,19 @@ class Api:
         number = None if job is None else _job_number(job)
         rows, left_out = await self._engine.processes(user, node, number)
         return web.json_response({"processes": rows, "left_out": left_out})
+
+    async def accounting(self, request: web.Request) -> web.Response:
+        user = _whose(request, self._caller(request), "accounting")
+        asked = Question.of(dict(request.query), user, time.time())
+        rows = await self._engine.accounting(asked)
+        return web.json_response(
+            {
+                "since": asked.since,
+                "until": asked.until,
+                "rows": rows[:MOST_ROWS],
+                "more": len(rows) > MOST_ROWS,
+            }
+        )
 
     async def nodes(self, request: web.Request) -> web.Response:
         self._speaker(request)

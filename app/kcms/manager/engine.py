@@ -22,6 +22,7 @@ from kcms.jobs.migration import WantedMove
 from kcms.jobs.model import Job, NodeReport, WantedTask
 from kcms.jobs.queue import followed_by
 from kcms.manager import core, holding, migrations, nodes, scheduling, signals, wanted
+from kcms.manager.accounting import Question
 from kcms.manager.core import Caller
 from kcms.manager.hosts import Hosts
 from kcms.manager.memory import Draft, Memory, Rules, TaskKey
@@ -204,6 +205,10 @@ class Engine:
     async def jobs(self, query: Query) -> list[Job]:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._reading, self._lister.listing, query)
+
+    async def accounting(self, asked: Question) -> list[dict[str, Any]]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._reading, self._lister.accounting, asked)
 
     async def nodes(self) -> list[dict[str, Any]]:
         return nodes.documents(self._memory)

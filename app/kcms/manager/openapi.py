@@ -6,9 +6,11 @@ from typing import Any
 
 import kcms
 from kcms.jobs.migration import OVER, STEPS
+from kcms.jobs.model import USAGE
 from kcms.jobs.signals import NAMES
 from kcms.jobs.spec import FIELDS, Field
 from kcms.jobs.states import State
+from kcms.manager.accounting import FIGURES
 from kcms.manager.nodes import AVAILABILITY
 
 _KINDS: dict[str, dict[str, Any]] = {
@@ -61,6 +63,12 @@ def _paths() -> dict[str, Any]:
     jobs["properties"]["more"] = {"type": "boolean"}
     processes = _list("processes", "Process")
     processes["properties"]["left_out"] = {"type": "integer"}
+    period = [_query("since", "number"), _query("until", "number"), _query("user", "string")]
+    accounting = _list("rows", "Took")
+    accounting["properties"] |= {
+        **{key: {"type": "number"} for key in ("since", "until")},
+        "more": {"type": "boolean"},
+    }
     waiting = [name, _query("seen", "integer"), _query("wait", "number")]
     anything: dict[str, Any] = {"type": "object"}
     return {
@@ -101,6 +109,7 @@ def _paths() -> dict[str, Any]:
             "post": _call("Take a node out of use or into it", {200: _ref("Node")}, [name], use)
         },
         "/v1/processes": {"get": _call("List processes of jobs", {200: processes}, whose)},
+        "/v1/accounting": {"get": _call("What jobs took", {200: accounting}, period)},
         "/v1/nodes/{name}/report": {
             "post": _call("A node says how things stand", {200: anything}, [name], anything)
         },
@@ -237,7 +246,13 @@ def _schemas() -> dict[str, Any]:
                 "processes_left": {"type": "integer"},
                 "cause": text,
                 "detail": text,
-                "usage": {"type": "object"},
+                "usage": {
+                    "type": "object",
+                    "properties": {
+                        **{key: {"type": "number"} for key in USAGE},
+                        "sources": {"type": "object", "additionalProperties": text},
+                    },
+                },
             },
         },
         "Node": {
@@ -254,6 +269,14 @@ def _schemas() -> dict[str, Any]:
                 "heard": number,
                 "release": {"type": ["string", "null"]},
                 "mover": {"type": "object", "additionalProperties": text},
+            },
+        },
+        "Took": {
+            "type": "object",
+            "properties": {
+                **dict.fromkeys(("day", "user"), text),
+                "state": {"enum": [state.value for state in State if state.final]},
+                **{key: {"type": "number"} for key in FIGURES},
             },
         },
         "Process": _process(),

@@ -6,7 +6,7 @@ import sqlite3
 
 from kcms.errors import ConfigError
 
-VERSION = 5
+VERSION = 6
 
 _FIRST = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -42,7 +42,6 @@ ALTER TABLE tasks ADD COLUMN first INTEGER;
 ALTER TABLE tasks ADD COLUMN killed_by TEXT;
 ALTER TABLE tasks ADD COLUMN restarts INTEGER NOT NULL DEFAULT 0;
 """
-
 _FIFTH = """
 CREATE TABLE signals (
   job INTEGER NOT NULL REFERENCES jobs (id), task INTEGER NOT NULL, epoch INTEGER NOT NULL,
@@ -52,7 +51,11 @@ CREATE TABLE signals (
 ) WITHOUT ROWID;
 """
 
-STEPS = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)
+_SIXTH = """
+CREATE INDEX jobs_end ON jobs (end_time) WHERE end_time IS NOT NULL;
+"""
+
+STEPS = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH)
 """What makes each version of the one before it; the first of an empty file."""
 
 

@@ -14,7 +14,7 @@ import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from kcms.jobs.model import Job, Task
 from kcms.jobs.queue import Followed
 from kcms.jobs.spec import TASKS_LIMIT
 from kcms.jobs.states import State
-from kcms.manager import rows, schema, signal_rows
+from kcms.manager import accounting, rows, schema, signal_rows
 from kcms.manager.rows import Drain, Event
 from kcms.manager.signal_rows import Given, TaskKey
 
@@ -187,6 +187,12 @@ class Reader:
         for job, state, count in self._reader.execute(chosen, values):
             counts.setdefault(job, {})[state] = count
         return counts
+
+    def accounting(self, asked: accounting.Question) -> list[dict[str, Any]]:
+        """What jobs that are over took, at the most :data:`accounting.MOST_ROWS` and one row."""
+        values = {**asdict(asked), "most": accounting.MOST_ROWS + 1}
+        with self._errors():
+            return accounting.documents(self._reader.execute(accounting.SQL, values))
 
     @contextmanager
     def _snapshot(self) -> Iterator[None]:

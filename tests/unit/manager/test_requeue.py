@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from kcms.manager.requeue import ITSELF
+
 from kcms.jobs.model import PROLOGUE, TaskReport
 from kcms.jobs.states import State
 from kcms.manager import core, scheduling
 from kcms.manager.memory import Draft
-from kcms.manager.requeue import ITSELF
 from kcms.manager.store import Store
 from tests.unit.manager.world import World, ended, moved, said, said_running
 

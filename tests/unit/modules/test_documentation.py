@@ -13,6 +13,7 @@ import yaml
 from ansible_collections.kcms.cluster.plugins.doc_fragments.jobs import ModuleDocFragment
 from ansible_collections.kcms.cluster.plugins.module_utils.kcms_module import common_arguments
 from ansible_collections.kcms.cluster.plugins.modules import (
+    accounting_info,
     job_hold,
     job_info,
     job_kill,
@@ -31,6 +32,7 @@ from kcms.manager.nodes import AVAILABILITY, LONGEST_REASON
 
 ROOT = Path(__file__).resolve().parents[3]
 MODULES = [
+    accounting_info,
     job_hold,
     job_info,
     job_kill,

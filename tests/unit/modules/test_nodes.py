@@ -9,6 +9,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.kcms.cluster.plugins.module_utils.kcms_client import Client, ClientError
 from ansible_collections.kcms.cluster.plugins.modules import (
+    accounting_info,
     job_migrate,
     node_info,
     node_state,
@@ -49,6 +50,8 @@ class Fake(Client):
                 "processes": [each for each in rows if query["node"] in (None, each["node"])],
                 "left_out": 3,
             }
+        if path == "/v1/accounting":
+            return self._only_root({"rows": [], "more": False, **query})
         if path == "/v1/jobs":
             return self._only_root({"jobs": []})
         if path.endswith("/state"):
@@ -214,6 +217,11 @@ def test_looking_at_processes(capsys: pytest.CaptureFixture[str]) -> None:
     assert pids(job=13) == [8]
     assert pids(alive=True) == [7]
     assert run(process_info, capsys)["left_out"] == 3
+
+
+def test_looking_at_what_jobs_took(capsys: pytest.CaptureFixture[str]) -> None:
+    told = run(accounting_info, capsys, since=5, user="alice")
+    assert (told["changed"], told["rows"], told["since"], told["user"]) == (False, [], 5.0, "alice")
 
 
 def test_a_manager_too_old_to_drain_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
