@@ -12,6 +12,7 @@ from kcms.jobs.states import State
 from kcms.manager import core, scheduling
 from kcms.manager.memory import Draft
 from kcms.manager.store import Store
+from kcms.manager.unfit import ITSELF
 from tests.unit.manager.world import World, ended, moved, said, said_running
 
 WHY = "prologue of job 1 failed with exit status 4"
