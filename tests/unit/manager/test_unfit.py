@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from kcms.manager.requeue import ITSELF
-
 from kcms.jobs.model import PROLOGUE, TaskReport
 from kcms.jobs.states import State
 from kcms.manager import core, scheduling
