@@ -25,6 +25,10 @@ CONNECTIONS = 16  # to one manager
 TRIES = 2  # a connection that was kept alive may be gone when it is used again
 
 
+UNKNOWN = {404: b'Not Found"', 405: b'Method Not Allowed"'}
+"""What a manager says to a call that its release does not have; its own errors are sentences."""
+
+
 class Refused(KcmsError):
     """What a manager refused, to be handed on as it said it."""
 
@@ -173,6 +177,13 @@ def _gone(error: Exception) -> bool:
 def _checked(answer: Answer, response: aiohttp.ClientResponse, cluster: ClusterAddress) -> Answer:
     if response.content_type != "application/json":
         raise ProtocolError(f"the manager of {cluster.name} did not answer in JSON")
+    if answer.status in UNKNOWN and b'"message": "' + UNKNOWN[answer.status] in answer.body:
+        raise Refused(
+            501,
+            "unsupported",
+            f"the manager of {cluster.name} is of an older release, which cannot do this: "
+            "upgrade it (playbooks/upgrade.yml)",
+        )
     return answer
 
 

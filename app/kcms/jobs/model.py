@@ -327,6 +327,12 @@ def _ends(document: dict[str, Any]) -> dict[int, Exit]:
     return found
 
 
+FIRST_WANTED = frozenset(
+    ("job", "task", "epoch", "want", "user", "uid", "gid", "spec", "grace", "store")
+)
+"""What the first release knows of a wanted task."""
+
+
 @dataclass(frozen=True)
 class WantedTask:
     """What the manager wants of one unit on a node: that it runs, or that it is killed.
@@ -356,7 +362,14 @@ class WantedTask:
     signals: tuple[Signal, ...] = ()
 
     def document(self) -> dict[str, Any]:
-        return {**asdict(self), "ranks": list(self.ranks), "hosts": list(self.hosts)}
+        """Without members that say nothing: the first release takes none that it does not know.
+
+        So a member that came later must mean nothing while it is empty.
+        """
+        members = {**asdict(self), "ranks": list(self.ranks), "hosts": list(self.hosts)}
+        return {
+            name: value for name, value in members.items() if value or name in FIRST_WANTED
+        }
 
     @classmethod
     def parse(cls, document: Any) -> WantedTask:
