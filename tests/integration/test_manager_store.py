@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import sqlite3
@@ -19,7 +20,9 @@ from kcms.jobs.migration import Migration
 from kcms.jobs.model import Exit, Job, Task
 from kcms.jobs.spec import check_spec
 from kcms.jobs.states import State
+from kcms.manager import schema
 from kcms.manager import store as store_module
+from kcms.manager.audit import audit
 from kcms.manager.rows import Drain, Event
 from kcms.manager.store import Query, Store
 
@@ -202,27 +205,92 @@ def test_a_writer_that_is_killed_loses_nothing_it_said(tmp_path: Path) -> None:
         store.close()
 
 
-def test_a_newer_store_is_refused_in_one_line(tmp_path: Path) -> None:
+def of_release(directory: Path, version: int) -> sqlite3.Connection:
+    """A store with the tables of an older release, and rows that it wrote."""
+    script = (Path(__file__).parent / "data" / f"jobs-{version}.sql").read_text(encoding="utf-8")
+    database = sqlite3.connect(directory / "jobs.sqlite")
+    database.executescript(script)
+    return database
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    return {each.name: each.read_bytes() for each in directory.glob("jobs.sqlite*")}
+
+
+NEWER = f"schema 97, newer than this release's {schema.VERSION}: use the newer release"
+
+
+@pytest.mark.parametrize("mode", ["wal", "delete"])
+@pytest.mark.parametrize("cluster", ["alpha", "beta"])
+def test_a_store_that_is_refused_stays_as_it_is_to_the_byte(
+    tmp_path: Path, cluster: str, mode: str
+) -> None:
     Store(str(tmp_path), "alpha").close()
     database = sqlite3.connect(tmp_path / "jobs.sqlite")
-    database.execute("PRAGMA user_version = 7")
+    database.execute(f"PRAGMA journal_mode = {mode}")
+    if cluster == "alpha":
+        database.execute("PRAGMA user_version = 97")
     database.close()
-    with pytest.raises(ConfigError, match="schema 7, newer than this release's 6: use the newer"):
+    before = files(tmp_path)
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=NEWER if cluster == "alpha" else "that of cluster"):
+            Store(str(tmp_path), cluster)
+    after = files(tmp_path)
+    assert after["jobs.sqlite"] == before["jobs.sqlite"]
+    assert after.get("jobs.sqlite-wal", b"") == b""
+
+
+WROTE_AND_DIED = """
+import os, sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("INSERT INTO meta VALUES ('x', 1)")
+database.execute("PRAGMA user_version = 97")
+os._exit(0)
+"""
+
+
+def test_what_a_newer_release_left_in_its_log_is_refused_and_stays(tmp_path: Path) -> None:
+    """Its manager was killed: what it wrote last, the version too, is in the log alone."""
+    Store(str(tmp_path), "alpha").close()
+    store = str(tmp_path / "jobs.sqlite")
+    subprocess.run([sys.executable, "-c", WROTE_AND_DIED, store], check=True)
+    before = files(tmp_path)
+    assert before["jobs.sqlite-wal"]
+    with pytest.raises(ConfigError, match=NEWER):
         Store(str(tmp_path), "alpha")
+    after = files(tmp_path)
+    for name in ("jobs.sqlite", "jobs.sqlite-wal"):
+        assert after[name] == before[name]
+
+
+@pytest.mark.parametrize("version", range(1, schema.VERSION))
+def test_a_store_of_every_older_release_becomes_one_of_this(tmp_path: Path, version: int) -> None:
+    """``data/jobs-VERSION.sql`` has rows that the release with these tables wrote."""
+    database = of_release(tmp_path, version)
+    was = database.execute("SELECT id, user, state, reason, key, spec FROM jobs").fetchall()
+    exits = database.execute("SELECT count(*) FROM tasks WHERE exit IS NOT NULL").fetchone()
+    database.close()
+    Store(str(tmp_path), "alpha").close()
+    store = Store(str(tmp_path), "alpha")
+    jobs = store.listing(Query())
+    assert [(j.id, j.user, j.state.value, j.reason, j.key, json.dumps(j.spec)) for j in jobs] == was
+    assert sum(each.exit is not None for job in jobs for each in job.tasks) == exits[0]
+    last = store.last_job()
+    assert store.commit([job(last + 1)], [event(last + 1)]) == store.sequence()
+    store.close()
+    found = audit(str(tmp_path), "alpha")
+    assert (found["schema"], found["findings"]) == (schema.VERSION, [])
 
 
 def test_a_store_of_the_first_release_becomes_one_of_this(tmp_path: Path) -> None:
-    script = (Path(__file__).parent / "data" / "jobs-1.sql").read_text(encoding="utf-8")
-    database = sqlite3.connect(tmp_path / "jobs.sqlite")
-    database.executescript(script)
-    database.close()
+    of_release(tmp_path, 1)
     for _ in range(2):
         store = Store(str(tmp_path), "alpha")
         first, second, third = (store.job(number) for number in (1, 2, 3))
         assert first is not None
         assert second is not None
         assert third is not None
-        assert (store.id, store.last_job(), store.sequence()) == ("1532b1a5", 3, 3)
+        assert (store.id, store.last_job(), store.sequence()) == ("1532b1a5", 3, 5)
         assert (first.key, first.reason, first.state) == ("k", "every slot is taken", State.PENDING)
         assert (second.killed_by, second.tasks) == (
             "root",
@@ -235,7 +303,7 @@ def test_a_store_of_the_first_release_becomes_one_of_this(tmp_path: Path) -> Non
         store.close()
     store = Store(str(tmp_path), "alpha")
     moving = replace(second, migration=MIGRATION)
-    assert store.commit([moving, job(4)], [event(4)], {"a": Drain("x", "root", 1.0)}) == 4
+    assert store.commit([moving, job(4)], [event(4)], {"a": Drain("x", "root", 1.0)}) == 6
     assert (store.job(2), store.drained()) == (moving, {"a": Drain("x", "root", 1.0)})
     store.close()
 

@@ -56,6 +56,7 @@ COMMANDS = {
     "web-password": Command("password", "web_password", "set your password for the page"),
     "config": Command("settings", "config", "check a configuration file, or document them all"),
     "store": Command("store", "store", "copy a job store, or make a copy ready (root)"),
+    "admin": Command("admin", "admin", "check the job stores of this host (root)"),
     "daemon": Command("settings", "daemon", "run a daemon; systemd does this"),
 }
 

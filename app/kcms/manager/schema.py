@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 from kcms.errors import ConfigError
 
@@ -59,17 +61,46 @@ STEPS = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH)
 """What makes each version of the one before it; the first of an empty file."""
 
 
-def bring_up_to_date(database: sqlite3.Connection, path: str) -> None:
-    """Give a store, new or of an older release, the tables of this one, all or nothing.
+def reading(path: str) -> sqlite3.Connection:
+    """A connection to a store that changes nothing: not the store, nor what its last writer left
+    beside it.  :raises sqlite3.Error: no store can be read there"""
+    return sqlite3.connect(
+        f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, isolation_level=None
+    )
 
-    :raises ConfigError: it is that of a newer release
-    """
+
+def require_known(database: sqlite3.Connection, path: str) -> int:
+    """The version of a store's tables.  :raises ConfigError: it is that of a newer release"""
     version = int(database.execute("PRAGMA user_version").fetchone()[0])
     if version > VERSION:
         raise ConfigError(
             f"the job store {path} has schema {version}, newer than this release's "
             f"{VERSION}: use the newer release"
         )
+    return version
+
+
+def require_ours(path: str, cluster: str) -> None:
+    """Whether a store, if there is one, may be opened here; it is left as it is.
+
+    :raises ConfigError: it is that of a newer release or of another cluster
+    """
+    if not Path(path).exists():
+        return
+    with closing(reading(path)) as database:
+        if require_known(database, path) == 0:
+            return
+        row = database.execute("SELECT value FROM meta WHERE key = 'cluster'").fetchone()
+    if row is not None and row[0] != cluster:
+        raise ConfigError(f"the job store {path} is that of cluster {row[0]!r}, not {cluster!r}")
+
+
+def bring_up_to_date(database: sqlite3.Connection, path: str) -> None:
+    """Give a store, new or of an older release, the tables of this one, all or nothing.
+
+    :raises ConfigError: it is that of a newer release
+    """
+    version = require_known(database, path)
     if version == VERSION:
         return
     try:

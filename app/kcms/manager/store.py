@@ -241,6 +241,8 @@ class Store(Reader):
     def __init__(self, directory: str, cluster: str) -> None:
         self.path = str(Path(directory) / "jobs.sqlite")
         self.cluster = cluster
+        with self._errors():
+            schema.require_ours(self.path, cluster)
         self._lock = _only_one(Path(directory))
         with self._errors():
             self._database = self._connect()
@@ -255,10 +257,6 @@ class Store(Reader):
         row = self._database.execute("SELECT value FROM meta WHERE key = 'cluster'").fetchone()
         if row is None:
             self._database.execute("INSERT INTO meta VALUES ('cluster', ?)", (self.cluster,))
-        elif row[0] != self.cluster:
-            raise ConfigError(
-                f"the job store {self.path} is that of cluster {row[0]!r}, not {self.cluster!r}"
-            )
         self._database.execute(
             "INSERT OR IGNORE INTO meta VALUES ('store', ?)", (secrets.token_hex(4),)
         )

@@ -6,6 +6,8 @@ CREATE TABLE events (
 INSERT INTO "events" VALUES(1,1001.0,1,'submit','{"state": "PENDING"}');
 INSERT INTO "events" VALUES(2,1002.0,2,'submit','{"state": "PENDING"}');
 INSERT INTO "events" VALUES(3,1003.0,3,'submit','{"state": "PENDING"}');
+INSERT INTO "events" VALUES(4,1003.5,2,'start','{"state": "RUNNING", "node": "alpha1"}');
+INSERT INTO "events" VALUES(5,1012.5,3,'end','{"state": "FAILED", "node": "alpha2"}');
 CREATE TABLE jobs (
   id INTEGER PRIMARY KEY, user TEXT NOT NULL, uid INTEGER NOT NULL, gid INTEGER NOT NULL,
   state TEXT NOT NULL, reason TEXT NOT NULL, priority INTEGER NOT NULL,
@@ -27,6 +29,6 @@ INSERT INTO "tasks" VALUES(2,0,1,'alpha1','RUNNING',1003.5,'',NULL);
 INSERT INTO "tasks" VALUES(3,0,1,'alpha2','FAILED',1003.5,'','{"code": null, "signal": 9, "time": 1012.5, "processes_killed": 3, "processes_left": 0, "usage": {"cpu_seconds": 1.5}}');
 CREATE INDEX jobs_state ON jobs (state);
 DELETE FROM "sqlite_sequence";
-INSERT INTO "sqlite_sequence" VALUES('events',3);
+INSERT INTO "sqlite_sequence" VALUES('events',5);
 COMMIT;
 PRAGMA user_version = 1;
