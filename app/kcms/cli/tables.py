@@ -128,11 +128,11 @@ def took(usage: dict[str, Any]) -> str:
 
 
 def ran(job: dict[str, Any], now: float) -> float | None:
-    """Seconds from a job's start to its end, or to now."""
+    """Seconds from a job's start to its end, or to now; 0 when a clock was set back meanwhile."""
     if job.get("start_time") is None:
         return None
     end = job.get("end_time")
-    return float((now if end is None else end) - job["start_time"])
+    return max(float((now if end is None else end) - job["start_time"]), 0.0)
 
 
 def note(job: dict[str, Any]) -> str:

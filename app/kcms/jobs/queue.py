@@ -19,9 +19,11 @@ def waits(job: Job) -> bool:
 
 
 def waiting(jobs: Iterable[Job]) -> list[Job]:
-    """The jobs that wait, the one to be considered first at the front: by priority, then age."""
-    pending = (job for job in jobs if waits(job))
-    return sorted(pending, key=lambda job: (-job.priority, job.submit_time, job.id))
+    """The jobs that wait, the one to be considered first at the front: by priority, then number.
+
+    Numbers are given in the order of submission, whatever a clock that is set says of it.
+    """
+    return sorted(filter(waits, jobs), key=lambda job: (-job.priority, job.id))
 
 
 @dataclass(frozen=True)

@@ -61,9 +61,16 @@ class Request:
 
 
 class Engine:
-    """The jobs and nodes of one cluster."""
+    """The jobs and nodes of one cluster.
 
-    def __init__(self, store: Store, hosts: Hosts, rules: Rules) -> None:
+    :param wall: seconds since the epoch, of a clock that may be set at any moment: it dates what
+        happens and lets jobs begin that are to begin at a time, and decides nothing else
+    """
+
+    def __init__(
+        self, store: Store, hosts: Hosts, rules: Rules, wall: Callable[[], float] = time.time
+    ) -> None:
+        self._wall = wall
         self._store = store
         self._hosts = hosts
         self._memory = Memory(
@@ -233,7 +240,7 @@ class Engine:
     ) -> tuple[list[dict[str, Any]], int]:
         """The processes of ``user`` on ``node`` and of ``job`` (None: any), and how many were left
         out."""
-        return self._memory.processes.documents(user, node, PROCESSES_LIMIT, time.time(), job)
+        return self._memory.processes.documents(user, node, PROCESSES_LIMIT, self._wall(), job)
 
     def job_of_pid(self, node: str, pid: int) -> int | None:
         """The job of a process that is alive on a node, as the node said last."""
@@ -305,7 +312,7 @@ class Engine:
         """Decide on everything that waits, make it durable, then answer."""
         while not self._requests.empty():
             requests.append(self._requests.get_nowait())
-        now = time.time()
+        now = self._wall()
         draft = Draft(self._memory)
         answers = [(each, self._decide(each, draft, now)) for each in requests]
         refusal = self._settle(draft, now) or await self._commit(draft)
@@ -387,7 +394,7 @@ class Engine:
                 await self._ask(functools.partial(_passed, listened))
 
     def _follow_hosts(self) -> None:
-        nodes.follow_hosts(self._memory, self._hosts.nodes(), time.time())
+        nodes.follow_hosts(self._memory, self._hosts.nodes(), self._wall())
 
 
 def _passed(listened: float, draft: Draft, now: float) -> None:

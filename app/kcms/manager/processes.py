@@ -73,7 +73,8 @@ class Processes:
             self._nodes.pop(node, None)
 
     def _is_shown(self, row: Shown, now: float) -> bool:
-        return row.ended is None or now - row.ended <= self._kept
+        """(The clock may have been set back since.)"""
+        return row.ended is None or abs(now - row.ended) <= self._kept
 
     def forget_node(self, node: str) -> None:
         self._nodes.pop(node, None)

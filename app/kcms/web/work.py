@@ -171,7 +171,7 @@ def move(job: Mapping[str, Any], now: float) -> Move | None:
         return Move(number, True, "moving", f"Job {number} is moving to {target}: {step}.")
     when = f"{words.span(now - float(ended))} ago"
     if phase == "done":
-        took = f"{float(ended) - float(row['start_time']):.1f} s"
+        took = f"{max(float(ended) - float(row['start_time']), 0.0):.1f} s"
         text = f"Job {number} moved from {source} to {target} in {took}, {when}."
         return Move(number, False, "good", text)
     reason = f": {why}" if why else ""

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kcms.errors import Unavailable
 from kcms.jobs.model import WantedTask
@@ -59,13 +61,14 @@ class Host:
     def __init__(self, path):
         self.path = path
         self.now = 1000.0
+        self.wall = 5.0
         self.systemd = MemorySystemd()
         self.restart()
 
     def restart(self):
         self.records = Records(self.path, "alpha", "alpha1")
         self.records.open()
-        clock = Clock(wall=lambda: 5.0, boot=lambda: self.now)
+        clock = Clock(wall=lambda: self.wall, boot=lambda: self.now)
         self.agent = Agent(self.records, self.systemd, "boot", clock)
 
     def begin(self, task=T):
@@ -189,6 +192,36 @@ def test_kill_is_finished_by_the_next_daemon(host):
     host.now = 1035.1
     host.agent.step(None)
     assert host.systemd.calls[-1] == ("stop", T)
+
+
+LIMITED = replace(RUN, spec={"executable": "/bin/true", "time_limit": 100})
+HOURS = 5 * 3600.0
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_a_wall_clock_that_is_set_changes_nothing_that_is_done(tmp_path_factory, data):
+    """The same in two hosts, the wall clock of one being set between any two steps."""
+    hosts = [Host(tmp_path_factory.mktemp("node")) for _ in range(2)]
+    for host in hosts:
+        host.agent.step({T: LIMITED})
+        claim = {"boot_id": "boot", "time": host.wall, "boottime": host.now}
+        durable.create(str(host.records.path(T)), "started", claim)
+    acts = st.sampled_from(["step", "kill", "restart", "silence", "end"])
+    for act, passed in data.draw(st.lists(st.tuples(acts, st.sampled_from([1.0, 7.0, 40.0])))):
+        hosts[1].wall += data.draw(st.sampled_from([-HOURS, 0.0, HOURS]))
+        told = []
+        for host in hosts:
+            host.now += passed
+            if act == "restart":
+                host.restart()
+            elif act == "end" and host.systemd.loaded[T].alive:
+                host.end()
+            wanted = replace(LIMITED, want="kill") if act == "kill" else LIMITED
+            told.append(host.agent.step(None if act == "silence" else {T: wanted}))
+        assert told[0] == told[1]
+        assert hosts[0].systemd.calls == hosts[1].systemd.calls
+        assert hosts[0].records.kill_of(T) == hosts[1].records.kill_of(T)
 
 
 def test_moved_is_seen_between_steps(host):
