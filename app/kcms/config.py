@@ -138,6 +138,9 @@ class ManagerConfig:
     partitions: list[Partition] = setting("queues of nodes that jobs may name", factory=list)
     kill_grace: float = setting("seconds between SIGTERM and SIGKILL of a killed job", 5.0)
     max_open_jobs: int = setting("jobs of one user that are not over, at the most", 10_000)
+    host_connections: int = setting(
+        "connections of one address at the most; more are closed at once", 256, least=8
+    )
     migration_timeout: float = setting("seconds after which a migration is undone", 300.0)
     ended_shown: float = setting(
         "seconds that a process which ended stays in the process monitor", 600.0

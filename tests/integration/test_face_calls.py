@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from kcms import door
 from kcms.client import Client, ClientError
-from kcms.gateway import door
 from tests.certificates import Site, make_site
 from tests.integration.face import ME, gateway, gateway_config, manager_tls, stub
 from tests.integration.test_face import AS_ME, Face, answer

@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from kcms.client import Client, ClientError
+from kcms.door import tell_guard
 from kcms.gateway import door
 from kcms.gateway.daemon import listening
 from kcms.gateway.door import Door
@@ -136,7 +137,7 @@ async def test_a_request_under_way_may_take_longer(tmp_path: Path) -> None:
         return web.Response(text="done")
 
     app = application()
-    app.middlewares.insert(0, door.tell_guard)
+    app.middlewares.insert(0, tell_guard)
     app.router.add_get("/slow", slow)
     path = tmp_path / "api.sock"
     async with listening(app, path, lambda server: Door(server, LIMIT, QUIET)):
@@ -157,7 +158,7 @@ async def test_who_does_not_take_an_answer_is_closed(tmp_path: Path) -> None:
         return web.Response(body=b"x" * 50_000_000)
 
     app = application()
-    app.middlewares.insert(0, door.tell_guard)
+    app.middlewares.insert(0, tell_guard)
     app.router.add_get("/large", large)
     path = tmp_path / "api.sock"
     async with listening(app, path, made), asyncio.timeout(30):

@@ -12,10 +12,10 @@ from typing import Any
 from aiohttp import web
 
 from kcms.config import ClusterAddress
+from kcms.door import tell_guard, whole_body
 from kcms.errors import Forbidden, InvalidRequest, KcmsError, NotFound
 from kcms.gateway import output
 from kcms.gateway.checker import Checker
-from kcms.gateway.door import tell_guard, whole_body
 from kcms.gateway.managers import Answer, Clusters, Managers
 from kcms.gateway.submission import Submission, parse
 from kcms.gateway.users import User, UserDatabase, in_time, lister, local_user, submitter

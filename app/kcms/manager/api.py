@@ -16,6 +16,7 @@ from typing import Any
 from aiohttp import web
 
 import kcms
+from kcms.door import tell_guard, whole_body
 from kcms.errors import Forbidden, InvalidRequest, ProtocolError
 from kcms.http import application, json_body
 from kcms.jobs.model import Job, NodeReport
@@ -48,6 +49,8 @@ class Api:
 
     def application(self) -> web.Application:
         app = application()
+        app.middlewares.insert(0, tell_guard)
+        app.middlewares.append(whole_body)
         app.router.add_get("/v1/ping", self.ping)
         app.router.add_get("/v1/openapi.json", self.openapi)
         app.router.add_post("/v1/jobs", self.submit)

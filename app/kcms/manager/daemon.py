@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +12,8 @@ from aiohttp import web
 
 from kcms import service
 from kcms.config import ManagerConfig
-from kcms.errors import ConfigError
 from kcms.manager.api import Api
+from kcms.manager.door import Listener, bound, listening
 from kcms.manager.engine import Engine
 from kcms.manager.hosts import Hosts
 from kcms.manager.logins import Logins, boot_clock
@@ -48,10 +47,14 @@ async def _run(config: ManagerConfig, stop: asyncio.Event, ready: Callable[[], N
     logins = _logins(config)
     runner = web.AppRunner(Api(config.cluster, engine, hosts, logins).application())
     await runner.setup()
+    assert runner.server is not None
     worker = asyncio.create_task(engine.run())
     try:
-        await _listen(config, runner, context)
-        async with serving(config, engine, hosts):
+        listener = Listener(
+            bound(config.address, config.port), runner.server, context, config.host_connections
+        )
+        log.info("manager of %s listens on %s port %d", config.cluster, config.address, config.port)
+        async with listening(listener), serving(config, engine, hosts):
             ready()
             await asyncio.wait(
                 {worker, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED
@@ -62,23 +65,13 @@ async def _run(config: ManagerConfig, stop: asyncio.Event, ready: Callable[[], N
         await engine.end_waits()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SHUTDOWN_SECONDS):
+                await runner.server.shutdown(SHUTDOWN_SECONDS)
                 await runner.cleanup()
         worker.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await worker
         logins.close()
         store.close()
-
-
-async def _listen(config: ManagerConfig, runner: web.AppRunner, context: ssl.SSLContext) -> None:
-    """:raises ConfigError: the address or port cannot be had"""
-    try:
-        await web.TCPSite(runner, config.address, config.port, ssl_context=context).start()
-    except OSError as error:
-        raise ConfigError(
-            f"cannot listen on {config.address} port {config.port}: {error.strerror or error}"
-        ) from error
-    log.info("manager of %s listens on %s port %d", config.cluster, config.address, config.port)
 
 
 def _rules(config: ManagerConfig) -> Rules:

@@ -1,0 +1,175 @@
+"""The door before an application: how many connections one may hold, and for how long idle.
+
+Whoever may connect could otherwise hold every descriptor of a daemon, and keep everybody else out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable
+
+from aiohttp import web
+
+from kcms.http import error_response
+
+BODY_SECONDS = 10.0  # for the whole body of a request
+QUEUED = 64
+"""Requests of one connection that may wait for their turn; what comes after them is not read yet.
+
+aiohttp takes as many as it is sent, 1.7 kB for each of 40 bytes, whether answers are taken or not.
+"""
+
+SLICE = 8192  # bytes handed on at a time
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Door:
+    """Makes the protocol of each connection: a guard, and behind it one of ``server``'s.
+
+    :param connections: how many one caller may hold; what is more is told so and closed at once
+    :param quiet: seconds after which a connection without a request under way is closed
+    """
+
+    def __init__(
+        self, server: Callable[[], asyncio.Protocol], connections: int, quiet: float
+    ) -> None:
+        self.server = server
+        self.connections = connections
+        self.quiet = quiet
+        self.held: Counter[Hashable] = Counter()
+
+    def __call__(self) -> Guard:
+        return Guard(self)
+
+    def who(self, transport: asyncio.Transport) -> Hashable:
+        """Whose connection it is, as far as the bound goes."""
+        raise NotImplementedError
+
+    def refusal(self, who: Hashable) -> bytes:
+        """The whole HTTP answer for one who holds too many."""
+        raise NotImplementedError
+
+    def leave(self, who: Hashable) -> None:
+        self.held[who] -= 1
+        self.held += Counter()  # drops those who hold none
+
+
+class Guard(asyncio.Protocol):
+    """One connection; all it carries goes on to the server's protocol."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._inner: asyncio.Protocol | None = None
+        self._who: Hashable = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._transport: asyncio.Transport | None = None
+        self._unsent = 0
+        self._waiting = b""
+        self._paused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._who = self._door.who(transport)
+        if self._door.held[self._who] >= self._door.connections:
+            transport.write(self._door.refusal(self._who))
+            transport.close()
+            return
+        self._door.held[self._who] += 1
+        self._transport = transport
+        self._inner = self._door.server()
+        self._inner.connection_made(transport)
+        self.rest()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._inner is None:
+            return
+        self.work()
+        self._transport = None
+        self._door.leave(self._who)
+        self._inner.connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._inner is not None:
+            self._waiting += data
+            self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Give the server what has come, as far as it keeps up with it."""
+        if self._transport is None or self._inner is None:
+            return
+        while self._waiting and self._queued() <= QUEUED:
+            part, self._waiting = self._waiting[:SLICE], self._waiting[SLICE:]
+            self._inner.data_received(part)
+        if self._waiting:
+            self._transport.pause_reading()
+            self._paused = True
+        elif self._paused:
+            self._transport.resume_reading()
+            self._paused = False
+
+    def _queued(self) -> int:
+        """Requests that the server has read and not begun; it tells nobody."""
+        return len(getattr(self._inner, "_messages", ()))
+
+    def eof_received(self) -> bool | None:
+        return None if self._inner is None else self._inner.eof_received()
+
+    def pause_writing(self) -> None:
+        if self._inner is not None:
+            self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._inner is not None:
+            self._inner.resume_writing()
+
+    def work(self) -> None:
+        """A request is under way: the connection may take its time."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def rest(self) -> None:
+        """No request is under way: the next must begin in time."""
+        self.work()
+        if self._transport is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._door.quiet, self._too_quiet)
+            if self._waiting:
+                loop.call_soon(self._hand_on)
+
+    def _too_quiet(self) -> None:
+        assert self._transport is not None
+        before, self._unsent = self._unsent, self._transport.get_write_buffer_size()
+        if self._unsent and self._unsent != before:  # it still takes its answer
+            self.rest()
+        else:
+            self._transport.abort()
+
+
+@web.middleware
+async def tell_guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Tell a connection's guard when a request begins and ends."""
+    guard = request.transport.get_protocol() if request.transport is not None else None
+    if not isinstance(guard, Guard):
+        return await handler(request)
+    guard.work()
+    try:
+        return await handler(request)
+    finally:
+        guard.rest()
+
+
+@web.middleware
+async def whole_body(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Have the whole body before anything is done about a request, or give the request up."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            await request.read()
+    except TimeoutError:
+        message = f"the request did not arrive whole within {BODY_SECONDS:g} s"
+        answer = error_response(408, "timeout", message)
+        answer.force_close()
+        return answer
+    return await handler(request)
