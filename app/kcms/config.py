@@ -181,6 +181,11 @@ class NodeConfig:
     prologue: str = program("program that root runs here before each task; empty is none")
     epilogue: str = program("program that root runs here after each task; empty is none")
     logue_seconds: float = setting("seconds that each of the two may take", 60.0, least=1)
+    allow_setuid: bool = setting(
+        "whether programs with the setuid or setgid bit, or with capabilities, give jobs the "
+        "rights that they give at a login (sudo, fusermount, containers that need newuidmap)",
+        False,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from kcms.errors import InvalidRequest, KcmsError
+from kcms.service import escaped
 
 BODY_LIMIT = 256 * 1024
 log = logging.getLogger("kcms.http")
@@ -18,8 +19,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def error_response(status: int, code: str, message: str) -> web.Response:
-    """The one error shape of the API."""
-    return web.json_response({"error": {"code": code, "message": message}}, status=status)
+    """The one error shape of the API: one line, whatever of the caller's is in it."""
+    return web.json_response({"error": {"code": code, "message": escaped(message)}}, status=status)
 
 
 @web.middleware

@@ -23,8 +23,15 @@ PORT = 18660
 STORE = "5e1f0a2b"
 ALICE = "/home/kcmsalice"
 DAEMON = """
-import sys
+import sys, time
 sys.path.insert(0, "{code}")
+clock = time.time
+def set_by_hand():
+    try:
+        return clock() + float(open("{work}/clock").read())
+    except OSError:
+        return clock()
+time.time = set_by_hand  # of this process alone: a host's clock is the machine's
 from kcms.config import NodeConfig, load
 from kcms.node.daemon import main
 sys.exit(main(load(NodeConfig, "{work}/node.toml")))

@@ -94,8 +94,11 @@ def check_input(field: str, path: str) -> None:
             raise CheckError(f"{field} {path} may have {', '.join(MARKS)} in the file's name only")
         check_directory(f"directory of {field}", parent or "/")
         return
-    if stat.S_ISDIR(_mode(field, path)):
+    mode = _mode(field, path)
+    if stat.S_ISDIR(mode):
         raise CheckError(f"{field} {path} is a directory")
+    if not stat.S_ISREG(mode) and not stat.S_ISCHR(mode):
+        raise CheckError(f"{field} {path} is neither a file nor a device")
     if not os.access(path, os.R_OK):
         raise CheckError(f"{field} {path} may not be read by this user")
 

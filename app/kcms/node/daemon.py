@@ -117,7 +117,11 @@ def main(config: NodeConfig) -> int:
         records.open()
         boot_id = init.boot_id()
         agent = Agent(
-            records, Systemd(boot_id), boot_id, means=_means(config), logue=logues.plan(config)
+            records,
+            Systemd(boot_id, config.allow_setuid),
+            boot_id,
+            means=_means(config),
+            logue=logues.plan(config),
         )
         return service.serve(_Daemon(config, agent).run)
     except OSError as error:

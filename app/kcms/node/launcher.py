@@ -73,13 +73,14 @@ def tasks_root(init_cgroup: str) -> str:
 
 
 def unit_properties(
-    task: TaskId, directory: str, release: Path, boot_id: str
+    task: TaskId, directory: str, release: Path, boot_id: str, allow_setuid: bool = False
 ) -> list[tuple[str, Any]]:
     """The properties of a task's unit.
 
     ``release`` is the directory of our package behind every link: an upgrade that moves the
     link ``current`` does not change the code of a running task.  ``boot_id`` is the one that this
     daemon compares with: on a host that is itself a container, /proc may show others elsewhere.
+    Without ``allow_setuid`` no program gives a task rights that its user has not.
     """
     argv = [
         "/bin/sh",
@@ -97,6 +98,7 @@ def unit_properties(
         ("KillMode", ("s", "control-group")),
         ("KillSignal", ("i", int(init.STOP_SIGNAL))),
         ("TimeoutStopUSec", ("t", STOP_TIMEOUT)),
+        ("NoNewPrivileges", ("b", not allow_setuid)),
         ("OOMPolicy", ("s", "continue")),  # the init sees who died, and reports it
         ("TasksMax", ("t", NO_LIMIT)),
         ("After", ("as", ["remote-fs.target", "network.target"])),  # so stopped before these
@@ -142,8 +144,9 @@ class Systemd:
     the bus may come later than this daemon.
     """
 
-    def __init__(self, boot_id: str) -> None:
+    def __init__(self, boot_id: str, allow_setuid: bool = False) -> None:
         self._boot_id = boot_id
+        self._allow_setuid = allow_setuid
         self._connection: Any = None
         self._root = tasks_root(cgroup.of_process(1))
         self._release = Path(__file__).resolve().parent.parent
@@ -178,7 +181,9 @@ class Systemd:
 
     def start(self, task: TaskId, directory: str) -> None:
         """:raises LaunchError: systemd says no; a unit that is there already is no error"""
-        properties = unit_properties(task, directory, self._release, self._boot_id)
+        properties = unit_properties(
+            task, directory, self._release, self._boot_id, self._allow_setuid
+        )
         self._start(unit_name(task), properties)
 
     def _start(self, name: str, properties: list[tuple[str, Any]]) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from kcms.jobs.paths import default_output, expand
-from kcms.node import cgroup
+from kcms.node import cgroup, files
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -85,16 +85,12 @@ def _open_files(wanted: dict[str, Any], task: int, base: str) -> None:
     named = spec["output"] or default_output(spec.get("class") or "single")
     output = os.path.join(base, expand(named, *values))
     error = expand(spec["error"], *values) if spec["error"] else output
-    _redirect(0, _step("open input file", source, lambda path: os.open(path, os.O_RDONLY)))
-    _redirect(1, _step("open output file", output, _open_for_writing))
+    _redirect(0, _step("open input file", source, files.for_reading))
+    _redirect(1, _step("open output file", output, files.for_writing))
     if error == output:
         os.dup2(1, 2)
     else:
-        _redirect(2, _step("open error file", error, _open_for_writing))
-
-
-def _open_for_writing(path: str) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
+        _redirect(2, _step("open error file", error, files.for_writing))
 
 
 def _redirect(target: int, descriptor: int) -> None:

@@ -46,6 +46,12 @@ def test_unit_runs_the_release_it_was_started_with():
     assert properties["Slice"] == ("s", "kcms-tasks.slice")
 
 
+@pytest.mark.parametrize("allowed", [False, True])
+def test_no_program_gives_a_task_rights_unless_the_site_says_so(allowed):
+    properties = dict(launcher.unit_properties(T, "/x", Path("/y"), "b1", allowed))
+    assert properties["NoNewPrivileges"] == ("b", not allowed)
+
+
 @pytest.mark.parametrize(
     ("active", "sub", "job", "alive"),
     [

@@ -32,7 +32,8 @@ def test_file_names(path, expanded):
 
 def test_files_have_job_task_and_user_in_their_names(monkeypatch):
     opened = []
-    monkeypatch.setattr(program.os, "open", lambda path, *_: opened.append(path) or 100)
+    for name in ("for_reading", "for_writing"):
+        monkeypatch.setattr(program.files, name, lambda path: opened.append(path) or 100)
     monkeypatch.setattr(program, "_redirect", lambda *_: None)
     files = {"input": "/in/%j", "output": "o%j%u", "error": "/e/%j%t"}
     program._open_files({**WANTED, "spec": files}, 5, "/home/alice")
