@@ -175,7 +175,7 @@ def test_a_program_of_root_with_the_setuid_bit_runs_as_the_user(quiet: Grid) -> 
     place = f"{HOME}/suid"
     quiet.shell("alpha1", f"cp /usr/bin/python3 {place}; chmod 6755 {place}")
     try:
-        job = quiet.submit("alice", "--output", f"{HOME}/suid.out", place, "--", "-c", SUID)
+        job = quiet.submit("alice", "--output", f"{HOME}/suid.out", place, "-c", SUID)
         quiet.wait_job(job["id"], "COMPLETED")
         told = quiet.shell("alpha1", f"cat {HOME}/suid.out", user="alice").stdout
         assert told == "(2001, 2001, 2001) (2001, 2001, 2001)\n"

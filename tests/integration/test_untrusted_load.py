@@ -22,6 +22,7 @@ from tests.integration.test_face_daemons import (
     prepare_files,
     start_daemons,
 )
+from tests.integration.test_web_daemon import Daemon
 
 MIB = 1 << 20
 SENT = 96 * MIB
@@ -94,6 +95,30 @@ def target(request: pytest.FixtureRequest, grid: Grid) -> Target:
         warm.sendall(POST + b"Content-Length: 200000\r\nConnection: close\r\n\r\n" + b"x" * 200000)
         assert b'{"error": ' in answer(warm)
     return made
+
+
+class Page(Target):
+    """The page, in clear, before an aggregator that is nowhere."""
+
+    def __init__(self, directory: Path) -> None:
+        self.name = "page"
+        self.daemon = Daemon(directory, "127.0.0.1")
+        assert self.daemon.ready.recv(100) == b"READY=1"
+        self.process, self.port = self.daemon.process, self.daemon.port
+
+    def connect(self, source: str = "127.0.0.1") -> socket.socket:
+        return self.raw(source)
+
+    def serves(self) -> None:
+        assert self.daemon.get("/health")[0] == 200
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Page]:
+    made = Page(tmp_path)
+    made.serves()
+    yield made
+    made.daemon.close()
 
 
 def answer(channel: socket.socket) -> bytes:
@@ -191,6 +216,28 @@ def test_two_lengths_of_one_body_are_none(target: Target) -> None:
             channel.settimeout(2)
             channel.sendall(POST + lengths + b"\r\n0\r\n\r\n" + hidden)
             assert b'"openapi"' not in answer(channel), lengths
+
+
+@pytest.mark.parametrize("what", POURED)
+def test_the_page_keeps_nothing_of_what_is_poured_in(page: Page, what: str) -> None:
+    test_what_is_poured_in_is_refused_and_not_kept(page, what)
+
+
+def test_connections_to_the_page_take_no_place_of_others(page: Page) -> None:
+    before = page.memory()
+    channels = held(page.raw, 600)
+    try:
+        end = time.monotonic() + 8
+        while (left := open_ones(channels)) > 96 and time.monotonic() < end:
+            time.sleep(0.2)
+        assert 0 < left <= 96
+        assert page.memory() - before < GROWTH
+        with contextlib.closing(page.raw("127.0.0.2")) as other:
+            other.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert b"200 OK" in answer(other)
+    finally:
+        for each in channels:
+            each.close()
 
 
 def held(connect: Callable[[], socket.socket], count: int) -> list[socket.socket]:
