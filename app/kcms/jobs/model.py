@@ -367,9 +367,7 @@ class WantedTask:
         So a member that came later must mean nothing while it is empty.
         """
         members = {**asdict(self), "ranks": list(self.ranks), "hosts": list(self.hosts)}
-        return {
-            name: value for name, value in members.items() if value or name in FIRST_WANTED
-        }
+        return {name: value for name, value in members.items() if value or name in FIRST_WANTED}
 
     @classmethod
     def parse(cls, document: Any) -> WantedTask:

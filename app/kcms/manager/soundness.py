@@ -14,7 +14,7 @@ from kcms.jobs.migration import OVER, STEPS
 from kcms.jobs.model import Exit, Job, Task
 from kcms.jobs.spec import FIELDS, SpecError, check_spec
 from kcms.jobs.states import State
-from kcms.manager.memory import open_tasks, under_way
+from kcms.manager.memory import under_way
 
 RESTORE = "stop this manager, keep a copy of its directory, and put the last backup back"
 NEWER = "use the newer release (playbooks/upgrade.yml)"
@@ -79,6 +79,11 @@ def _of_tasks(job: Job) -> Iterator[tuple[str, str]]:
     for task in job.tasks:
         if task.epoch < 1 or task.index < 0 or not task.node:
             yield f"task {task.index} has epoch {task.epoch} on {task.node!r}", GIVE_UP
+        if task.index >= job.size:
+            yield f"task {task.index} is there, and it has {job.size} tasks", GIVE_UP
+        if task.restarts < 0 or not 0 <= task.unit <= task.index:
+            told = f"task {task.index} is of unit {task.unit} and began anew {task.restarts} times"
+            yield told, GIVE_UP
     placed = [task for task in job.tasks if task.state in (State.RUNNING, State.SUSPENDED)]
     if job.state.final and placed:
         yield (
@@ -92,8 +97,12 @@ def _of_tasks(job: Job) -> Iterator[tuple[str, str]]:
             "twice",
             GIVE_UP,
         )
-    if job.state in (State.RUNNING, State.SUSPENDED) and not open_tasks(job):
+    running = job.state in (State.RUNNING, State.SUSPENDED)
+    if running and not job.open_tasks and not job.unplaced:
         yield f"it is {job.state.value} and has no open task: it would never end", GIVE_UP
+    if job.fate is not None and job.state.final:
+        told = f"it is {job.state.value}, and to become {job.fate.state.value} later"
+        yield f"{told}: a change is half written", LOOK
 
 
 def _of_migration(job: Job) -> Iterator[tuple[str, str]]:

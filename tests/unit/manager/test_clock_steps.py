@@ -17,7 +17,6 @@ from kcms.errors import Conflict
 from kcms.jobs.model import Exit, TaskReport
 from kcms.jobs.states import State
 from kcms.manager import core
-from kcms.manager.memory import open_tasks
 from tests.unit.manager.world import World
 
 HOUR = 3600.0
@@ -53,8 +52,8 @@ def kill(world: World) -> None:
 def move(world: World) -> None:
     """The first job that runs begins to move; its source says yes."""
     for job in list(world.memory.jobs.values()):
-        if job.state is State.RUNNING and open_tasks(job)[0].start_time:
-            source = open_tasks(job)[0].node
+        if job.state is State.RUNNING and job.open_tasks[0].start_time:
+            source = job.open_tasks[0].node
             try:
                 world.migrate(job.id, next(name for name in NODES if name != source))
             except Conflict:
@@ -141,7 +140,7 @@ def test_a_migration_takes_the_time_that_passes_not_that_of_the_clock() -> None:
     world = World(*NODES)
     number = world.submit()
     reports(world, "running")
-    (task,) = open_tasks(world.job(number))
+    (task,) = world.job(number).open_tasks
     world.migrate(number, next(name for name in NODES if name != task.node))
     before = world.job(number).migration
     world.now += 5 * HOUR
