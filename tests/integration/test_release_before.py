@@ -81,6 +81,25 @@ async def test_a_node_of_it_is_given_what_it_knows_and_is_understood(
     assert second["tasks"][0]["exit"]["usage"] == SAID["report"]["tasks"][1]["exit"]["usage"]
 
 
+async def test_a_job_that_begins_anew_on_a_node_of_it_is_told_as_any(
+    grid: Grid, alice: Peer
+) -> None:
+    async with grid.peer("alpha1") as peer:
+        await tell(peer, report())
+        await alice.submit()
+        path = "/v1/nodes/alpha1/desired?seen=0&wait=0"
+        store = (await peer.call("GET", path))[1]["store"]
+        await tell(peer, report(store, 0))
+        status, told = await alice.call("POST", "/v1/jobs/1/requeue")
+        assert status == 200, told
+        over = {**SAID["report"]["tasks"][1], "job": 1, "store": store}
+        await tell(peer, {**SAID["report"], "tasks": [over]})
+        (task,) = (await alice.job(1))["tasks"]
+        assert task["restarts"] == 1
+        (wanted,) = (await peer.call("GET", path))[1]["tasks"]
+        assert (wanted["want"], kinds(wanted)) == ("run", kinds(SAID["desired"]["tasks"][0]))
+
+
 async def test_what_a_node_of_it_cannot_do_is_refused_in_a_sentence(
     grid: Grid, alice: Peer
 ) -> None:

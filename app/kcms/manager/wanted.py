@@ -5,6 +5,8 @@ Pure, and of the memory alone: what a draft decided counts once it is durable.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kcms.jobs.migration import Migration, WantedMove
 from kcms.jobs.model import Job, Task, WantedTask
 from kcms.jobs.needs import is_restartable
@@ -24,6 +26,8 @@ def wanted_tasks(memory: Memory, name: str) -> list[WantedTask]:
         if not _is_to_be_named(memory, name, job, tasks[0]):
             wanted.append(_wanted(memory, job, tasks))
     node = memory.nodes.get(name)
+    if node is not None and node.report is not None and not node.report.abilities:
+        wanted = [replace(each, restarts=0) for each in wanted]  # the first release refuses it
     for key, grace in node.orphans.items() if node else ():
         if not _may_be_wanted(memory, name, key):
             wanted.append(WantedTask(*key, "kill", "", -1, -1, {}, grace, memory.store))
