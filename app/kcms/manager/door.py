@@ -21,11 +21,11 @@ log = logging.getLogger("kcms.manager")
 
 HANDSHAKE_SECONDS = 10.0
 SHUTDOWN_SECONDS = 2.0
-HANDSHAKES = 512
-"""At once, of all hosts; others wait for their turn."""
+HANDSHAKES = 32
+"""Of one address at once, as each takes memory; others wait for their turn, a handshake's time."""
 
-OF_ONE_SHARE = 8
-"""Of the connections of one address, one in so many may be in its handshake."""
+WAITING = 4096
+"""Connections of all addresses before the end of their handshakes; others wait to be accepted."""
 
 QUIET_SECONDS = 90.0
 """Without a request under way; nodes and gateways let go of their connections after 60 s."""
@@ -73,29 +73,25 @@ class Listener:
         self._handshake = handshake
         self._quiet = quiet
         self.held: Counter[str] = Counter()
-        self._begun: Counter[str] = Counter()
+        self._turns: dict[str, asyncio.Semaphore] = {}
         self._shaking: set[asyncio.Task[None]] = set()
 
     async def serve(self) -> None:
         """Accept until cancelled."""
-        places = asyncio.Semaphore(HANDSHAKES)
+        places = asyncio.Semaphore(WAITING)
         while True:
             await places.acquire()
             channel, address = await self._accepted()
-            if self._is_full(address):
+            if self.held[address] >= self._of_one:
                 channel.close()
                 places.release()
                 continue
             self.held[address] += 1
-            self._begun[address] += 1
+            self._turns.setdefault(address, asyncio.Semaphore(HANDSHAKES))
             task = asyncio.create_task(self._begin(channel, address))
             self._shaking.add(task)
             task.add_done_callback(self._shaking.discard)
             task.add_done_callback(lambda _: places.release())
-
-    def _is_full(self, address: str) -> bool:
-        begun = self._begun[address] * OF_ONE_SHARE
-        return max(self.held[address], begun) >= self._of_one
 
     async def _accepted(self) -> tuple[socket.socket, str]:
         loop = asyncio.get_running_loop()
@@ -114,25 +110,25 @@ class Listener:
         one = Door(self._server, self._quiet, lambda: self._leave(address))
         try:
             channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await asyncio.get_running_loop().connect_accepted_socket(
-                one,
-                channel,
-                ssl=self._context,
-                ssl_handshake_timeout=self._handshake,
-                ssl_shutdown_timeout=SHUTDOWN_SECONDS,
-            )
-        except OSError as error:  # ssl's errors are of these
-            log.info("a connection of %s ended: %s", address, error)
+            async with asyncio.timeout(self._handshake), self._turns[address]:
+                await asyncio.get_running_loop().connect_accepted_socket(
+                    one,
+                    channel,
+                    ssl=self._context,
+                    ssl_handshake_timeout=self._handshake,
+                    ssl_shutdown_timeout=SHUTDOWN_SECONDS,
+                )
+        except OSError as error:  # ssl's errors, and TimeoutError, are of these
+            log.info("a connection of %s ended: %s", address, error or "no handshake")
         finally:
-            self._begun[address] -= 1
-            self._begun += Counter()
             if not one.held:
                 channel.close()
                 self._leave(address)
 
     def _leave(self, address: str) -> None:
         self.held[address] -= 1
-        self.held += Counter()  # drops those that hold none
+        if not self.held[address]:
+            del self.held[address], self._turns[address]
 
     async def close(self) -> None:
         self._listener.close()
