@@ -119,6 +119,19 @@ def test_a_tree_moves_and_goes_on_as_if_nothing_had_been(grid: Grid) -> None:
     nothing_left(grid)
 
 
+def test_a_job_that_moved_gains_no_rights_by_it(grid: Grid) -> None:
+    grid.start(22, "while :; do grep NoNewPrivs /proc/$$/status; sleep 0.1; done", "alpha1")
+    move = grid.move(22, "alpha1", "alpha2", 1)
+    move.up_to("restore")
+    before = grid.read("22.out").count("\n")
+    move.commit()
+    there = grid.hosts["alpha2"]
+    there.wait(lambda: grid.read("22.out").count("\n") > before + 3, "the job to go on")
+    assert {each.split()[1] for each in grid.read("22.out").splitlines()} == {"1"}
+    end(grid, 22, "alpha2", 2)
+    nothing_left(grid)
+
+
 def test_there_and_back_and_on(grid: Grid) -> None:
     start_tree(grid, 2, "alpha1", 250)
     path = ["alpha1", "alpha2", "alpha1", "alpha3"]
