@@ -26,7 +26,9 @@ from kcms.manager.door import Door, Listener, bound, listening
 from kcms.tls import client_context, server_context
 from tests import certificates
 from tests.certificates import make_site
+from tests.integration.face import ME, gateway
 from tests.integration.managed import FakeNode, Grid, Peer, code, free_port
+from tests.integration.test_release_before import of_head
 
 # every member of every call ----------------------------------------------------------------------
 
@@ -120,7 +122,7 @@ def manager(loop_of_module: Any, tmp_path_factory: pytest.TempPathFactory) -> An
     grid = Grid(tmp_path_factory.mktemp("grid"))
     stack = contextlib.AsyncExitStack()
 
-    async def up() -> tuple[Peer, Peer, Peer]:
+    async def up() -> tuple[Peer, ...]:
         await stack.enter_async_context(grid.running())
         peers = [
             await stack.enter_async_context(grid.peer(*who))
@@ -128,7 +130,12 @@ def manager(loop_of_module: Any, tmp_path_factory: pytest.TempPathFactory) -> An
         ]
         await FakeNode(peers[1]).report()
         await peers[0].submit()
-        return tuple(peers)  # type: ignore[return-value]
+        config = of_head(grid, grid.directory)
+        await stack.enter_async_context(gateway(config))
+        connector = aiohttp.UnixConnector(config.socket)
+        session = aiohttp.ClientSession(connector=connector, headers={"Kcms-As": ME.pw_name})
+        peers.append(Peer("gateway", await stack.enter_async_context(session), "http://gateway"))
+        return tuple(peers)
 
     found = loop_of_module.run_until_complete(up())
     yield found
@@ -141,12 +148,9 @@ def manager(loop_of_module: Any, tmp_path_factory: pytest.TempPathFactory) -> An
 def test_every_call_answers_whatever_it_is_given(
     loop_of_module: Any, manager: Any, method: str, path: str, call: dict[str, Any], data: Any
 ) -> None:
-    alice, node, root = manager
-    peer = (
-        node
-        if path.endswith(("/report", "/desired"))
-        else data.draw(st.sampled_from([alice, root]))
-    )
+    alice, node, root, socket = manager
+    callers = [node] if path.endswith(("/report", "/desired")) else [alice, root, socket]
+    peer = data.draw(st.sampled_from(callers))
     name = st.just("alpha1") if "{name}" in path else st.just("1")
     place = re.sub(r"\{\w+\}", lambda _: quoted(data.draw(st.one_of(name, PATHS))), path)
     query = {} if path.endswith("/desired") else data.draw(QUERY)
