@@ -113,7 +113,7 @@ TRIES = [
     ("--output", "/dev/stdout", "not on a shared directory"),
     ("--output", f"{HOME}/t/etc/x", "not on a shared directory"),
     ("--output", f"{HOME}/t/fifo", "neither a file nor a device"),
-    ("--output", "/shared/home/bob/x", "closed to this user"),
+    ("--output", "/shared/home/bob/x", "may not be entered by this user"),
     ("--error", f"{HOME}/t/%j/x", "in the file's name only"),
     ("--input", f"{HOME}/t/fifo", "neither a file nor a device"),
     ("--input", f"{HOME}/t/shadow", "not on a shared directory"),

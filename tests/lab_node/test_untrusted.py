@@ -65,7 +65,7 @@ VARIABLES = ("LD_PRELOAD", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONSTARTUP", "BA
 
 def test_variables_reach_nothing_that_runs_as_root(host: Host) -> None:
     """A library that says who loads it: only programs of the job's user do."""
-    host.run(f"rm -f /tmp/loaded; mkdir -p {ALICE}/lib; chown alice {ALICE}/lib")
+    host.run(f"rm -f /tmp/loaded*; mkdir -p {ALICE}/lib; chown alice {ALICE}/lib")
     host.write(f"{ALICE}/lib/usercustomize.py", "open('/tmp/loaded', 'a').write('x')\n", "644")
     host.write(f"{ALICE}/lib/os.py", "open('/tmp/loaded', 'a').write('x')\n", "644")
     host.write(f"{ALICE}/lib/rc", "echo x >> /tmp/loaded.$(id -u)\n", "644")
@@ -182,8 +182,8 @@ def test_one_job_reads_nothing_of_another_users(host: Host) -> None:
 
 # files -------------------------------------------------------------------------------------------
 
-PREPARE = f"""
-rm -rf {ALICE}/t /tmp/open; install -d -o alice {ALICE}/t; install -d -m 1777 /tmp/open
+PREPARE = f"""set -e
+rm -rf {ALICE}/t /home/kcmsopen; install -d -o alice {ALICE}/t; install -d -m 1777 /home/kcmsopen
 id bob >/dev/null 2>&1 || useradd -m -u 2002 bob
 install -d -m 755 -o bob /home/kcmsbob
 mkfifo {ALICE}/t/fifo; chown alice {ALICE}/t/fifo
@@ -191,8 +191,8 @@ mknod {ALICE}/t/disk b 7 99; chmod 600 {ALICE}/t/disk
 ln -s /etc/passwd {ALICE}/t/passwd; ln -s /etc/shadow {ALICE}/t/shadow
 ln -s {STATE}/tasks/x {ALICE}/t/record
 echo bobs > /home/kcmsbob/own; chown bob /home/kcmsbob/own; chmod 644 /home/kcmsbob/own
-ln /home/kcmsbob/own /tmp/open/hard
-echo bobs > /tmp/open/first; chown bob /tmp/open/first; chmod 666 /tmp/open/first
+ln /home/kcmsbob/own /home/kcmsopen/hard
+echo bobs > /home/kcmsopen/first; chown bob /home/kcmsopen/first; chmod 666 /home/kcmsopen/first
 ln -s /home/kcmsbob/own {ALICE}/t/bobs
 """
 REFUSED = [
@@ -210,9 +210,9 @@ REFUSED = [
     ("output", f"//{STATE}/tasks//x", "Permission denied"),
     ("output", "/home/kcmsbob/own", "Permission denied"),
     ("output", f"{ALICE}/t/bobs", "Permission denied"),
-    ("output", "/tmp/open/hard", "Permission denied"),
-    ("output", "/tmp/open/first", "another user made it, in a directory that is open to all"),
-    ("error", "/tmp/open/first", "another user made it, in a directory that is open to all"),
+    ("output", "/home/kcmsopen/hard", "Permission denied"),
+    ("output", "/home/kcmsopen/first", "another user made it, in a directory that is open to all"),
+    ("error", "/home/kcmsopen/first", "another user made it, in a directory that is open to all"),
     ("output", "/proc/self/fd/1", ""),
     ("output", "/dev/fd/2", ""),
     ("output", "/dev/stdout", ""),
@@ -247,7 +247,7 @@ def test_files_that_are_not_the_users_to_use_are_refused(prepared: Host) -> None
         assert over["phase"] == "refused", (field, path, over)
         assert why in over["message"], (field, path, over["message"])
         assert over["message"].startswith("cannot "), over["message"]
-    for path in ("/home/kcmsbob/own", "/tmp/open/first"):
+    for path in ("/home/kcmsbob/own", "/home/kcmsopen/first"):
         assert host.run(f"cat {path}") == "bobs\n"
     for number in range(3, 10):
         host.want(job(340 + number, "echo WRITTEN", output=f"/proc/self/fd/{number}"))
