@@ -143,7 +143,9 @@ def bound(address: str, port: int) -> socket.socket:
     try:
         made = socket.create_server((address, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise ConfigError(f"cannot listen on {address} port {port}: {error.strerror}") from error
+        raise ConfigError(
+            f"cannot listen on {address} port {port}: {error.strerror or error}"
+        ) from error
     made.setblocking(False)
     return made
 
