@@ -69,14 +69,6 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 86400}d{whole // 3600 % 24:02d}h"
 
 
-def size(count: int) -> str:
-    """Bytes as ``712 B``, ``3.4 MiB``."""
-    amount, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]
-    while amount >= 1024 and len(units) > 1:
-        amount, units = amount / 1024, units[1:]
-    return f"{amount:.{0 if units[0] == 'B' else 1}f} {units[0]}"
-
-
 def moment(seconds: float | None) -> str:
     """Seconds since the epoch as this host's local time."""
     if seconds is None:

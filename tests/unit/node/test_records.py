@@ -34,7 +34,7 @@ def test_prepare_makes_a_private_whole_record(records):
     assert [each.stat().st_mode & 0o777 for each in (records.directory, path)] == [0o700, 0o700]
     assert [each.name for each in path.iterdir()] == ["wanted.json"]
     assert json.loads((path / "wanted.json").read_text()) == {
-        "wanted": {**RUN.document(), "signals": []},
+        "wanted": RUN.document(),
         "account": {"home": "/shared/home/alice", "shell": "/bin/sh", "groups": [2002]},
         "cluster": "alpha",
         "node": "alpha1",

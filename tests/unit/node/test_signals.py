@@ -269,7 +269,7 @@ def test_a_name_that_is_unknown_here_is_sent_to_nobody(
 
 def test_an_older_manager_wants_no_signals() -> None:
     document = RUN.document()
-    del document["signals"]
+    document.pop("signals", None)
     assert WantedTask.parse(document).signals == ()
     there = WantedTask.parse({**document, "signals": [USR1.document()]})
     assert there.signals == (USR1,)
