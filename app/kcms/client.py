@@ -49,6 +49,8 @@ class Client:
     :param as_user: whose name to act in; only root may give one
     :param token: of a login, to act in its user's name
     :param timeout: seconds without a byte after which a call is given up
+    :param connect: makes the connection of a call, given the timeout, where it is no socket of this
+        host: it has ``sendall`` and ``recv``, and is closed as a context
     """
 
     def __init__(
@@ -58,7 +60,9 @@ class Client:
         as_user: str | None = None,
         timeout: float = 60.0,
         token: str | None = None,
+        connect: Callable[[float], Any] | None = None,
     ) -> None:
+        self.connect = self._connected if connect is None else connect
         self.socket_path = socket_path
         self.cluster = cluster
         self.as_user = as_user
@@ -323,6 +327,10 @@ class Client:
     def clusters(self) -> list[dict[str, Any]]:
         return list(self.call("GET", "/v1/clusters")[1]["clusters"])
 
+    def places(self) -> dict[str, Any]:
+        """Where the caller's files may lie: ``user``, ``home``, ``shared`` (directories)."""
+        return self.call("GET", "/v1/places")[1]
+
     def ping(self) -> dict[str, Any]:
         return self.call("GET", "/v1/ping")[1]
 
@@ -399,7 +407,7 @@ class Client:
         try:
             answer = self._exchange(request)
         except OSError as error:
-            raise ClientError("unavailable", self._explained(error)) from error
+            raise ClientError("unavailable", self.explained(error)) from error
         return _parsed(answer, f"the gateway at {self.socket_path}")
 
     def _request(
@@ -418,10 +426,18 @@ class Client:
             head += f"Kcms-Token: {_quoted(self.token)}\r\n"
         return head.encode("ascii") + b"\r\n" + content
 
-    def _exchange(self, request: bytes) -> bytes:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as channel:
-            channel.settimeout(self.timeout)
+    def _connected(self, timeout: float) -> socket.socket:
+        channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            channel.settimeout(timeout)
             channel.connect(self.socket_path)
+        except BaseException:
+            channel.close()
+            raise
+        return channel
+
+    def _exchange(self, request: bytes) -> bytes:
+        with self.connect(self.timeout) as channel:
             try:  # noqa: SIM105 - contextlib would cost each command time
                 channel.sendall(request)
             except BrokenPipeError:
@@ -437,7 +453,8 @@ class Client:
                     raise
         return b"".join(parts)
 
-    def _explained(self, error: OSError) -> str:
+    def explained(self, error: OSError) -> str:
+        """What kept the connection from being made or used, in one line."""
         if isinstance(error, FileNotFoundError | ConnectionRefusedError):
             return (
                 f"no gateway on this host: nothing listens at {self.socket_path}; "

@@ -20,6 +20,7 @@ FAILURE_STATUS = 1
 CONFIG_STATUS = 78  # EX_CONFIG of sysexits.h
 INTERRUPT_STATUS = 130
 PIPE_STATUS = 141
+LEADING = ("--via", "--known-hosts")
 
 
 class Command:
@@ -28,10 +29,11 @@ class Command:
     (No NamedTuple: importing typing costs every command 6 ms.)
     """
 
-    def __init__(self, module: str, function: str, text: str) -> None:
+    def __init__(self, module: str, function: str, text: str, here: bool = False) -> None:
         self.module = module
         self.function = function
         self.text = text
+        self.here = here  # it is about this host, so there is no --via
 
 
 COMMANDS = {
@@ -46,6 +48,7 @@ COMMANDS = {
     "requeue": Command("jobs", "requeue", "let running jobs begin anew"),
     "migrate": Command("moves", "migrate", "move a running job to another node"),
     "output": Command("output", "output", "print the end of a job's output"),
+    "fetch": Command("fetch", "fetch", "bring a job's output to this machine (with --via)"),
     "ps": Command("ps", "ps", "list the processes of jobs"),
     "processes": Command("ps", "processes", "the same as ps --all"),
     "accounting": Command("accounting", "accounting", "sum what jobs took"),
@@ -54,10 +57,11 @@ COMMANDS = {
     "resume": Command("nodes", "resume", "give a node new jobs again; let suspended jobs go on"),
     "clusters": Command("nodes", "clusters", "list the clusters that can be reached from here"),
     "web-password": Command("password", "web_password", "set your password for the page"),
-    "config": Command("settings", "config", "check a configuration file, or document them all"),
-    "store": Command("store", "store", "copy a job store, or make a copy ready (root)"),
-    "admin": Command("admin", "admin", "check the job stores of this host (root)"),
-    "daemon": Command("settings", "daemon", "run a daemon; systemd does this"),
+    "config": Command("settings", "config", "check a configuration file, or document them", True),
+    "store": Command("store", "store", "copy a job store, or make a copy ready (root)", True),
+    "admin": Command("admin", "admin", "check the job stores of this host (root)", True),
+    "relay": Command("relay", "relay", "hand on to the gateway; --via does this on a head", True),
+    "daemon": Command("settings", "daemon", "run a daemon; systemd does this", True),
 }
 
 
@@ -102,7 +106,16 @@ def _not_written(error: OSError) -> int:
     return FAILURE_STATUS
 
 
+def leading(words: list[str]) -> tuple[list[str], list[str]]:
+    """The options before the command, which are those of every command, and the rest."""
+    at = 0
+    while at < len(words) and words[at].partition("=")[0] in LEADING:
+        at += 1 if "=" in words[at] else 2
+    return words[:at], words[at:]
+
+
 def _dispatch(words: list[str]) -> int:
+    options, words = leading(words)
     name = words[0] if words else ""
     if name in ("-h", "--help", "help"):
         print(usage())
@@ -115,8 +128,11 @@ def _dispatch(words: list[str]) -> int:
         complain(f"{wrong}; there are {', '.join(COMMANDS)}, version")
         return USAGE_STATUS
     command = COMMANDS[name]
+    if options and command.here:
+        complain(f"{name} is about this host itself, so there is no {options[0]} with it")
+        return USAGE_STATUS
     module = importlib.import_module(f"kcms.cli.{command.module}")
-    return int(getattr(module, command.function)(words[1:]))
+    return int(getattr(module, command.function)([*options, *words[1:]]))
 
 
 def _failed(error: Exception) -> int:
@@ -134,5 +150,11 @@ def usage() -> str:
     rows = [f"  {name:{width}}  {each.text}" for name, each in COMMANDS.items()]
     rows.append(f"  {'version':{width}}  print the version")
     return "\n".join(
-        ["usage: kcms COMMAND ...", "", *rows, "", "kcms COMMAND --help says more of each."]
+        [
+            "usage: kcms [--via [USER@]HEAD[:PORT]] COMMAND ...",
+            "",
+            *rows,
+            "",
+            "kcms COMMAND --help says more of each.",
+        ]
     )

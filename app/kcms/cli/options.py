@@ -8,10 +8,15 @@ import sys
 
 from kcms.cli import USAGE_STATUS, complain
 from kcms.client import DEFAULT_SOCKET, Client
+from kcms.errors import InvalidRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn  # 6 ms, so not when it runs
+
+    from kcms.via.channels import Line
+    from kcms.via.session import Session
+    from kcms.via.target import Target
 
 
 class Help(argparse.HelpFormatter):
@@ -59,6 +64,7 @@ def client_options(parser: argparse.ArgumentParser, user: str | None) -> None:
     if user is not None:
         parser.add_argument("--user", metavar="NAME", type=name, help=user)
     parser.add_argument("--json", action="store_true", help="print JSON")
+    via_options(parser)
     parser.add_argument(
         "--socket",
         metavar="PATH",
@@ -67,8 +73,54 @@ def client_options(parser: argparse.ArgumentParser, user: str | None) -> None:
     )
 
 
+def via_options(parser: argparse.ArgumentParser) -> None:
+    """The options of a command that can also be given from a host that is none of the grid."""
+    parser.add_argument(
+        "--via",
+        metavar="[USER@]HEAD[:PORT]",
+        type=_target,
+        default=os.environ.get("KCMS_VIA") or None,
+        help="do it by an SSH login at HEAD, from a machine outside the grid; KCMS_VIA by default",
+    )
+    parser.add_argument(
+        "--known-hosts",
+        metavar="FILE",
+        help="the host keys that --via believes, those that ssh does by default",
+    )
+
+
+def _target(text: str) -> Target:
+    from kcms.via.target import parse
+
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def client(options: argparse.Namespace, as_user: str | None = None) -> Client:
-    return Client(options.socket, options.cluster, as_user)
+    if options.via is None:
+        if options.known_hosts is not None:
+            raise InvalidRequest("--known-hosts goes with --via")
+        return Client(options.socket, options.cluster, as_user)
+
+    def connect(timeout: float) -> Line:
+        return session(options).gateway(options.socket)(timeout)  # not before it is needed
+
+    return Client(options.socket, options.cluster, as_user, connect=connect)
+
+
+def session(options: argparse.Namespace) -> Session:
+    """The login that ``--via`` asks for, one for the whole command."""
+    if getattr(options, "login", None) is None:
+        import atexit
+
+        from kcms.via.session import Session
+
+        options.login = Session.open(options.via, options.known_hosts)
+        atexit.register(options.login.close)
+    found: Session = options.login
+    return found
 
 
 def name(text: str) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Callable
 
+from kcms.cli import FAILURE_STATUS, stage, tables
 from kcms.cli.options import Parser, client, client_options, whole_number
+from kcms.client import Client
 from kcms.errors import InvalidRequest
 from kcms.jobs.spec import FIELDS, Field, SpecError, check_repeatable, check_spec
 
@@ -19,18 +22,47 @@ POSITIONAL = ("executable", "arguments")
 
 def submit(words: list[str]) -> int:
     options = parser().parse_args(words)
-    spec = specification(options)
+    stage.check_options(options)
     caller = client(options, options.user)
+    spec = specification(options) if options.via is None else _from_away(options, caller)
     if options.check:
         answer = caller.check(spec, options.key)
         print(json.dumps(answer, indent=2) if options.json else "this could be submitted")
         return 0
     job, created = caller.submit(spec, options.key)
+    if not options.json:
+        print(f"job {job['id']}" + ("" if created else " (there already)"), flush=True)
+    if options.wait:
+        job = caller.wait(job["id"])
     if options.json:
         print(json.dumps(job, indent=2))
-    else:
-        print(f"job {job['id']}" + ("" if created else " (there already)"))
-    return 0
+    elif options.wait:
+        print(f"job {job['id']} is {', '.join(filter(None, (job['state'], tables.note(job))))}")
+    return outcome(job) if options.wait else 0
+
+
+def outcome(job: dict[str, Any]) -> int:
+    """The exit status that tells how a job ended: its program's own, where that failed."""
+    if job["state"] == "COMPLETED":
+        return 0
+    codes = [(task["exit"] or {}).get("code") or 0 for task in job["tasks"]]
+    return max([*codes, FAILURE_STATUS])
+
+
+def _from_away(options: argparse.Namespace, caller: Client) -> dict[str, Any]:
+    """The fields for a head: everything is checked before a file is sent."""
+    from kcms.cli.away import Away
+
+    away, local = Away(options, caller), {}
+
+    def placed(field: str, path: str) -> str:
+        if not away.is_local(field, path):
+            return away.there(path) if path else path
+        local[field] = absolute(path)
+        return local[field]
+
+    spec = specification(options, placed)
+    return away.staged(spec, local) if local else spec
 
 
 def parser() -> Parser:
@@ -45,6 +77,12 @@ def parser() -> Parser:
             made.add_argument(f"--{row.name.replace('_', '-')}", dest=row.name, **_option(row))
     made.add_argument("--key", help="submit only if no job of this user has this key yet")
     made.add_argument("--check", action="store_true", help="check everything, submit nothing")
+    made.add_argument(
+        "--wait",
+        action="store_true",
+        help="until the job is over; the exit status is then 0 or that of its program",
+    )
+    stage.stage_options(made)
     client_options(made, "whose job it is; only root may say")
     made.add_argument("executable", metavar="EXECUTABLE", help=_text("executable"))
     made.add_argument(
@@ -80,9 +118,12 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def specification(options: argparse.Namespace) -> dict[str, Any]:
+def specification(
+    options: argparse.Namespace, placed: Callable[[str, str], str] | None = None
+) -> dict[str, Any]:
     """The fields that were given, paths made absolute, and times those of now.
 
+    :param placed: makes the path of a field absolute, where it does not begin here
     :raises InvalidRequest: a field is wrong
     """
     spec = {}
@@ -91,7 +132,7 @@ def specification(options: argparse.Namespace) -> dict[str, Any]:
         if value is None:
             continue
         if row.kind == "path":
-            value = absolute(value)
+            value = absolute(value) if placed is None else placed(row.name, value)
         spec[row.name] = dict(value) if row.kind == "table" else value
     try:
         check_repeatable(spec, options.key)

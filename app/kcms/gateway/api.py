@@ -58,6 +58,7 @@ class Gateway:
         app.router.add_get("/v1/accounting", self.listing)
         app.router.add_post("/v1/nodes/{name}/state", self.node_state)
         app.router.add_get("/v1/clusters", self.clusters)
+        app.router.add_get("/v1/places", self.places)
         for path in ("/v1/nodes", "/v1/ping", "/v1/openapi.json", "/v1/session"):
             app.router.add_get(path, self.forward)
         for path in ("/v1/password", "/v1/login", "/v1/logout"):
@@ -167,6 +168,16 @@ class Gateway:
         known = self._clusters.addresses.values()
         found = await asyncio.gather(*(self._pinged(each, speaks) for each in known))
         return web.json_response({"clusters": found})
+
+    async def places(self, request: web.Request) -> web.Response:
+        """Where the caller's files may lie, for those who bring them from elsewhere."""
+        speaks = await voice(request, self._users)
+        if speaks.caller is None:
+            raise InvalidRequest("a login on the page has no files on this host")
+        user = speaks.caller.user
+        return web.json_response(
+            {"user": user.name, "home": user.home, "shared": self._checker.shared}
+        )
 
     async def _pinged(self, cluster: ClusterAddress, speaks: Voice) -> dict[str, Any]:
         row: dict[str, Any] = {

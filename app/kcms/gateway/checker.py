@@ -42,7 +42,7 @@ class Checker:
         at_once: int = AT_ONCE,
         in_all: int = IN_ALL,
     ) -> None:
-        self._shared = list(shared)
+        self.shared = list(shared)
         self._children = children
         self._seconds = seconds
         self._at_once = at_once
@@ -69,7 +69,7 @@ class Checker:
 
     async def check(self, user: User, files: dict[str, str | None]) -> None:
         """:raises InvalidRequest: a file cannot be used  :raises Unavailable: no telling"""
-        await self._asked(user, {"shared": self._shared, "files": files})
+        await self._asked(user, {"shared": self.shared, "files": files})
 
     async def tail(
         self, user: User, name: str, path: str, count: int, begin: int | None = None
@@ -85,7 +85,7 @@ class Checker:
         try:
             return await self._asked(user, request)
         except NotFound as error:
-            if any(path.startswith(each.rstrip("/") + "/") for each in self._shared):
+            if any(path.startswith(each.rstrip("/") + "/") for each in self.shared):
                 raise
             raise NotFound(
                 f"{error} on this host; it is not on a shared directory, "

@@ -1,0 +1,276 @@
+"""Logs in to a head: the connection, the proof that it is the head, and who the user is."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import os
+import site
+import socket
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kcms.errors import InvalidRequest
+from kcms.via import hostkeys
+from kcms.via.errors import HostKeyError, ViaError
+from kcms.via.route import Route, included, route
+from kcms.via.target import Target
+
+CONFIG = "~/.ssh/config"
+CONNECT_SECONDS = 30.0
+LOGIN_SECONDS = 60.0
+ALIVE_SECONDS = 15  # between two signs of life, so that a line that is cut is found out
+CUT_MILLISECONDS = 60_000  # what was sent and nobody acknowledged for so long: it is cut
+TRIES = 3  # of a password
+DEPTH = 16  # of files that include each other, as in ssh
+CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
+"""The quickest first: with the others paramiko makes a checksum of each packet in Python."""
+
+
+def load_paramiko() -> Any:
+    """paramiko, which --via alone needs.  :raises ViaError: it is not here"""
+    if sys.flags.no_site:
+        site.main()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of ciphers that it names and nobody asked for
+            import paramiko
+    except ImportError as error:
+        raise ViaError(
+            "--via needs paramiko: apt install python3-paramiko, or pip install 'kcms[via]'"
+            + ("" if error.name == "paramiko" else f" ({error})")
+        ) from None
+    log = logging.getLogger("paramiko")
+    log.addHandler(logging.NullHandler())
+    log.propagate = False  # what goes wrong is said in our own line
+    return paramiko
+
+
+def ask_password(what: str) -> str | None:
+    """Ask at the terminal; None when there is none, or nobody wants to say."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return None
+    try:
+        return getpass.getpass(what) or None
+    except EOFError:
+        return None
+
+
+def configuration(path: Path, depth: int = 0) -> str:
+    """The text of an SSH configuration with what it includes; paramiko does not include."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise ViaError(f"cannot read {path}: {error.strerror}") from error
+    text = []
+    for line in lines:
+        names = included(line)
+        text += [] if names else [line]
+        for name in names if depth < DEPTH else ():
+            pattern = path.parent / Path(name).expanduser()
+            inner = sorted(Path("/").glob(str(pattern.absolute())[1:]))
+            text += [configuration(each, depth + 1) for each in inner]
+    return "\n".join(text)
+
+
+class Login:
+    """Logs in with what the user has: keys, an agent, or a password.
+
+    :param known_hosts: the one file of host keys that is to be believed; the user's when None
+    :param ask: for a password or passphrase
+    """
+
+    def __init__(
+        self,
+        known_hosts: str | None = None,
+        config: str = CONFIG,
+        ask: Callable[[str], str | None] = ask_password,
+    ) -> None:
+        self._paramiko = load_paramiko()
+        self._given = known_hosts
+        self._ask = ask
+        self._hops: list[Any] = []  # logins that lead to the next one
+        text = configuration(Path(config).expanduser())
+        try:
+            self._config = self._paramiko.SSHConfig.from_text(text)
+        except (self._paramiko.SSHException, ValueError) as error:
+            raise ViaError(f"cannot make sense of {config}: {error}") from error
+
+    def log_in(self, target: Target) -> tuple[Route, Any]:
+        """The way taken and paramiko's client, logged in.
+
+        :raises HostKeyError: the host key is unknown, changed or revoked
+        :raises ViaError: anything else that keeps the user out
+        """
+        way, through = self._route(target), None
+        for each in way.jumps:
+            hop = self._route(each)
+            through = self._enter(hop, through)
+            self._hops.append(through)
+        return way, self._enter(way, through)
+
+    def close(self) -> None:
+        for each in reversed(self._hops):
+            each.close()
+
+    def _route(self, target: Target) -> Route:
+        try:
+            told = self._config.lookup(target.host)
+        except Exception as error:  # of "Match exec" without its package, and others
+            raise ViaError(f"the SSH configuration cannot be used: {error}") from error
+        return route(target, told, getpass.getuser(), self._given)
+
+    def _enter(self, way: Route, through: Any) -> Any:
+        known = self._known(way)
+        password: str | None = None
+        for left in reversed(range(TRIES + 1)):
+            try:
+                return self._attempt(way, self._line(way, through), known, password)
+            except self._paramiko.SSHException as error:
+                if not self._may_ask(error):
+                    raise ViaError(f"cannot log in as {way.name}: {error}") from error
+                password = (
+                    self._ask(f"Password (or that of your key) for {way.name}: ") if left else None
+                )
+                if password is None:
+                    raise ViaError(_not_let_in(way, error)) from error
+            except (OSError, EOFError) as error:
+                raise ViaError(f"the connection to {way.asked} broke: {error}") from error
+        raise AssertionError("the last try raises")
+
+    def _may_ask(self, error: Exception) -> bool:
+        """Whether a password could still help."""
+        if isinstance(error, self._paramiko.BadAuthenticationType):
+            return bool({"password", "keyboard-interactive"} & set(error.allowed_types))
+        refused = isinstance(error, self._paramiko.AuthenticationException)
+        return refused or "No authentication methods" in str(error)
+
+    def _attempt(
+        self, way: Route, line: Any, known: list[hostkeys.Entry], password: str | None
+    ) -> Any:
+        client = self._paramiko.SSHClient()
+        client.set_missing_host_key_policy(_Judge(way, known))
+        try:
+            client.connect(
+                way.host,
+                way.port,
+                way.user,
+                password,
+                key_filename=_there(way.identities),
+                allow_agent=not way.only_identities,
+                look_for_keys=not way.identities,
+                sock=line,
+                timeout=CONNECT_SECONDS,
+                auth_timeout=LOGIN_SECONDS,
+                transport_factory=self._transports(hostkeys.kinds(known, way.key_name)),
+            )
+        except BaseException:
+            client.close()
+            raise
+        client.get_transport().set_keepalive(ALIVE_SECONDS)
+        return client
+
+    def _transports(self, kinds: list[str]) -> Callable[..., Any]:
+        """Transports that ask a host for the types of keys that are known of it."""
+
+        def made(line: Any, **more: Any) -> Any:
+            transport = self._paramiko.Transport(line, **more)
+            options = transport.get_security_options()
+            options.key_types = _first(key_types(kinds), options.key_types)
+            options.ciphers = _first(CIPHERS, options.ciphers)
+            return transport
+
+        return made
+
+    def _line(self, way: Route, through: Any) -> Any:
+        """What leads to the head's sshd."""
+        if way.command is not None:
+            return self._paramiko.ProxyCommand(way.command)
+        if through is not None:
+            place = (way.host, way.port)
+            transport = through.get_transport()
+            return transport.open_channel(
+                "direct-tcpip", place, ("127.0.0.1", 0), timeout=CONNECT_SECONDS
+            )
+        return _connected(way)
+
+    def _known(self, way: Route) -> list[hostkeys.Entry]:
+        found: list[hostkeys.Entry] = []
+        for name in way.known_hosts:
+            try:
+                text = Path(name).expanduser().read_text(encoding="utf-8", errors="replace")
+            except FileNotFoundError:
+                if name == self._given:
+                    raise InvalidRequest(f"there is no file of known hosts {name}") from None
+                continue
+            except OSError as error:
+                raise ViaError(f"cannot read {name}: {error.strerror}") from error
+            found += hostkeys.entries(text)
+        return found
+
+
+class _Judge:
+    """Has every host key checked by us: paramiko is given none to compare with."""
+
+    def __init__(self, way: Route, known: list[hostkeys.Entry]) -> None:
+        self._way = way
+        self._known = known
+
+    def missing_host_key(self, _client: Any, _name: str, key: Any) -> None:
+        way = self._way
+        hostkeys.check(self._known, way.key_name, key.get_name(), key.asbytes(), way.known_hosts)
+
+
+def key_types(kinds: list[str]) -> list[str]:
+    """What a host is asked for, to show a key of one of these types: RSA has several hashes."""
+    rsa = ["rsa-sha2-512", "rsa-sha2-256", "ssh-rsa"]
+    return [name for kind in kinds for name in (rsa if kind == "ssh-rsa" else [kind])]
+
+
+def _first(wanted: Any, there: Any) -> list[str]:
+    able = [each for each in wanted if each in there]
+    return able + [each for each in there if each not in able]
+
+
+def _there(names: tuple[str, ...]) -> list[str]:
+    """The keys that exist: a configuration may name those of other machines."""
+    paths = [str(Path(each).expanduser()) for each in names]
+    return [each for each in paths if Path(each).exists()]
+
+
+def _not_let_in(way: Route, error: Exception) -> str:
+    return (
+        f"{way.asked} does not let {way.user} in: {str(error).rstrip('.')}; "
+        f"see whether `ssh {way.name}` does"
+    )
+
+
+def _connected(way: Route) -> socket.socket:
+    place = f"{way.host} port {way.port}"
+    try:
+        line = socket.create_connection((way.host, way.port), CONNECT_SECONDS)
+    except socket.gaierror:
+        raise ViaError(f"there is no host named {way.host}, as far as this machine knows") from None
+    except ConnectionRefusedError:
+        raise ViaError(f"no SSH server answers at {place}") from None
+    except OSError as error:
+        why = (
+            f"nothing within {CONNECT_SECONDS:g} s"
+            if isinstance(error, TimeoutError)
+            else error.strerror
+        )
+        raise ViaError(f"cannot reach {place}: {why or error}") from error
+    line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, CUT_MILLISECONDS)
+    return line
+
+
+__all__ = ["HostKeyError", "Login", "ask_password", "configuration", "key_types", "load_paramiko"]

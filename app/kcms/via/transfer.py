@@ -1,0 +1,247 @@
+"""Sends a file to a head and fetches one: resumed where it broke, verified, then named."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from kcms.errors import InvalidRequest, NotFound
+from kcms.via.errors import ViaError
+from kcms.via.progress import Progress
+from kcms.via.staging import Local, Place, begin_at, part_name, stale
+
+BLOCK = 1 << 15  # what SFTP servers take and give at once
+PERMISSIONS = 0o777
+
+
+class Head(Protocol):
+    """What is needed of :class:`kcms.via.session.Session`."""
+
+    name: str
+
+    @property
+    def files(self) -> Any: ...
+
+    def digest(self, path: str, size: int) -> str: ...
+
+    def explained(self, doing: str) -> contextlib.AbstractContextManager[None]: ...
+
+
+def look(field: str, path: str) -> Local:
+    """A file of this machine that is to be staged.
+
+    :raises InvalidRequest: it is no file, or an executable that may not be executed
+    """
+    try:
+        with Path(path).open("rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise InvalidRequest(f"{field} {path} is no regular file of this machine")
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.tell()
+    except IsADirectoryError:
+        raise InvalidRequest(f"{field} {path} is a directory") from None
+    except OSError as error:
+        raise InvalidRequest(
+            f"{field} {path} cannot be read on this machine: {error.strerror} "
+            "(one that is on the head already is written with a : before it)"
+        ) from error
+    if field == "executable" and not status.st_mode & 0o111:
+        raise InvalidRequest(f"executable {path} may not be executed: chmod +x it")
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest(f"{field} {path!r} has a name that is no UTF-8: rename it") from None
+    return Local(field, path, size, status.st_mode & PERMISSIONS, digest)
+
+
+def put(head: Head, local: Local, place: Place, show: Callable[..., Progress] = Progress) -> bool:
+    """Have ``local`` at ``place`` on the head; whether it had to be sent.
+
+    :raises ViaError: it is not there, or not what was sent
+    """
+    with head.explained(f"stage {local.path} as {place.path}"):
+        for each in place.directories:
+            _make_directory(head, each)
+        if _is_there(head, local, place.path):
+            return False
+        _send(head, local, place, show)
+        head.files.chmod(place.part, local.mode)
+        head.files.posix_rename(place.part, place.path)
+    return True
+
+
+def _make_directory(head: Head, path: str) -> None:
+    """With those above that are missing; for the user alone, as what lies in it is."""
+    found = _status(head, path)
+    if found is None:
+        parent = path.rpartition("/")[0]
+        if parent:
+            _make_directory(head, parent)
+        with contextlib.suppress(OSError):  # somebody else has just made it
+            head.files.mkdir(path, 0o700)
+        found = _status(head, path)
+    if found is None or not stat.S_ISDIR(found.st_mode):
+        raise ViaError(f"{path} on {head.name} is no directory, and cannot be made")
+
+
+def _is_there(head: Head, local: Local, path: str) -> bool:
+    found = _status(head, path)
+    if found is None or not stat.S_ISREG(found.st_mode) or found.st_size != local.size:
+        return False
+    if head.digest(path, local.size) != local.digest:
+        return False
+    if found.st_mode & PERMISSIONS != local.mode:
+        head.files.chmod(path, local.mode)
+    return True
+
+
+def _send(head: Head, local: Local, place: Place, show: Callable[..., Progress]) -> None:
+    """Make the part whole; one that goes on from bytes that are not ours begins anew once."""
+    found = _status(head, place.part)
+    begin = begin_at(None if found is None else found.st_size, local.size)
+    _append(head, local, place.part, begin, show)
+    if head.digest(place.part, local.size) == local.digest:
+        return
+    if begin:
+        _append(head, local, place.part, 0, show)
+        if head.digest(place.part, local.size) == local.digest:
+            return
+    head.files.remove(place.part)
+    raise ViaError(
+        f"{local.path} did not arrive as it was when it was first read: "
+        "something changes it, or the way to the head damages it; try again"
+    )
+
+
+def _append(head: Head, local: Local, part: str, begin: int, show: Callable[..., Progress]) -> None:
+    progress = show(local.name, local.size, begin)
+    mode = "r+b" if begin else "wb"
+    try:
+        with Path(local.path).open("rb") as source, head.files.open(part, mode) as target:
+            source.seek(begin)
+            target.seek(begin)
+            target.set_pipelined(True)
+            done = begin
+            while done < local.size and (block := source.read(min(BLOCK, local.size - done))):
+                target.write(block)
+                done += len(block)
+                progress.at(done)
+            progress.say("verifying")
+    finally:
+        progress.end()
+
+
+def get(
+    head: Head, path: str, directory: Path, show: Callable[..., Progress] = Progress
+) -> tuple[Path, bool]:
+    """Have a file of the head in ``directory``, under its own name; and whether it was fetched.
+
+    What is appended to it meanwhile is not fetched.
+
+    :raises NotFound: there is no such file  :raises ViaError: it cannot be had, or changes
+    """
+    with head.explained(f"fetch {path}"):
+        found = _status(head, path)
+        if found is None:
+            raise NotFound(f"there is no file {path} on {head.name}")
+        if not stat.S_ISREG(found.st_mode):
+            raise InvalidRequest(f"{path} on {head.name} is no regular file")
+        wanted = Local(
+            "", path, found.st_size, found.st_mode & PERMISSIONS, head.digest(path, found.st_size)
+        )
+        target = directory / wanted.name
+        if _have(target, wanted):
+            return target, False
+        part = directory / part_name(wanted.digest)
+        _receive(head, wanted, part, show)
+    part.chmod(wanted.mode & ~_umask())
+    part.replace(target)
+    return target, True
+
+
+def _have(target: Path, wanted: Local) -> bool:
+    try:
+        return target.stat().st_size == wanted.size and _digest(target) == wanted.digest
+    except FileNotFoundError:
+        return False
+
+
+def _receive(head: Head, wanted: Local, part: Path, show: Callable[..., Progress]) -> None:
+    try:
+        size: int | None = part.stat().st_size
+    except FileNotFoundError:
+        size = None
+    begin = begin_at(size, wanted.size)
+    _append_here(head, wanted, part, begin, show)
+    if _digest(part) == wanted.digest:
+        return
+    if begin:
+        _append_here(head, wanted, part, 0, show)
+        if _digest(part) == wanted.digest:
+            return
+    part.unlink()
+    raise ViaError(
+        f"{wanted.path} did not arrive as it is on {head.name}: something changes it there, or the "
+        "way damages it; try again when the job is over"
+    )
+
+
+def _append_here(
+    head: Head, wanted: Local, part: Path, begin: int, show: Callable[..., Progress]
+) -> None:
+    progress = show(wanted.name, wanted.size, begin)
+    try:
+        with (
+            part.open("r+b" if begin else "wb") as target,
+            head.files.open(wanted.path, "rb") as source,
+        ):
+            target.seek(begin)
+            source.seek(begin)
+            source.prefetch(wanted.size)
+            done = begin
+            while done < wanted.size and (block := source.read(min(BLOCK, wanted.size - done))):
+                target.write(block)
+                done += len(block)
+                progress.at(done)
+            progress.say("verifying")
+    finally:
+        progress.end()
+
+
+def clear(head: Head, stage: str, clock: Callable[[], float] = time.time) -> None:
+    """Take away what broken transfers left long ago; that it cannot be done stops nobody."""
+    try:
+        found = head.files.listdir_attr(stage)
+    except OSError:
+        return
+    for name in stale(((each.filename, float(each.st_mtime or 0)) for each in found), clock()):
+        with contextlib.suppress(OSError):
+            head.files.remove(f"{stage}/{name}")
+
+
+def _status(head: Head, path: str) -> Any:
+    try:
+        return head.files.stat(path)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
