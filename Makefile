@@ -8,7 +8,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 .PHONY: help setup demo test unit lint lab integration lab-test molecule e2e day-two interop
 .PHONY: bench chaos
-.PHONY: picture lock clean distclean
+.PHONY: wheel picture lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ bench: setup ## measurements beside a peer (NAME=rollout, monitoring, ...)
 chaos: setup ## random faults over six hosts with 2,000 jobs (KCMS_CHAOS_SEED=, KCMS_CHAOS_JOBS=)
 	@$(PYTHON) -m pytest -q -s tests/chaos
 
+wheel: ## the command kcms for a laptop, to be installed by pip
+	@python3 tools/wheel .
+
 picture: setup ## docs/page.png anew, from the grid of `make demo`
 	@$(PYTHON) tools/picture
 
@@ -68,7 +71,7 @@ lock: ## resolve requirements/control.in anew
 
 clean: ## remove the lab hosts of every lab, mounts, bridges and build files
 	@if [ -d /var/lib/kcms-lab ]; then python3 -m lab destroy-all; fi
-	@rm -rf .venv $(BUILD) .mypy_cache .ruff_cache .pytest_cache .ansible kcms-cluster-*.tar.gz
+	@rm -rf .venv $(BUILD) .mypy_cache .ruff_cache .pytest_cache .ansible kcms-cluster-*.tar.gz kcms-*.whl
 	@find . -name __pycache__ -not -path './collections/*' -prune -exec rm -rf {} +
 
 distclean: clean ## that, and the cached roots and bundles of the lab

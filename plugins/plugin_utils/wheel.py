@@ -1,6 +1,6 @@
 """Our wheel, made from app/ on the control node: the same bytes from the same sources, always.
 
-No build backend is needed: the package is pure Python, and a wheel is a zip with three small
+No build backend is needed: the package is pure Python, and a wheel is a zip with four small
 files more.  The version carries a hash of the content, so that no change can go out under a
 version that hosts have already.
 """
@@ -20,6 +20,18 @@ SKIPPED = {"__pycache__"}
 EPOCH = (2020, 1, 1, 0, 0, 0)
 HASH_DIGITS = 12
 MARKED = f"{PACKAGE}/__init__.py"
+METADATA = """\
+Metadata-Version: 2.1
+Name: {package}
+Version: {version}
+Summary: Several Linux clusters as one system
+Requires-Python: >=3.11
+Provides-Extra: via
+Requires-Dist: paramiko>=2.12; extra == "via"
+"""
+COMMAND = "[console_scripts]\nkcms = kcms.cli:main\n"
+"""For pip, on a machine outside the grid; on hosts the rollout puts its own launcher."""
+
 DECLARED = re.compile(r'^__version__ = "([^"]+)"', re.MULTILINE)
 
 
@@ -75,11 +87,12 @@ def build_wheel(sources: Sources) -> bytes:
     """The wheel of ``sources`` (binary distribution format 1.0), byte for byte reproducible."""
     version = sources.version
     info = f"{PACKAGE}-{version}.dist-info"
-    metadata = f"Metadata-Version: 2.1\nName: {PACKAGE}\nVersion: {version}\n"
+    metadata = METADATA.format(package=PACKAGE, version=version)
     wheel = "Wheel-Version: 1.0\nGenerator: kcms\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     files = sources.stamped()
     files[f"{info}/METADATA"] = metadata.encode()
     files[f"{info}/WHEEL"] = wheel.encode()
+    files[f"{info}/entry_points.txt"] = COMMAND.encode()
     record = "".join(f"{name},{_digest(data)},{len(data)}\n" for name, data in files.items())
     files[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n".encode()
     packed = io.BytesIO()

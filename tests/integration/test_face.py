@@ -8,6 +8,8 @@ import http.client
 import json
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from tests.certificates import Site, make_site
 from tests.integration.face import ME, StubManager, gateway, gateway_config, manager_tls, stub
 
 T = TypeVar("T")
+APP = Path(__file__).resolve().parents[2] / "app"
 AS_ME = {"Kcms-User": ME.pw_name, "Kcms-Uid": str(ME.pw_uid), "Kcms-Gid": str(ME.pw_gid)}
 JOB = {"id": 12, "state": "PENDING"}
 
@@ -267,6 +270,31 @@ async def test_clusters_say_which_can_be_reached(face: Face) -> None:
     )
     assert (beta["state"], beta["default"], beta["port"]) == ("DOWN", False, 1)
     assert "cannot be reached" in beta["message"]
+
+
+async def test_a_caller_learns_where_files_may_lie(face: Face) -> None:
+    told = await face.call(Client.places)
+    assert told == {"user": ME.pw_name, "home": ME.pw_dir, "shared": [str(face.directory)]}
+    with pytest.raises(ClientError, match="a login on the page has no files on this host"):
+        await asyncio.to_thread(Client(face.socket, token="t").places)
+    assert face.manager.asked == []
+
+
+async def test_a_relay_hands_a_call_on_as_its_own_user(face: Face) -> None:
+    def answered() -> bytes:
+        head = f"GET /v1/places HTTP/1.0\r\nHost: g\r\nKcms-As: {ME.pw_name}\r\n\r\n"
+        done = subprocess.run(
+            [sys.executable, "-m", "kcms", "relay", "--socket", face.socket],
+            env={"PYTHONPATH": str(APP)},
+            input=head.encode(),
+            capture_output=True,
+            check=True,
+        )
+        return done.stdout
+
+    head, _, body = (await asyncio.to_thread(answered)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.0 200 ")
+    assert json.loads(body)["user"] == ME.pw_name
 
 
 async def test_another_clusters_manager_hears_nothing(site: Site, tmp_path: Path) -> None:

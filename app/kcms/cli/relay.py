@@ -44,8 +44,7 @@ def hand_on(channel: socket.socket, source: int, target: int) -> None:
         if source in ready:
             data = os.read(source, BLOCK)
             if not data:
-                sources.remove(source)
-                channel.shutdown(socket.SHUT_WR)
+                sources.remove(source)  # its answer is still to come
             else:
                 channel.sendall(data)
         if channel in ready:

@@ -16,6 +16,7 @@ STREAMLOCAL = "direct-streamlocal@openssh.com"
 RELAY = "kcms relay --socket "
 OPEN_SECONDS = 30.0
 MOST_SAID = 4096  # bytes of a relay's complaint
+NOT_FOUND = 127  # the exit status of a shell that does not find a command
 
 
 def open_streamlocal(paramiko: Any, transport: Any, path: str) -> Any:
@@ -94,9 +95,14 @@ class Line:
     def _complain(self) -> None:
         said = self._channel.makefile_stderr("rb").read(MOST_SAID).decode(errors="replace")
         status = self._channel.recv_exit_status()
+        if status == NOT_FOUND:
+            why = (
+                "sshd there connects to no sockets (AllowStreamLocalForwarding), and it has no kcms"
+            )
+            raise no_gateway(self._head, why)
         if status:
             last = next(reversed(said.strip().splitlines()), f"exit status {status}")
-            raise no_gateway(self._head, last)
+            raise no_gateway(self._head, f"it says: {last.removeprefix('kcms: ')}")
 
 
 def lost(head: str) -> ClientError:

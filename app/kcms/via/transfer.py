@@ -8,7 +8,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,8 +17,9 @@ from kcms.via.errors import ViaError
 from kcms.via.progress import Progress
 from kcms.via.staging import Local, Place, begin_at, part_name, stale
 
-BLOCK = 1 << 15  # what SFTP servers take and give at once
+BLOCK = 1 << 17  # bytes of a request: OpenSSH takes twice as much, paramiko asks for a quarter
 PERMISSIONS = 0o777
+PRIVATE = 0o600  # while it is on its way
 
 
 class Head(Protocol):
@@ -30,6 +31,8 @@ class Head(Protocol):
     def files(self) -> Any: ...
 
     def digest(self, path: str, size: int) -> str: ...
+
+    def close(self) -> None: ...
 
     def explained(self, doing: str) -> contextlib.AbstractContextManager[None]: ...
 
@@ -121,11 +124,30 @@ def _send(head: Head, local: Local, place: Place, show: Callable[..., Progress])
     )
 
 
+@contextlib.contextmanager
+def remote(head: Head, path: str, mode: str) -> Iterator[Any]:
+    """An open file of the head.
+
+    When something goes wrong meanwhile, Ctrl-C say, a request may be half sent, and closing the
+    file would wait for ever for its answer: so the whole connection goes.
+    """
+    file = head.files.open(path, mode)
+    try:
+        file.MAX_REQUEST_SIZE = BLOCK
+        yield file
+        file.close()
+    except BaseException:
+        head.close()
+        raise
+
+
 def _append(head: Head, local: Local, part: str, begin: int, show: Callable[..., Progress]) -> None:
     progress = show(local.name, local.size, begin)
     mode = "r+b" if begin else "wb"
     try:
-        with Path(local.path).open("rb") as source, head.files.open(part, mode) as target:
+        with Path(local.path).open("rb") as source, remote(head, part, mode) as target:
+            if not begin:
+                target.chmod(PRIVATE)
             source.seek(begin)
             target.seek(begin)
             target.set_pipelined(True)
@@ -198,10 +220,11 @@ def _append_here(
     head: Head, wanted: Local, part: Path, begin: int, show: Callable[..., Progress]
 ) -> None:
     progress = show(wanted.name, wanted.size, begin)
+    part.touch(PRIVATE)
     try:
         with (
             part.open("r+b" if begin else "wb") as target,
-            head.files.open(wanted.path, "rb") as source,
+            remote(head, wanted.path, "rb") as source,
         ):
             target.seek(begin)
             source.seek(begin)

@@ -70,6 +70,25 @@ def run(*words: str) -> int:
         (("jobs", "--state", "running,ill"), 2, "no state 'ILL'; there are PENDING"),
         (("jobs", "--socket", "/nonexistent/s"), 1, "no gateway on this host"),
         (("kill", "--socket", "/nonexistent/s", "1"), 1, "no gateway on this host"),
+        (("--via",), 2, "a command is missing"),
+        (("--via", "head"), 2, "a command is missing"),
+        (("--via", "a b", "jobs"), 2, "--via: must be [USER@]HEAD[:PORT], not 'a b'"),
+        (("--via=head:0", "jobs"), 2, "--via: must have a port from 1 to 65535"),
+        (("--via", "head", "daemon", "web"), 2, "daemon is about this host itself, so there is no"),
+        (("jobs", "--known-hosts", "/x"), 1, "--known-hosts goes with --via"),
+        (("fetch", "1"), 1, "fetch goes with --via"),
+        (("--via", "h", "fetch", "1", "--to", "/nonexistent"), 1, "--to /nonexistent is no direct"),
+        (("submit", "--stage", "/x"), 1, "--stage goes with --via"),
+        (("submit", "--stage-to", "/x", "/x"), 1, "it goes with --stage"),
+        (("--via", "h", "submit", "--stage", "--check", "/x"), 1, "--check looks at files on the"),
+        (("--via", "h", "submit", "--stage", "--user", "al", "/x"), 1, "use --via al@HEAD"),
+        (("--via", "h", "submit", "--stage", "--priority", "9999", "x"), 1, "priority must be"),
+        (
+            ("--via", "h", "submit", "--stage", "/nonexistent/x"),
+            1,
+            "cannot be read on this",
+        ),
+        (("relay", "--socket", "/nonexistent/s"), 1, "no gateway on this host"),
         (("config",), 2, "required: check|document"),
         (("config", "check", "gateway", "/nonexistent/f"), 1, "cannot read /nonexistent/f"),
         (("daemon", "gatway", "--config", "/x"), 2, "'gatway'"),
@@ -120,7 +139,8 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("version") == run("--version") == run("--help") == 0
     said = capsys.readouterr().out
-    assert said.startswith(f"kcms {__version__}\nkcms {__version__}\nusage: kcms COMMAND")
+    usage = "usage: kcms [--via [USER@]HEAD[:PORT]] COMMAND"
+    assert said.startswith(f"kcms {__version__}\nkcms {__version__}\n{usage}")
     assert "\n  submit        submit a job\n" in said
 
 

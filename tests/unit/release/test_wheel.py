@@ -2,7 +2,10 @@ import base64
 import csv
 import hashlib
 import io
+import subprocess
+import sys
 import zipfile
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,8 @@ from ansible_collections.kcms.cluster.plugins.plugin_utils.wheel import (
     WheelError,
     build_wheel,
 )
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -53,6 +58,24 @@ def test_wheel_lists_itself_truly(app: Path) -> None:
         assert f"Version: {sources.version}\n" in archive.read(f"{info}/METADATA").decode()
         assert f'__version__ = "{sources.version}"\n' in archive.read("kcms/__init__.py").decode()
         assert not [name for name in rows if name.endswith(".pyc")]
+
+
+def test_pip_makes_a_command_of_it_and_knows_what_via_needs(tmp_path: Path) -> None:
+    tool = [sys.executable, str(ROOT / "tools/wheel"), str(tmp_path)]
+    path = subprocess.run(tool, capture_output=True, text=True, check=True).stdout.strip()
+    install = ["-m", "pip", "install", "-q", "--no-index", "--no-deps", "--target", str(tmp_path)]
+    subprocess.run([sys.executable, *install, path], check=True)
+    (found,) = distributions(name="kcms", path=[str(tmp_path)])
+    assert found.requires == ['paramiko>=2.12; extra == "via"']
+    assert found.metadata.get_all("Provides-Extra") == ["via"]
+    done = subprocess.run(
+        [tmp_path / "bin/kcms", "version"],
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"kcms {found.version}\n"
 
 
 def test_missing_package_or_version(app: Path, tmp_path: Path) -> None:
