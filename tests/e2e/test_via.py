@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from kcms.via.errors import ViaError
+from kcms.via.login import TRIES, Login
+from kcms.via.target import parse
 from tests.e2e.grid import Grid
 from tests.e2e.laptop import INTERRUPT, KILL, Laptop, sha256, size
 
@@ -207,3 +210,39 @@ def test_who_may_not_log_in_is_told_so(laptop: Laptop) -> None:
     said = laptop.kcms("--via", "alice@head", "jobs", status=1).stderr
     assert said.startswith("kcms: head does not let alice in: ")
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "way", ["ProxyJump alice@gate", "ProxyCommand ssh -F {home}/.ssh/config -W %h:%p alice@gate"]
+)
+def test_a_head_behind_another_host_is_reached(laptop: Laptop, way: str) -> None:
+    config = laptop.home / ".ssh/config"
+    text = config.read_text()
+    known = f"  UserKnownHostsFile {laptop.home}/.ssh/known_hosts\n"
+    gate = text.replace("Host head", "Host gate").replace(
+        laptop.address, laptop.grid.address("alpha1")
+    )
+    config.write_text(f"{text}{known}  {way.format(home=laptop.home)}\n{gate}{known}")
+    assert "alpha1" in laptop.kcms("nodes").stdout
+
+
+def test_a_password_is_asked_for_three_times(quiet: Grid, laptop: Laptop) -> None:
+    quiet.shell("head", "echo alice:right | chpasswd")
+    answers = ["wrong", "right"]
+    asked: list[str] = []
+
+    def ask(question: str) -> str | None:
+        asked.append(question)
+        return answers[min(len(asked), len(answers)) - 1]
+
+    known = str(laptop.home / ".ssh/known_hosts")
+    target = parse(f"alice@{laptop.address}")
+    login = Login(known, "/nonexistent", ask)
+    _, client = login.log_in(target)
+    client.close()
+    assert asked == [f"Password (or that of your key) for alice@{laptop.address}: "] * 2
+    asked.clear()
+    answers[1] = "wrong"
+    with pytest.raises(ViaError, match="does not let alice in: Authentication failed"):
+        Login(known, "/nonexistent", ask).log_in(target)
+    assert len(asked) == TRIES
