@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from kcms.cli import complain, tables
-from kcms.cli.options import Parser, client, client_options, session, whole_number
-from kcms.client import FINAL_STATES, Client
-from kcms.errors import InvalidRequest
+from kcms.cli.jobs import job_or_task
+from kcms.cli.options import Parser, client, client_options, session
+from kcms.client import FINAL_STATES
+from kcms.errors import InvalidRequest, NotFound
+from kcms.jobs.paths import expand
 from kcms.via.staging import on_head
 from kcms.via.transfer import get
 
@@ -17,10 +19,12 @@ from kcms.via.transfer import get
 def fetch(words: list[str]) -> int:
     parser = Parser(
         "fetch",
-        "Bring a job's output, and its error file where that is another, to this machine by SFTP: "
-        "verified, and resumed where an earlier try broke off.",
+        "Bring a job's output, and its error file where that is another, of all its tasks or of "
+        "one, to this machine by SFTP: verified, and resumed where an earlier try broke off.",
     )
-    parser.add_argument("id", metavar="JOB", type=whole_number)
+    parser.add_argument(
+        "id", metavar="JOB", type=job_or_task, help="a job as 12, or a task of it as 12.3"
+    )
     parser.add_argument(
         "files",
         metavar="FILE",
@@ -37,9 +41,10 @@ def fetch(words: list[str]) -> int:
     if not directory.is_dir():
         raise InvalidRequest(f"--to {options.to} is no directory of this machine")
     caller = client(options, options.user)
-    job = caller.wait(options.id) if options.wait else caller.job(options.id)
+    number, task = (*options.id, None)[:2]
+    job = caller.wait(number) if options.wait else caller.job(number)
     rows = []
-    for path in wanted(caller, job, options.files):
+    for path in apart(wanted(job, task, options.files)):
         local, fetched = get(session(options), path, directory)
         rows.append({"path": path, "local": str(local), "fetched": fetched})
         if not options.json:
@@ -51,9 +56,35 @@ def fetch(words: list[str]) -> int:
     return 0
 
 
-def wanted(caller: Client, job: dict[str, Any], named: list[str]) -> list[str]:
-    """The paths on the head: those named, or what the gateway says of output and error."""
+def wanted(job: dict[str, Any], task: int | None, named: list[str]) -> list[str]:
+    """The paths on the head: those named, or output and error of a task, or of all that began.
+
+    :raises NotFound: none began
+    """
+    spec = job["spec"]
     if named:
-        return [on_head(each, job["spec"]["base_directory"]) for each in named]
-    found = [caller.output(job["id"], which, 1)["path"] for which in ("output", "error")]
-    return list(dict.fromkeys(found))
+        return [on_head(each, spec["base_directory"]) for each in named]
+    begun = [int(each["index"]) for each in job["tasks"] if each.get("start_time")]
+    tasks = begun if task is None else [each for each in begun if each == task]
+    if not tasks:
+        what = f"job {job['id']}" if task is None else f"task {task} of job {job['id']}"
+        raise NotFound(f"{what} never began, so it has written nothing")
+    found = (
+        expand(spec[which], job["id"], each, job["user"])
+        for each in tasks
+        for which in ("output", "error")
+    )
+    return [each for each in dict.fromkeys(found) if not each.startswith("/dev/")]
+
+
+def apart(paths: list[str]) -> list[str]:
+    """:raises InvalidRequest: two of them would be one file here"""
+    seen: dict[str, str] = {}
+    for each in paths:
+        other = seen.setdefault(each.rpartition("/")[2], each)
+        if other != each:
+            raise InvalidRequest(
+                f"{other} and {each} have one name: fetch one after the other, each --to a "
+                "directory of its own"
+            )
+    return paths

@@ -13,6 +13,7 @@ import pytest
 
 from kcms.cli import away, fetch, leading, main, options
 from kcms.client import ClientError
+from kcms.errors import InvalidRequest, NotFound
 from kcms.via.staging import Local, Place
 from tests.unit.cli.test_tables import job
 
@@ -209,8 +210,9 @@ def test_output_and_error_are_fetched(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    head.answers["GET /v1/jobs/12"] = (200, job(state="RUNNING"))
-    head.answers["GET /v1/jobs/12/output"] = (200, {"path": "/shared/o.12"})
+    spec = {**job()["spec"], "output": "/shared/o.%j", "error": "/shared/o.%j"}
+    tasks = [{**job()["tasks"][0], "start_time": 1.0}]
+    head.answers["GET /v1/jobs/12"] = (200, job(state="RUNNING", spec=spec, tasks=tasks))
     fetched: list[str] = []
 
     def get(_: Any, path: str, directory: Path) -> tuple[Path, bool]:
@@ -226,6 +228,42 @@ def test_output_and_error_are_fetched(
     assert main(["--via", "head", "fetch", "12", "a/b", "/x", "--json", "--to", "/tmp"]) == 0
     assert fetched == ["/shared/o.12", f"{base}/a/b", "/x"]
     assert json.loads(capsys.readouterr().out)["files"][1]["local"] == "/tmp/x"
+
+
+def several(*begun: int) -> dict[str, Any]:
+    """A batch job of four tasks, of which some began."""
+    spec = {**job()["spec"], "output": "/s/o.%j.%t", "error": "/s/%u.err", "total_tasks": 4}
+    (one,) = job()["tasks"]
+    tasks = [{**one, "index": at, "start_time": 1.0 if at in begun else None} for at in range(4)]
+    return job(spec=spec, tasks=tasks)
+
+
+@pytest.mark.parametrize(
+    ("task", "found"),
+    [
+        (None, ["/s/o.12.0", "/s/alice.err", "/s/o.12.2"]),
+        (2, ["/s/o.12.2", "/s/alice.err"]),
+    ],
+)
+def test_what_tasks_have_written_is_fetched(task: int | None, found: list[str]) -> None:
+    assert fetch.wanted(several(0, 2), task, []) == found
+
+
+def test_what_goes_nowhere_is_not_fetched_and_two_of_one_name_neither() -> None:
+    found = several(1)
+    found["spec"] |= {"output": "/dev/null", "error": "/e/%j"}
+    assert fetch.wanted(found, None, []) == ["/e/12"]
+    assert fetch.apart(["/e/12", "/e/13"]) == ["/e/12", "/e/13"]
+    with pytest.raises(InvalidRequest, match=r"/o/12 and /e/12 have one name"):
+        fetch.apart(["/o/12", "/e/12"])
+
+
+@pytest.mark.parametrize(
+    ("task", "said"), [(None, "job 12 never began"), (3, "task 3 of job 12 never began")]
+)
+def test_what_never_began_has_written_nothing(task: int | None, said: str) -> None:
+    with pytest.raises(NotFound, match=said):
+        fetch.wanted(several(*([] if task is None else [0])), task, [])
 
 
 def test_one_login_serves_a_whole_command(head: Head) -> None:

@@ -125,8 +125,10 @@ class Disk:
 
 
 @pytest.fixture
-def head() -> Disk:
-    return Disk()
+def head() -> Iterator[Disk]:
+    mask = os.umask(0o022)
+    yield Disk()
+    os.umask(mask)
 
 
 @pytest.fixture
