@@ -9,7 +9,7 @@ import pytest
 
 from kcms.jobs.migration import Migration
 from kcms.jobs.processes import Process
-from kcms.jobs.spec import FIELDS
+from kcms.jobs.spec import FIELDS, INTERACTIVE
 from kcms.manager.api import Api
 from kcms.manager.processes import Processes
 from tests.integration.managed import FakeNode, Peer, code
@@ -248,7 +248,7 @@ async def test_the_openapi_document_is_that_of_the_routes(alice: Peer, node: Fak
     }
     assert described == routes
     spec = document["components"]["schemas"]["Spec"]
-    assert list(spec["properties"]) == [row.name for row in FIELDS]
+    assert list(spec["properties"]) == [row.name for row in (*FIELDS, INTERACTIVE)]
     assert spec["required"] == ["executable"]
     schemas = document["components"]["schemas"]
     await node.report()

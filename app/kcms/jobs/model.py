@@ -390,8 +390,14 @@ class WantedTask:
         return wanted
 
 
-SUSPEND, LIMITS, TASKS, LEASE, SIGNALS = "suspend", "limits", "tasks", "lease", "signals"
-ABILITIES = (SUSPEND, LIMITS, TASKS, LEASE, SIGNALS)
+HANGUP = "hangup"
+"""The cause of an end that a task's init brought about: nobody is attached to it any more."""
+
+SUSPEND, LIMITS, TASKS, LEASE = "suspend", "limits", "tasks", "lease"
+SIGNALS, ATTACH = "signals", "attach"
+ABILITIES = (SUSPEND, LIMITS, TASKS, LEASE, SIGNALS, ATTACH)
+"""ATTACH: there is a gateway on the node through which people are attached to interactive jobs."""
+
 LIMITED = ("time_limit", "memory", "rss_limit")
 """Fields of a specification that a node has to keep to, which takes the ability LIMITS."""
 

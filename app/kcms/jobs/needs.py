@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from kcms.jobs.model import LEASE, LIMITED, LIMITS, TASKS, Job
+from kcms.jobs.model import ATTACH, LEASE, LIMITED, LIMITS, TASKS, Job
 from kcms.jobs.paths import JOB_ID, TASK, USER
+from kcms.jobs.spec import is_interactive
 
 _MARKED = (("input", (JOB_ID, TASK, USER)), ("output", (TASK, USER)), ("error", (TASK, USER)))
 """What in the names of files the first release left as it was."""
@@ -66,6 +67,8 @@ def needs_of(job: Job) -> frozenset[str]:
         needs.append(TASKS)
     if is_restartable(job):
         needs.append(LEASE)
+    if is_interactive(job.spec):
+        needs.append(ATTACH)
     return frozenset(needs)
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from kcms.jobs.model import ABILITIES, LIMITS, Job
+from kcms.jobs.model import ABILITIES, ATTACH, LIMITS, Job
 from kcms.jobs.needs import Demand
 
 PARALLEL = "parallel"
@@ -202,8 +202,14 @@ class _Placing:
         named = wanted._replace(needs=frozenset())
         if not self._suiting(self.rooms, named):
             return f"no node of partition {wanted.partition} is up and in use"
+        if ATTACH in wanted.needs and self._suiting(self.rooms, _without(wanted, ATTACH)):
+            return "no node in use takes interactive jobs"
         what = "keeps to limits" if wanted.needs == {LIMITS} else "can run such jobs"
         return f"no node in use has a release that {what}"
+
+
+def _without(wanted: Demand, ability: str) -> Demand:
+    return wanted._replace(needs=wanted.needs - {ability})
 
 
 def place(

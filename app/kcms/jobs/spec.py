@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from typing import Any  # 6 ms, so not when it runs
 
 CLASSES = ("single", "batch", "parallel")
+ATTACHED = ("terminal", "pipes")
 LOAD_METRICS = ("load", "queue", "load_memory")
 FAILURES = ("end", "continue")
 TASKS_LIMIT = 10_000
@@ -47,10 +48,12 @@ TASK_MARK = "%t"
 MARKED_EVERYWHERE = ("/dev/null", "/dev/full")
 
 __all__ = [
+    "ATTACHED",
     "CLASSES",
     "DEPENDENCIES",
     "DURATION_LIMIT",
     "FIELDS",
+    "INTERACTIVE",
     "KEY_LIMIT",
     "NAME_LIMIT",
     "PRIORITY_LIMIT",
@@ -65,6 +68,7 @@ __all__ = [
     "defaults",
     "duration_text",
     "given",
+    "is_interactive",
     "same",
     "task_count",
 ]
@@ -282,7 +286,17 @@ FIELDS: tuple[Field, ...] = (
     ),
 )
 
-_BY_NAME = {each.name: each for each in FIELDS}
+INTERACTIVE = Field(
+    "interactive",
+    "Interactive",
+    check_choice(ATTACHED),
+    "somebody is attached to it: by a terminal, or by pipes",
+    choices=ATTACHED,
+)
+"""A row apart: ``kcms run`` alone sets it, as nobody else would attach.  A specification has it
+only where it is set, so that a manager that does not know it takes all others."""
+
+_BY_NAME = {each.name: each for each in (*FIELDS, INTERACTIVE)}
 
 
 def check_spec(document: Any) -> dict[str, Any]:
@@ -297,6 +311,8 @@ def check_spec(document: Any) -> dict[str, Any]:
         if key not in _BY_NAME:
             raise SpecError(f"unknown field {key!r}; known are {', '.join(_BY_NAME)}")
     clean = {each.name: _checked(each, document.get(each.name)) for each in FIELDS}
+    if document.get("interactive") is not None:
+        clean["interactive"] = _checked(INTERACTIVE, document["interactive"])
     if clean["name"] is None:
         clean["name"] = _derived_name(clean["executable"])
     check_together(clean)
@@ -315,6 +331,8 @@ def check_together(clean: dict[str, Any]) -> None:
     if count is not None and count != given:
         raise SpecError(f"argument_count is {count}, and {given} arguments are given")
     single = clean["class"] == "single"
+    if is_interactive(clean):
+        _check_attached(clean)
     for name in ("total_tasks", "tasks_per_node", "task_failure"):
         if single and clean[name] not in (None, 1):
             raise SpecError(f"{name} is of batch and parallel jobs, and this one is single")
@@ -326,6 +344,25 @@ def check_together(clean: dict[str, Any]) -> None:
             raise SpecError(
                 f"{name} {path} needs %t in the file's name, as each task writes a file of its own"
             )
+
+
+def _check_attached(clean: dict[str, Any]) -> None:
+    """What an interactive job cannot have.  :raises SpecError: it does"""
+    if clean["class"] != "single":
+        raise SpecError(f"an interactive job is single, and this one is {clean['class']}")
+    for name in ("input", "output", "error"):
+        if clean[name] is not None:
+            raise SpecError(
+                f"{name} cannot be set of an interactive job: it reads from and writes to kcms run"
+            )
+    for name in ("requeue", "restart_from_checkpoint"):
+        if clean[name]:
+            raise SpecError(f"{name} cannot be set of an interactive job: it begins once")
+
+
+def is_interactive(spec: dict[str, Any]) -> bool:
+    """Whether somebody is attached to the job."""
+    return bool(spec.get("interactive"))
 
 
 def task_count(spec: dict[str, Any]) -> int:

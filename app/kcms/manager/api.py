@@ -25,12 +25,14 @@ from kcms.jobs.spec import NAME_LIMIT, SpecError, check_key, check_spec
 from kcms.jobs.states import State
 from kcms.manager import openapi, signals
 from kcms.manager.accounting import MOST_ROWS, Question
+from kcms.manager.attach_api import AttachApi
 from kcms.manager.core import Caller
 from kcms.manager.engine import Engine
 from kcms.manager.hosts import Hosts
 from kcms.manager.logins import Logins
 from kcms.manager.session_api import TOKEN, SessionApi, token_of
 from kcms.manager.store import Query
+from kcms.manager.tickets import Tickets
 from kcms.tls import Identity, identities
 
 USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}\$?")
@@ -46,6 +48,7 @@ class Api:
         self._engine = engine
         self._hosts = hosts
         self._logins = logins
+        self._tickets = Tickets(time.monotonic)
 
     def application(self) -> web.Application:
         app = application()
@@ -68,6 +71,9 @@ class Api:
         app.router.add_post("/v1/nodes/{name}/report", self.report)
         app.router.add_get("/v1/nodes/{name}/desired", self.desired)
         SessionApi(self._logins, self._caller, self._speaker).add_routes(app)
+        AttachApi(
+            self._engine, self._hosts, self._tickets, self._caller, self._speaker, _job_id
+        ).add_routes(app)
         return app
 
     async def ping(self, request: web.Request) -> web.Response:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from kcms.errors import Conflict
 from kcms.jobs.model import (
+    HANGUP,
     LEASE_OVER,
     MEMORY_LIMIT,
     PROLOGUE,
@@ -22,7 +23,7 @@ from kcms.jobs.model import (
     TaskReport,
 )
 from kcms.jobs.needs import is_restartable
-from kcms.jobs.spec import duration_text
+from kcms.jobs.spec import duration_text, is_interactive
 from kcms.jobs.states import State
 from kcms.manager import migrations
 from kcms.manager.memory import Draft
@@ -70,6 +71,8 @@ def _verdict(job: Job, task: Task, said: TaskReport, record: Exit | None) -> tup
         return State.FAILED, f"{task.node}: {said.message}"
     if record is None:
         return State.NODE_FAIL, f"{task.node}: {said.message or 'the task was lost'}"
+    if record.cause == HANGUP and said.phase == "ended":
+        return State.CANCELLED, record.detail or "nobody is attached to it any more"
     if record.cause == LEASE_OVER:
         return State.NODE_FAIL, f"{task.node}: {record.detail}"
     return _verdict_of_exit(job, record)
@@ -237,6 +240,8 @@ def requeue(draft: Draft, job: Job, by: str, now: float) -> Job:
         raise Conflict(f"job {job.id} is {job.state.value}: only a job that runs can be requeued")
     if job.killed_by is not None:
         raise Conflict(f"job {job.id} is being killed by {job.killed_by}")
+    if is_interactive(job.spec):
+        raise Conflict(f"job {job.id} is interactive: it begins once")
     if job.fate is not None:
         return job
     job = migrations.stop(draft, job, f"the job was requeued by {by}", now)

@@ -21,7 +21,7 @@ from kcms.errors import KcmsError, Unavailable
 from kcms.jobs.migration import WantedMove
 from kcms.jobs.model import Job, NodeReport, WantedTask
 from kcms.jobs.queue import followed_by
-from kcms.manager import core, holding, migrations, nodes, scheduling, signals, wanted
+from kcms.manager import attaching, core, holding, migrations, nodes, scheduling, signals, wanted
 from kcms.manager.accounting import Question
 from kcms.manager.core import Caller
 from kcms.manager.hosts import Hosts
@@ -208,6 +208,10 @@ class Engine:
         """:raises NotFound: none the caller may see"""
         job = self._memory.jobs.get(number) or self._store.job(number)
         return core.check_sees(caller, job, number)
+
+    def asked(self, number: int) -> None:
+        """Somebody waits to be attached to an interactive job."""
+        attaching.asked(self._memory, number)
 
     async def jobs(self, query: Query) -> list[Job]:
         loop = asyncio.get_running_loop()
@@ -399,6 +403,7 @@ class Engine:
 
 def _passed(listened: float, draft: Draft, now: float) -> None:
     core.tick(draft, now, listened)
+    attaching.tick(draft, now, listened)
 
 
 def _log(event: Event) -> None:

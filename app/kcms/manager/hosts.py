@@ -17,15 +17,18 @@ log = logging.getLogger("kcms.manager.hosts")
 
 @dataclass(frozen=True)
 class Listing:
-    """What the file says: ``nodes`` in its order, ``addresses`` of nodes and whose they are."""
+    """What the file says: ``nodes`` in its order, ``addresses`` of nodes and whose they are, and
+    where the ``gateways`` of hosts listen for each other."""
 
     identities: frozenset[Identity] = frozenset()
     nodes: tuple[str, ...] = ()
     addresses: dict[str, str] = field(default_factory=dict)
+    gateways: dict[str, tuple[str, int]] = field(default_factory=dict)
 
 
 def parse(document: Any) -> Listing:
-    """``{"hosts": {NAME: {"roles": [ROLE, …], "address": ADDRESS}}}``; no address is needed.
+    """``{"hosts": {NAME: {"roles": [ROLE, …], "address": ADDRESS, "gateway_port": PORT}}}``; no
+    address and no port is needed.
 
     :raises ConfigError: not such a document
     """
@@ -40,10 +43,15 @@ def parse(document: Any) -> Listing:
             address = document["hosts"][name].get("address")
             if address is not None:
                 addresses.setdefault(plain_address(address), name)
-    except (KeyError, TypeError, AttributeError) as error:
+        gateways = {
+            name: (plain_address(host["address"]), int(host["gateway_port"]))
+            for name, host in document["hosts"].items()
+            if host.get("gateway_port")
+        }
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ConfigError(f"not a list of hosts: {error!r}") from error
     held = frozenset(Identity(role, name) for name, each in roles.items() for role in each)
-    return Listing(held, nodes, addresses)
+    return Listing(held, nodes, addresses, gateways)
 
 
 def plain_address(address: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from kcms.jobs.migration import Migration
 from kcms.jobs.model import Job, NodeReport, Task, TaskReport
 from kcms.jobs.queue import Followed, followed_by
+from kcms.jobs.spec import is_interactive
 from kcms.jobs.states import State
 from kcms.manager.processes import Processes
 from kcms.manager.rows import Drain, Event
@@ -65,7 +66,8 @@ class Memory:
     the nodes that are out of use, be they on the list of hosts or not.  ``unsure`` has the
     tasks that had begun when the copy was made that the store was restored from.  ``followed``
     has what is known of jobs that others follow, as long as these wait.  ``signals`` has those that
-    open tasks were given, also the last ones that their nodes have dealt with.
+    open tasks were given, also the last ones that their nodes have dealt with.  ``unasked`` has the
+    interactive jobs that wait, each with the seconds since somebody asked for it.
     """
 
     cluster: str
@@ -81,6 +83,7 @@ class Memory:
     followed: dict[int, Followed] = field(default_factory=dict)
     followers: dict[int, set[int]] = field(default_factory=dict)
     signals: dict[TaskKey, tuple[Given, ...]] = field(default_factory=dict)
+    unasked: dict[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.processes = Processes(self.rules.ended_shown)
@@ -97,6 +100,10 @@ class Memory:
             for name in nodes_of(job):
                 self.placed.setdefault(name, set()).add(job.id)
         self._follow(before, job)
+        if job.state is State.PENDING and is_interactive(job.spec):
+            self.unasked.setdefault(job.id, 0.0)
+        else:
+            self.unasked.pop(job.id, None)
         earlier, moving = under_way(before), under_way(job)
         if moving is None:
             self.moving.pop(job.id, None)

@@ -19,6 +19,7 @@ from kcms.errors import Conflict
 from kcms.jobs.migration import Migration, MoveReport
 from kcms.jobs.model import Job, NodeReport, Task, TaskReport
 from kcms.jobs.needs import Demand, is_limited
+from kcms.jobs.spec import is_interactive
 from kcms.jobs.states import State
 from kcms.manager.memory import Draft, Memory, Node, key_of, under_way
 from kcms.manager.nodes import candidates
@@ -85,6 +86,8 @@ def _movable(job: Job) -> Task:
         raise Conflict(f"job {job.id} is being killed by {job.killed_by}")
     if job.ending:
         raise Conflict(f"job {job.id} is being ended: {job.reason}")
+    if is_interactive(job.spec):
+        raise Conflict(f"job {job.id} is interactive: it stays where somebody is attached to it")
     moving = under_way(job)
     if moving is not None:
         doing = "checked for a move" if moving.check_only else "being moved"

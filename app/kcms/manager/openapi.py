@@ -8,10 +8,11 @@ import kcms
 from kcms.jobs.migration import OVER, STEPS
 from kcms.jobs.model import USAGE
 from kcms.jobs.signals import NAMES
-from kcms.jobs.spec import FIELDS, Field
+from kcms.jobs.spec import FIELDS, INTERACTIVE, Field
 from kcms.jobs.states import State
 from kcms.manager.accounting import FIGURES
 from kcms.manager.nodes import AVAILABILITY
+from kcms.manager.tickets import ATTACH
 
 _KINDS: dict[str, dict[str, Any]] = {
     "text": {"type": "string"},
@@ -116,6 +117,7 @@ def _paths() -> dict[str, Any]:
         "/v1/nodes/{name}/desired": {
             "get": _call("What is wanted of a node", {200: anything}, waiting)
         },
+        **_ticket_paths(number),
         **_login_paths(),
     }
 
@@ -132,6 +134,33 @@ def _signal() -> dict[str, Any]:
             "kill": {"type": "boolean"},
             "check": {"type": "boolean"},
             "key": {"type": ["string", "null"]},
+        },
+    }
+
+
+def _ticket_paths(number: dict[str, Any]) -> dict[str, Any]:
+    """Between gateways; a user of one of them asks it to be attached."""
+    text, whole, maybe = {"type": "string"}, {"type": "integer"}, {"type": ["string", "null"]}
+    place: dict[str, Any] = {"node": text, "address": text, "port": whole}
+    standing = _object(state={"enum": list(State.__members__)}, reason=text, ticket=maybe)
+    standing["properties"] |= place
+    ids: dict[str, Any] = dict.fromkeys(("job", "task", "epoch", "uid", "gid"), whole)
+    claims = _object(kind={"enum": [ATTACH]}, store=text, user=text, **ids)
+    shown = _object(ticket=text, host=text)
+    return {
+        "/v1/jobs/{id}/ticket": {
+            "post": _call(
+                "How an interactive job stands, and once it has a place a ticket to attach to it",
+                {200: standing},
+                [number],
+            )
+        },
+        "/v1/tickets": {
+            "post": _call(
+                "What a ticket is for that the gateway of a host showed, good once",
+                {200: claims},
+                body=shown,
+            )
         },
     }
 
@@ -173,7 +202,7 @@ def _schemas() -> dict[str, Any]:
             "type": "object",
             "additionalProperties": False,
             "required": [row.name for row in FIELDS if row.required],
-            "properties": {row.name: _field(row) for row in FIELDS},
+            "properties": {row.name: _field(row) for row in (*FIELDS, INTERACTIVE)},
         },
         "Job": {
             "type": "object",

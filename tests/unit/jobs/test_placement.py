@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kcms.jobs.model import Job
+from kcms.jobs.model import ABILITIES, ATTACH, Job
 from kcms.jobs.placement import Candidate, place
 from tests.unit.jobs.test_queue import job
 
@@ -227,3 +228,13 @@ def test_no_node_gets_more_tasks_than_it_has_room_for(
         placed = sum(one.job == at for one in plan.placements)
         assert (placed < tasks) == (at in plan.reasons)
         assert kind != "parallel" or placed in (0, tasks)
+
+
+def test_what_nobody_could_be_attached_to_keeps_nothing_else_waiting() -> None:
+    attached = replace(job(1), spec={**job(1).spec, "interactive": "pipes"})
+    without = frozenset(ABILITIES) - {ATTACH}
+    plan = place([attached, job(2)], [node("a", abilities=without)])
+    assert [(each.job, each.node) for each in plan.placements] == [(2, "a")]
+    assert plan.reasons == {1: "no node in use takes interactive jobs"}
+    plan = place([attached], [node("a", abilities=without), node("b", load=9.0)])
+    assert plan.placements[0].node == "b"
