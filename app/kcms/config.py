@@ -24,6 +24,8 @@ DEFAULT_CHANNEL = "239.2.11.71"
 GANGLIA_PORT = 8649
 AGGREGATOR_XML_PORT = 8651
 MANAGER_PORT = 8660
+GATEWAY_PORT = 8661
+SESSIONS_DIRECTORY = "/run/kcms-sessions"
 WEB_PORT = 8080
 WEB_TLS_PORT = 8443
 
@@ -186,6 +188,14 @@ class NodeConfig:
         "rights that they give at a login (sudo, fusermount, containers that need newuidmap)",
         False,
     )
+    gateway_user: str = setting(
+        "user of this host's gateway, through which people are attached to interactive jobs; empty "
+        "is none, and no such job comes here",
+        "",
+    )
+    sessions_directory: str = setting(
+        "directory of the sockets of interactive jobs", SESSIONS_DIRECTORY
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +219,11 @@ class GatewayConfig:
     tls_ca: str = setting("PEM file of the site's CA")
     tls_certificate: str = setting("PEM file of this gateway's certificate")
     tls_key: str = setting("PEM file of this gateway's key")
+    address: str = setting("address to listen on for other gateways; empty is none", "")
+    port: int = port_number("TCP port to listen on for other gateways (TLS)", GATEWAY_PORT)
+    sessions_directory: str = setting(
+        "directory of the sockets of interactive jobs", SESSIONS_DIRECTORY
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from kcms import service
 from kcms.config import NodeConfig
 from kcms.errors import ConfigError, Unavailable
 from kcms.jobs.migration import MoveReport
-from kcms.jobs.model import ABILITIES, NodeReport, TaskReport
+from kcms.jobs.model import ABILITIES, ATTACH, NodeReport, TaskReport
 from kcms.jobs.processes import Process
 from kcms.node import capability, init, lease, listing, load, logues
 from kcms.node.agent import Agent
@@ -114,6 +114,7 @@ def main(config: NodeConfig) -> int:
     try:
         runtime = config.runtime_directory
         records = Records(config.state_directory, config.cluster, config.host, runtime)
+        records.session = {"directory": config.sessions_directory, "user": config.gateway_user}
         records.open()
         boot_id = init.boot_id()
         agent = Agent(
@@ -226,7 +227,9 @@ class _Daemon:
             tasks=reports,
             moves=moves,
             mover=capability.mover(self.config),
-            abilities=ABILITIES,
+            abilities=tuple(
+                each for each in ABILITIES if each != ATTACH or self.config.gateway_user
+            ),
         )
         return listing.with_processes(report, processes)
 

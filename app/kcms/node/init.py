@@ -20,7 +20,7 @@ import os
 import signal
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 RELEASE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 if __name__ == "__main__":
@@ -28,11 +28,15 @@ if __name__ == "__main__":
 
 from kcms.node import cgroup, durable, lease, limits, program, usage  # noqa: E402  (isolated mode: path set above)
 
+if TYPE_CHECKING:
+    from kcms.node import session
+
 TEMPORARY_FAILURE = 75
 EXIT_SIZE = 4096
 STOP_GRACE = 5.0
 EMPTY_TIMEOUT = 60.0
 STOP_SIGNAL = signal.SIGWINCH
+HANGUP = "hangup"  # as in kcms.jobs.model, which would cost every init time and memory
 _SIGNALS = frozenset({signal.SIGCHLD, STOP_SIGNAL})
 
 
@@ -120,12 +124,14 @@ class _Program:
         self.message = ""  # why it could not be run
         self._complaint = -1
 
-    def start(self, plan: dict[str, Any]) -> None:
+    def start(self, plan: dict[str, Any], attached: session.Session | None) -> None:
         self._complaint, write_end = os.pipe()
         self.root = os.fork()
         if self.root == 0:
-            program.become(plan, self.task, self.cgroup, write_end)
+            program.become(plan, self.task, self.cgroup, write_end, attached)
         os.close(write_end)
+        if attached is not None:
+            attached.began(self.root)
 
     def over(self, status: int) -> None:
         """Its root has ended."""
@@ -168,14 +174,19 @@ class _Task:
         self.usage = usage.Usage(task_cgroup, before, io_at_first)
         self.lease = lease.Lease(plan, boot)
         self.lease_over = ""
+        self.killed = 0  # processes, when the end of a grace or a limit took them
+        self.session: session.Session | None = None
+        self.hung_up = ""
 
     def run(self) -> tuple[str, dict[str, Any]]:
         """Returns name and content of the record that tells the end."""
         message = self._restored() if "restore" in self.plan else self._started()
         killed, left = self._end_the_rest()
+        document = self._exit_document(killed, left)
+        self._tell_attached(message, document)
         if message:
             return "refused", {"message": message, "time": time.time()}
-        return "exit", self._exit_document(killed, left)
+        return "exit", document
 
     def _started(self) -> str:
         """Run the programs to their end; why they could not be run."""
@@ -184,10 +195,17 @@ class _Task:
             for each in self.programs:
                 each.status = signal.SIGKILL
             return ""
+        if self.plan["wanted"]["spec"].get("interactive"):
+            from kcms.node import session
+
+            try:
+                self.session = session.Session(self.plan, os.path.basename(self.directory))  # noqa: PTH119
+            except session.SessionError as error:
+                return str(error)
         for each in self.programs:
             if self.ranks:
                 os.mkdir(each.cgroup)
-            each.start(self.plan)
+            each.start(self.plan, self.session)
         self._await_roots()
         return next(filter(None, [each.message for each in self.programs]), "")
 
@@ -206,13 +224,50 @@ class _Task:
         return ""
 
     def _await_roots(self) -> None:
-        while any(each.status is None for each in self.programs):
+        while self._runs():
             self._take_signal(None if self.stop_at is None else self.stop_at - boottime())
             self._look()
             if self.stop_at is not None and boottime() >= self.stop_at:
+                self.killed = max(self.killed, len(cgroup.pids(self.cgroup)))
                 cgroup.kill(self.cgroup)
             self._reap()
             self._record_ends()
+            self._follow_session()
+
+    def _follow_session(self) -> None:
+        """When nobody is attached any more, that is the end, with a grace."""
+        gone = self.session is not None and self.session.ended is not None
+        if self.session is not None and gone and self._runs() and self.stop_at is None:
+            self.hung_up = self.session.why()
+            self._stop()
+
+    def _runs(self) -> bool:
+        return any(each.status is None for each in self.programs)
+
+    def _stop(self) -> None:
+        grace = 0.0 if cgroup.is_held(self.cgroup) else STOP_GRACE
+        self.stop_at = boottime() + grace
+        cgroup.terminate(self.cgroup)
+
+    def _tell_attached(self, message: str, document: dict[str, Any]) -> None:
+        """Tell whoever is attached how it ended, behind all the output, before anybody else."""
+        if self.session is None:
+            return
+        from kcms.node import session
+
+        why = message or document["detail"]
+        record = self._kill_record()
+        if record is not None and not why:
+            why = record.get("cause") or "it was killed"
+        how = {"code": document["code"], "signal": document["signal"], "why": why}
+        self.session.finish({**how, "refused": bool(message)})
+
+        def look() -> bool:
+            self._take_signal(0.05)
+            self._reap()
+            return self.stop_at is not None or self._kill_record() is not None
+
+        session.await_end(self.session, look)
 
     def _look(self) -> None:
         """Keep to limits and lease, and note how much memory it takes."""
@@ -248,10 +303,8 @@ class _Task:
                 return
             got = maybe
         if got.si_signo == STOP_SIGNAL and self.stop_at is None:
-            grace = 0.0 if cgroup.is_held(self.cgroup) else STOP_GRACE
-            self.stop_at = boottime() + grace
-            self.stopped = any(each.status is None for each in self.programs)
-            cgroup.terminate(self.cgroup)
+            self.stopped = self._runs()
+            self._stop()
 
     def _reap(self) -> None:
         roots = {each.root: each for each in self.programs if each.status is None}
@@ -266,6 +319,8 @@ class _Task:
                     roots[pid].over(status)
                     if self.ranks:
                         roots[pid].took = usage.of_rank(roots[pid].cgroup, waited, io)
+                elif self.session is not None:
+                    self.session.reaped(pid, status)
         except ChildProcessError:
             return
 
@@ -286,7 +341,7 @@ class _Task:
     def _end_the_rest(self) -> tuple[int, int]:
         """Kill what outlived the root process; (how many were killed, how many are left)."""
         self._leave_grace()
-        killed = len(cgroup.pids(self.cgroup))
+        killed = max(self.killed, len(cgroup.pids(self.cgroup)))
         give_up = boottime() + EMPTY_TIMEOUT
         while cgroup.populated(self.cgroup) and boottime() < give_up:
             cgroup.kill(self.cgroup)
@@ -329,13 +384,15 @@ class _Task:
         status = one.status or 0
         signalled = os.WIFSIGNALED(status)
         cause = limits.CAUSE if one.exceeded else lease.CAUSE if self.lease_over else ""
+        if self.hung_up and not cause:
+            cause = HANGUP
         return {
             "code": None if signalled else os.WEXITSTATUS(status),
             "signal": os.WTERMSIG(status) if signalled else None,
             "time": time.time(),
             "usage": one.took,
             "cause": cause,
-            "detail": one.exceeded or self.lease_over,
+            "detail": one.exceeded or self.lease_over or self.hung_up,
         }
 
 

@@ -15,10 +15,13 @@ import errno
 import os
 import signal
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from kcms.jobs.paths import default_output, expand
 from kcms.node import cgroup, files
+
+if TYPE_CHECKING:
+    from kcms.node.session import Session
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -27,7 +30,13 @@ class CannotRunError(Exception):
     """One line that says which step failed on what, and why."""
 
 
-def become(plan: dict[str, Any], task: int, task_cgroup: str, complaint: int) -> NoReturn:
+def become(
+    plan: dict[str, Any],
+    task: int,
+    task_cgroup: str,
+    complaint: int,
+    session: Session | None = None,
+) -> NoReturn:
     """Run the program of ``plan`` (see records.py) as its ``task`` in this process, a fresh fork of
     root's.
 
@@ -35,7 +44,7 @@ def become(plan: dict[str, Any], task: int, task_cgroup: str, complaint: int) ->
     exec closes, and the process exits with 127.
     """
     try:
-        _run(plan, task, task_cgroup, complaint)
+        _run(plan, task, task_cgroup, complaint, session)
     except CannotRunError as error:
         text = str(error)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -44,7 +53,9 @@ def become(plan: dict[str, Any], task: int, task_cgroup: str, complaint: int) ->
     os._exit(127)
 
 
-def _run(plan: dict[str, Any], task: int, task_cgroup: str, complaint: int) -> None:
+def _run(
+    plan: dict[str, Any], task: int, task_cgroup: str, complaint: int, session: Session | None
+) -> None:
     wanted = plan["wanted"]
     spec = wanted["spec"]
     cgroup.enter(task_cgroup)
@@ -53,7 +64,10 @@ def _run(plan: dict[str, Any], task: int, task_cgroup: str, complaint: int) -> N
     os.umask(0o022)
     base = spec["base_directory"] or plan["account"]["home"]
     _step("enter base directory", base, os.chdir)
-    _open_files(wanted, task, base)
+    if session is not None:
+        session.enter()
+    else:
+        _open_files(wanted, task, base)
     _default_signals()
     _close_others(complaint)
     _execute(spec["executable"], spec["arguments"], environment(plan, task))

@@ -5,7 +5,8 @@
 =============  ======  ====================================================================
 wanted.json    daemon  ``wanted`` (WantedTask), ``account`` (home, shell, groups), cluster, node,
                        ``runtime`` (see lease.py), ``restore`` (see restoring.py) of a task that
-                       comes from another node
+                       comes from another node, ``session`` (directory of the socket, user of the
+                       gateway) of an interactive one
 started        init    boot_id, time, boottime, cgroup, release; or the daemon, with
                        ``refused``, so that the program never starts; made once, by link(2)
 refused        both    message, time
@@ -32,6 +33,7 @@ from typing import Any
 from kcms.errors import ProtocolError
 from kcms.jobs.model import Exit, WantedTask
 from kcms.jobs.signals import Signalled
+from kcms.jobs.spec import is_interactive
 from kcms.node import durable, logues
 from kcms.node.account import Account
 from kcms.node.core import Kill, Record, Started, TaskId
@@ -42,7 +44,10 @@ _NAMES = ("exit", "refused", "kill", "started", "restored", "disowned", "signals
 
 
 class Records:
-    """The directory of task records.  Every method raises OSError when the disk does."""
+    """The directory of task records.  Every method raises OSError when the disk does.
+
+    ``session`` is where people are attached to interactive tasks, see :mod:`kcms.node.session`.
+    """
 
     def __init__(
         self, state_directory: str | Path, cluster: str, node: str, runtime: str = ""
@@ -51,6 +56,7 @@ class Records:
         self.cluster = cluster
         self.node = node
         self.runtime = runtime
+        self.session: dict[str, str] = {}
 
     def open(self) -> None:
         """Make the directory, and clear away what a killed daemon left half made or removed."""
@@ -111,6 +117,8 @@ class Records:
         }
         if restore is not None:
             plan["restore"] = restore
+        if is_interactive(wanted.spec):
+            plan["session"] = self.session
         durable.create(new, "wanted.json", plan)
         if refusal is not None:
             durable.create(new, "started", {"refused": refusal, "time": time})
