@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Hashable
 
 from aiohttp import web
 
+from kcms.errors import Unavailable
 from kcms.http import error_response
 
 BODY_SECONDS = 10.0  # for the whole body of a request
@@ -30,15 +31,22 @@ class Door:
 
     :param connections: how many one caller may hold; what is more is told so and closed at once
     :param quiet: seconds after which a connection without a request under way is closed
+    :param most_streams: how many one caller may hold that carry no requests any more
     """
 
     def __init__(
-        self, server: Callable[[], asyncio.Protocol], connections: int, quiet: float
+        self,
+        server: Callable[[], asyncio.Protocol],
+        connections: int,
+        quiet: float,
+        most_streams: int = 0,
     ) -> None:
         self.server = server
         self.connections = connections
         self.quiet = quiet
+        self.most_streams = most_streams
         self.held: Counter[Hashable] = Counter()
+        self.streams: Counter[Hashable] = Counter()
 
     def __call__(self) -> Guard:
         return Guard(self)
@@ -52,8 +60,13 @@ class Door:
         raise NotImplementedError
 
     def leave(self, who: Hashable) -> None:
-        self.held[who] -= 1
-        self.held += Counter()  # drops those who hold none
+        _drop(self.held, who)
+
+
+def _drop(counts: Counter[Hashable], who: Hashable) -> None:
+    counts[who] -= 1
+    if not counts[who]:
+        del counts[who]
 
 
 class Guard(asyncio.Protocol):
@@ -68,6 +81,7 @@ class Guard(asyncio.Protocol):
         self._unsent = 0
         self._waiting = b""
         self._paused = False
+        self._diverted = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -87,11 +101,43 @@ class Guard(asyncio.Protocol):
             return
         self.work()
         self._transport = None
-        self._door.leave(self._who)
+        self._leave()
         self._inner.connection_lost(exc)
 
+    def _leave(self) -> None:
+        if self._diverted:
+            _drop(self._door.streams, self._who)
+        else:
+            self._door.leave(self._who)
+
+    def divert(self, protocol: asyncio.Protocol, greeting: bytes) -> asyncio.Transport:
+        """Let go of the server: from now on everything is for ``protocol``, once the other end
+        has had the ``greeting``.
+
+        :raises Unavailable: the caller has too many such connections
+        """
+        most = self._door.most_streams
+        if self._door.streams[self._who] >= most:
+            raise Unavailable(f"{self._who} has {most} streams open already; end some")
+        if self._inner is None or self._transport is None:
+            raise Unavailable("the connection is gone")
+        self.work()
+        transport, before = self._transport, self._inner
+        self._leave()
+        self._diverted = True
+        self._door.streams[self._who] += 1
+        self._inner = protocol
+        before.transport = None  # type: ignore[attr-defined]  # which newer aiohttp would close
+        before.connection_lost(None)
+        protocol.connection_made(transport)
+        transport.write(greeting)
+        self._hand_on()
+        return transport
+
     def data_received(self, data: bytes) -> None:
-        if self._inner is not None:
+        if self._inner is not None and self._diverted:
+            self._inner.data_received(data)
+        elif self._inner is not None:
             self._waiting += data
             self._hand_on()
 
@@ -133,7 +179,7 @@ class Guard(asyncio.Protocol):
     def rest(self) -> None:
         """No request is under way: the next must begin in time."""
         self.work()
-        if self._transport is not None:
+        if self._transport is not None and not self._diverted:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self._door.quiet, self._too_quiet)
             if self._waiting:

@@ -14,10 +14,12 @@ from aiohttp import web
 
 from kcms.config import ClusterAddress, GatewayConfig
 from kcms.gateway.api import Gateway
+from kcms.gateway.attach import Attaching
 from kcms.gateway.checker import Checker
 from kcms.gateway.daemon import listening
 from kcms.gateway.door import Door
 from kcms.gateway.managers import Clusters, Managers
+from kcms.gateway.peers import Peers
 from kcms.gateway.users import UserDatabase
 from kcms.tls import server_context
 from tests.certificates import Site
@@ -50,7 +52,10 @@ async def gateway(
         Managers.open(config) as managers,
         Checker.open(config.shared_directories) as checker,
     ):
-        face = Gateway(Clusters(config), managers, checker, UserDatabase())
+        clusters = Clusters(config)
+        peers = Peers(config, managers, clusters.named(None), {})
+        attaching = Attaching(managers, peers)
+        face = Gateway(clusters, managers, checker, UserDatabase(), attaching)
         async with listening(face.application(), Path(config.socket), door):
             yield
 

@@ -15,10 +15,19 @@ from kcms.config import ClusterAddress
 from kcms.door import tell_guard, whole_body
 from kcms.errors import Forbidden, InvalidRequest, KcmsError, NotFound
 from kcms.gateway import output
+from kcms.gateway.attach import Attaching
 from kcms.gateway.checker import Checker
 from kcms.gateway.managers import Answer, Clusters, Managers
 from kcms.gateway.submission import Submission, parse
-from kcms.gateway.users import User, UserDatabase, in_time, lister, local_user, submitter
+from kcms.gateway.users import (
+    User,
+    UserDatabase,
+    in_time,
+    lister,
+    local_user,
+    require_person,
+    submitter,
+)
 from kcms.gateway.voice import Voice, logged_in, voice, voice_of
 from kcms.http import application, json_body
 from kcms.jobs.number import job_number
@@ -35,12 +44,18 @@ class Gateway:
     """The handlers, over what they need."""
 
     def __init__(
-        self, clusters: Clusters, managers: Managers, checker: Checker, users: UserDatabase
+        self,
+        clusters: Clusters,
+        managers: Managers,
+        checker: Checker,
+        users: UserDatabase,
+        attaching: Attaching,
     ) -> None:
         self._clusters = clusters
         self._managers = managers
         self._checker = checker
         self._users = users
+        self._attaching = attaching
 
     def application(self) -> web.Application:
         app = application()
@@ -50,6 +65,7 @@ class Gateway:
         app.router.add_get("/v1/jobs", self.listing)
         app.router.add_get("/v1/jobs/{id}", self.job)
         app.router.add_get("/v1/jobs/{id}/output", self.output)
+        app.router.add_get("/v1/jobs/{id}/attach", self.attach)
         for act in ("kill", "hold", "release", "suspend", "resume", "requeue"):
             app.router.add_post(f"/v1/jobs/{{id}}/{act}", functools.partial(self.act, act))
         app.router.add_post("/v1/jobs/{id}/signal", self.signal)
@@ -120,6 +136,13 @@ class Gateway:
         user = await in_time(lambda: local_user(self._users, file.user, file.uid))
         end = await self._checker.tail(user, wanted.which, file.path, wanted.count, wanted.begin)
         return web.json_response({"path": file.path, **end})
+
+    async def attach(self, request: web.Request) -> web.Response:
+        """Take the connection over for whoever is to be attached to an interactive job."""
+        number, speaks = _job_id(request), await voice(request, self._users)
+        if speaks.caller is not None:
+            require_person(speaks.caller)
+        return await self._attaching.attach(request, speaks, self._cluster(request), number)
 
     async def act(self, act: str, request: web.Request) -> web.Response:
         what = f"{act} job {_job_id(request)}"

@@ -11,10 +11,12 @@ from aiohttp import web
 
 from kcms.config import GatewayConfig
 from kcms.errors import ConfigError
+from kcms.gateway import attach
 from kcms.gateway.api import Gateway
 from kcms.gateway.checker import Checker
 from kcms.gateway.door import QUIET_SECONDS, Door
 from kcms.gateway.managers import Clusters, Managers
+from kcms.gateway.peers import Peers
 from kcms.gateway.users import UserDatabase
 from kcms.service import serve
 
@@ -32,8 +34,11 @@ def main(config: GatewayConfig) -> int:
             Managers.open(config) as managers,
             Checker.open(config.shared_directories) as checker,
         ):
-            gateway = Gateway(clusters, managers, checker, UserDatabase())
-            async with listening(gateway.application(), Path(config.socket)):
+            kinds = {attach.KIND: attach.serving(config.sessions_directory)}
+            peers = Peers(config, managers, clusters.named(None), kinds)
+            attaching = attach.Attaching(managers, peers)
+            gateway = Gateway(clusters, managers, checker, UserDatabase(), attaching)
+            async with peers.listening(), listening(gateway.application(), Path(config.socket)):
                 ready()
                 await stop.wait()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from kcms.errors import InvalidRequest, NotFound, ProtocolError
 from kcms.jobs.paths import expand
-from kcms.jobs.spec import task_count
+from kcms.jobs.spec import is_interactive, task_count
 
 MOST_BYTES = 1 << 20
 BYTES = 64 * 1024
@@ -64,11 +64,14 @@ def file_of(job: Mapping[str, Any], which: str, task: int = 0) -> JobFile:
     try:
         number, path, user = int(job["id"]), str(job["spec"][which]), str(job["user"])
         found = JobFile(expand(path, number, task, user), user, int(job["uid"]))
+        attached = is_interactive(job["spec"])
         waits, size = job["state"] == "PENDING", task_count(job["spec"])
     except (KeyError, TypeError, ValueError) as error:
         raise ProtocolError("the manager's answer is no job") from error
     if task >= size:
         raise NotFound(f"job {number} has the tasks 0 to {size - 1}, and no task {task}")
+    if attached:
+        raise NotFound(f"job {number} is interactive: what it wrote went to its kcms run alone")
     if not found.path.startswith("/"):
         raise NotFound(f"job {number} has no {which} file")
     if waits:

@@ -8,7 +8,7 @@ from typing import Any
 from kcms.errors import InvalidRequest
 from kcms.gateway.users import User
 from kcms.jobs.paths import default_output
-from kcms.jobs.spec import SpecError, check_key, check_spec
+from kcms.jobs.spec import SpecError, check_key, check_spec, is_interactive
 
 FILES = ("executable", "base_directory", "input", "output", "error", "on_end")
 
@@ -21,8 +21,13 @@ class Submission:
     key: str | None
 
     def files(self) -> dict[str, str | None]:
-        """The paths that the user must be able to use."""
-        return {name: self.spec[name] for name in FILES}
+        """The paths that the user must be able to use.
+
+        Who is attached to a job sees at once when its node has no such program, and may well want
+        one of the node's own.
+        """
+        unseen = ("executable",) if is_interactive(self.spec) else ()
+        return {name: None if name in unseen else self.spec[name] for name in FILES}
 
 
 def parse(document: dict[str, Any], user: User) -> Submission:
@@ -43,5 +48,7 @@ def completed(spec: dict[str, Any], user: User) -> dict[str, Any]:
     base = spec["base_directory"] or user.home
     if not base.startswith("/"):
         raise InvalidRequest(f"{user.name} has no home directory; name a base_directory")
+    if is_interactive(spec):
+        return {**spec, "base_directory": base}
     output = spec["output"] or f"{base.rstrip('/')}/{default_output(spec['class'])}"
     return {**spec, "base_directory": base, "output": output, "error": spec["error"] or output}

@@ -74,3 +74,23 @@ def test_a_derived_name_is_one_that_the_manager_takes(executable: str, name: str
     spec = spec_of(executable=executable)
     assert spec["name"] == name
     assert check_spec(spec) == spec
+
+
+def test_an_interactive_job_has_no_files_and_a_program_that_only_its_node_sees() -> None:
+    made = parse({"spec": {"executable": "/bin/sh", "interactive": "terminal"}}, ALICE)
+    assert (made.spec["output"], made.spec["error"]) == (None, None)
+    assert made.spec["base_directory"] == "/shared/home/alice"
+    assert {name: path for name, path in made.files().items() if path} == {
+        "base_directory": "/shared/home/alice"
+    }
+    for each in ("input", "output", "error"):
+        with pytest.raises(InvalidRequest, match=f"{each} cannot be set of an interactive job"):
+            spec_of(interactive="pipes", **{each: "/shared/x"})
+    for each in ("requeue", "restart_from_checkpoint"):
+        with pytest.raises(InvalidRequest, match=f"{each} cannot be set of an interactive job"):
+            spec_of(interactive="pipes", **{each: True})
+    with pytest.raises(InvalidRequest, match="an interactive job is single, and this one is batch"):
+        spec_of(interactive="pipes", total_tasks=2, **{"class": "batch"})
+    with pytest.raises(InvalidRequest, match="interactive must be one of terminal, pipes"):
+        spec_of(interactive="yes")
+    assert "interactive" not in spec_of(interactive=None)

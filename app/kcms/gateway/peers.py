@@ -1,0 +1,206 @@
+"""Other gateways of the site: listens for them, and opens streams to them, over TLS.
+
+Each end has a certificate of the site's CA that lets it speak for users, and the one that opens a
+stream shows a ticket, which the other has its manager look at: so a host that was taken off the
+list of hosts opens nothing, and nothing else has to be told to anybody.  A stream begins with a
+line of JSON from the one that opens it, ``{"kind": …, "ticket": …}``, answered by ``{"error":
+null}`` or the API's error shape; what follows is the kind's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from kcms.config import ClusterAddress, GatewayConfig
+from kcms.errors import ConfigError, Forbidden, InvalidRequest, KcmsError, Unavailable
+from kcms.gateway.managers import Managers, Refused
+from kcms.gateway.streams import BUFFER, Pair
+from kcms.tls import Identity, client_context, identities, server_context
+
+log = logging.getLogger("kcms.gateway")
+
+HANDSHAKE_SECONDS = 10.0
+LINE_SECONDS = 10.0
+LINE_LIMIT = 4096
+INBOUND = 512  # streams from others at one time
+SPEAKERS = ("submit", "admin")
+
+Serve = Callable[[Pair, Mapping[str, Any]], Awaitable[None]]
+"""Serves a stream of one kind: takes the connection, and what the ticket is for.  It answers with
+:func:`accept`; what it raises before that is told to the other end."""
+
+
+def speaker_of(peer_certificate: dict[str, Any] | None) -> str:
+    """The host that a certificate lets speak for users.  :raises Forbidden: none"""
+    for each in identities(peer_certificate):
+        if each.role in SPEAKERS:
+            return each.name
+    raise Forbidden("this certificate may not speak for users")
+
+
+class Peers:
+    """The streams from and to other gateways.
+
+    :param cluster: the one whose manager gives the tickets for this host
+    :param kinds: who serves streams from others, by kind
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        managers: Managers,
+        cluster: ClusterAddress,
+        kinds: Mapping[str, Serve],
+    ) -> None:
+        self._config = config
+        self._managers = managers
+        self._cluster = cluster
+        self._kinds = kinds
+        self._inbound: set[asyncio.Task[None]] = set()
+
+    # from others ---------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Serve others for as long as the context lasts, if an address is set.
+
+        :raises ConfigError: the address or port cannot be had
+        """
+        config = self._config
+        if not config.address:
+            yield
+            return
+        context = server_context(config.tls_ca, config.tls_certificate, config.tls_key)
+        try:
+            server = await asyncio.start_server(
+                self._connected,
+                config.address,
+                config.port,
+                ssl=context,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                limit=BUFFER,
+            )
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {config.address} port {config.port}: {error.strerror}"
+            ) from error
+        try:
+            yield
+        finally:
+            server.close()
+            for each in self._inbound:
+                each.cancel()
+            await asyncio.gather(*self._inbound, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        pair = Pair(reader, writer)
+        if task is None or len(self._inbound) >= INBOUND:
+            pair.abort()
+            return
+        self._inbound.add(task)
+        try:
+            await self._served(pair)
+        except (OSError, ssl.SSLError) as error:
+            log.info("a stream broke: %s", error)
+        except asyncio.CancelledError:
+            return  # the gateway is being stopped; asyncio would log it as a failure
+        finally:
+            self._inbound.discard(task)
+            pair.abort()
+
+    async def _served(self, pair: Pair) -> None:
+        pair.notice_death()
+        try:
+            serve, claims = await self._admitted(pair)
+            await serve(pair, claims)
+        except KcmsError as error:
+            refusal = {"error": {"code": error.code, "message": error.message}}
+            await pair.write(json.dumps(refusal).encode() + b"\n")
+            await pair.flush()
+
+    async def _admitted(self, pair: Pair) -> tuple[Serve, Mapping[str, Any]]:
+        """Who serves a stream, and what its ticket is for.  :raises KcmsError: it may not be"""
+        tls = pair.writer.get_extra_info("ssl_object")
+        host = speaker_of(tls.getpeercert() if tls else None)
+        hello = await read_line(pair.reader)
+        kind, ticket = hello.get("kind"), hello.get("ticket")
+        serve = self._kinds.get(kind) if isinstance(kind, str) else None
+        if serve is None:
+            known = ", ".join(self._kinds)
+            raise InvalidRequest(f"there are no streams of kind {kind!r:.60} here, but {known}")
+        body = {"ticket": ticket, "host": host}
+        answer = await self._managers.call(self._cluster, "POST", "/v1/tickets", {}, body=body)
+        claims = answer.document()
+        if claims.get("kind") != kind:
+            raise Forbidden(f"this ticket is not for streams of kind {kind!r:.60}")
+        log.info("%s opens a stream to %s for %s", host, kind, claims.get("user"))
+        return serve, claims
+
+    # to others -----------------------------------------------------------------------------------
+
+    async def open(self, node: str, address: str, port: int, kind: str, ticket: str) -> Pair:
+        """A stream to the gateway of ``node``, admitted there.
+
+        :raises Refused: as the other said it  :raises Unavailable: it cannot be reached
+        """
+        pair = await self._connect(node, address, port)
+        try:
+            await pair.write(json.dumps({"kind": kind, "ticket": ticket}).encode() + b"\n")
+            answer = await read_line(pair.reader)
+        except (OSError, InvalidRequest) as error:
+            pair.abort()
+            raise Unavailable(f"the gateway of {node} broke off") from error
+        except BaseException:
+            pair.abort()
+            raise
+        refusal = answer.get("error")
+        if isinstance(refusal, dict):
+            pair.abort()
+            raise Refused(409, str(refusal.get("code")), str(refusal.get("message")))
+        return pair
+
+    async def _connect(self, node: str, address: str, port: int) -> Pair:
+        config = self._config
+        context = client_context(config.tls_ca, config.tls_certificate, config.tls_key)
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                reader, writer = await asyncio.open_connection(
+                    address, port, ssl=context, limit=BUFFER
+                )
+        except (OSError, TimeoutError) as error:
+            why = "it does not answer" if isinstance(error, TimeoutError) else str(error)
+            raise Unavailable(
+                f"the gateway of {node} at {address} port {port} cannot be reached: {why}"
+            ) from error
+        pair = Pair(reader, writer)
+        found = identities(writer.get_extra_info("ssl_object").getpeercert())
+        if not any(Identity(role, node) in found for role in SPEAKERS):
+            pair.abort()
+            raise Unavailable(f"what listens at {address} port {port} is not the gateway of {node}")
+        pair.notice_death()
+        return pair
+
+
+async def accept(pair: Pair) -> None:
+    """Say that a stream is admitted."""
+    await pair.write(json.dumps({"error": None}).encode() + b"\n")
+
+
+async def read_line(reader: asyncio.StreamReader) -> dict[str, Any]:
+    """:raises InvalidRequest: no line of JSON that is an object, or not in time"""
+    try:
+        async with asyncio.timeout(LINE_SECONDS):
+            line = await reader.readuntil(b"\n")
+        found = json.loads(line) if len(line) <= LINE_LIMIT else None
+    except (TimeoutError, ValueError, EOFError, asyncio.LimitOverrunError) as error:
+        raise InvalidRequest("a stream begins with a line of JSON") from error
+    if not isinstance(found, dict):
+        raise InvalidRequest(f"a stream begins with an object of up to {LINE_LIMIT} bytes of JSON")
+    return found
