@@ -410,14 +410,43 @@ class Client:
             raise ClientError("unavailable", self.explained(error)) from error
         return _parsed(answer, f"the gateway at {self.socket_path}")
 
+    def open(self, path: str, protocol: str, **query: object) -> socket.socket:
+        """A connection that speaks ``protocol``, which the gateway switches to at this call.
+
+        :raises ClientError: it does not
+        """
+        request = self._request("GET", path, None, query, protocol)
+        channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            channel.settimeout(self.timeout)
+            channel.connect(self.socket_path)
+            channel.sendall(request)
+            answer = _one_answer(channel)
+        except OSError as error:
+            channel.close()
+            raise ClientError("unavailable", self._explained(error)) from error
+        if answer.startswith(b"HTTP/1.1 101 "):
+            return channel
+        channel.close()
+        status, _ = _parsed(answer, f"the gateway at {self.socket_path}")
+        raise ClientError("protocol_error", "the gateway did not switch protocols", status)
+
     def _request(
-        self, method: str, path: str, body: dict[str, Any] | None, query: dict[str, object]
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None,
+        query: dict[str, object],
+        protocol: str = "",
     ) -> bytes:
         query = {"cluster": self.cluster, **query}
         given = [f"{key}={_quoted(value)}" for key, value in query.items() if value is not None]
         target = path + ("?" + "&".join(given) if given else "")
         content = b"" if body is None else json.dumps(body).encode()
-        head = f"{method} {target} HTTP/1.0\r\nHost: gateway\r\n"
+        version = "1.1" if protocol else "1.0"
+        head = f"{method} {target} HTTP/{version}\r\nHost: gateway\r\n"
+        if protocol:
+            head += f"Connection: Upgrade\r\nUpgrade: {protocol}\r\n"
         if body is not None:
             head += f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n"
         if self.as_user is not None:
@@ -525,6 +554,23 @@ def _parsed(answer: bytes, who: str) -> tuple[int, dict[str, Any]]:
     if status >= 400:
         raise _refusal(status, document, who)
     return status, document
+
+
+def _one_answer(channel: socket.socket) -> bytes:
+    """One answer with its Content-Length, or without content, and not a byte of what follows."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n") and len(head) < 65536:
+        part = channel.recv(1)
+        if not part:
+            return head
+        head += part
+    words = head.lower().partition(b"\r\ncontent-length:")[2].split(None, 1)
+    left = int(words[0]) if words and words[0].isdigit() else 0
+    parts = [head]
+    while 0 < left <= ANSWER_LIMIT and (part := channel.recv(min(left, 65536))):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
 
 
 def _refusal(status: int, document: dict[str, Any], who: str) -> ClientError:

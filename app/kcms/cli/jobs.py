@@ -122,6 +122,7 @@ def _more_lines(found: dict[str, Any]) -> dict[str, object]:
     """What only some jobs have."""
     spec = found["spec"]
     lines: dict[str, object] = {
+        "attached": _attached(spec.get("interactive")),
         "comment": spec.get("comment"),
         "partition": spec.get("partition"),
         "on the end": spec.get("on_end"),
@@ -131,6 +132,10 @@ def _more_lines(found: dict[str, Any]) -> dict[str, object]:
         told = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
         lines["tasks"] = f"{spec['class']}, {spec['total_tasks']} tasks: {told}"
     return {name: value for name, value in lines.items() if value}
+
+
+def _attached(how: str | None) -> str | None:
+    return f"to kcms run, by {'a terminal' if how == 'terminal' else 'pipes'}" if how else None
 
 
 def _shown(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:

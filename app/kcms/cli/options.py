@@ -57,13 +57,14 @@ class Parser(argparse.ArgumentParser):
         sys.exit(USAGE_STATUS)
 
 
-def client_options(parser: argparse.ArgumentParser, user: str | None) -> None:
+def client_options(parser: argparse.ArgumentParser, user: str | None, json: bool = True) -> None:
     """The options of a command that calls the gateway; ``user`` is what --user means, if any."""
     own = "the cluster meant; this host's own by default"
     parser.add_argument("-M", "--cluster", metavar="NAME", type=name, help=own)
     if user is not None:
         parser.add_argument("--user", metavar="NAME", type=name, help=user)
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    if json:
+        parser.add_argument("--json", action="store_true", help="print JSON")
     via_options(parser)
     parser.add_argument(
         "--socket",

@@ -74,7 +74,7 @@ def parser() -> Parser:
     )
     for row in FIELDS:
         if row.name not in POSITIONAL:
-            made.add_argument(f"--{row.name.replace('_', '-')}", dest=row.name, **_option(row))
+            made.add_argument(f"--{row.name.replace('_', '-')}", dest=row.name, **option_of(row))
     made.add_argument("--key", help="submit only if no job of this user has this key yet")
     made.add_argument("--check", action="store_true", help="check everything, submit nothing")
     made.add_argument(
@@ -91,7 +91,7 @@ def parser() -> Parser:
     return made
 
 
-def _option(row: Field) -> dict[str, Any]:
+def option_of(row: Field) -> dict[str, Any]:
     text = row.text.replace("%", "%%")
     if row.kind == "boolean":
         return {"action": "store_true", "default": None, "help": text}

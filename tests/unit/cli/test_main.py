@@ -34,7 +34,7 @@ def run(*words: str) -> int:
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        ((), 2, "a command is missing; there are submit, jobs"),
+        ((), 2, "a command is missing; there are submit, run"),
         (("migrat",), 2, "there is no command 'migrat'"),
         (("jobs", "-M", ""), 2, "-M/--cluster: must be a name, not ''"),
         (("jobs", "--user", " "), 2, "--user: must be a name, not ' '"),
