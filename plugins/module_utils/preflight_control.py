@@ -131,6 +131,7 @@ def listeners(
     wanted = (
         ("monitor", "udp", "the channel", "kcms_channel_port"),
         ("monitor", "tcp", "the monitor", "kcms_xml_port"),
+        ("gateway", "tcp", "the gateway", "kcms_gateway_port"),
         ("aggregator", "tcp", "the aggregator", "kcms_aggregator_port"),
         ("web", "tcp", "the page", "kcms_web_port"),
         ("web", "tcp", "the page over TLS", "kcms_web_tls_port"),
@@ -157,7 +158,11 @@ def ports_of(site: Mapping[str, Any], host: str, setting: Mapping[str, Any]) -> 
 
 
 def targets_of(site: Mapping[str, Any], host: str, play: Sequence[str]) -> list[Target]:
-    """What ``host`` must reach: managers, and from the aggregator the nodes of this ``play``."""
+    """What ``host`` must reach: managers, from the aggregator the monitors of nodes of this
+    ``play``, and from the head, whose users reach every node, their gateways.
+
+    (Those of every host to every other would be as many as the square of the hosts.)
+    """
     here = site["hosts"][host]
     found = []
     for name, cluster in site["clusters"].items():
@@ -170,6 +175,10 @@ def targets_of(site: Mapping[str, Any], host: str, play: Sequence[str]) -> list[
             if node in play and node != host:
                 address = site["hosts"][node]["address"]
                 found.append(Target(address, cluster["xml_port"], "the monitor", node))
+        for node in cluster["hosts"] if host in site["heads"] else ():
+            port = site["hosts"][node]["gateway_port"]
+            if port and node in play and node != host:
+                found.append(Target(site["hosts"][node]["address"], port, "the gateway", node))
     return found
 
 

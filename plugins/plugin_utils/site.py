@@ -30,6 +30,7 @@ UNITS = {
     "web": "kcms-web.service",
 }
 DEFAULT_MANAGER_PORT = 8660
+DEFAULT_GATEWAY_PORT = 8661
 DEFAULT_XML_PORT = 8649
 DEFAULT_TEXT_BIND = "127.0.0.1"
 DEFAULT_TEXT_ALLOWED = ("127.0.0.1", "::1")
@@ -44,7 +45,10 @@ class SiteError(Exception):
 
 @dataclass
 class Host:
-    """A host of the site.  ``roles``: our roles it has; ``may``: its roles before a manager."""
+    """A host of the site.  ``roles``: our roles it has; ``may``: its roles before a manager.
+
+    ``gateway_port`` is where its gateway listens for others; 0 where it has none.
+    """
 
     name: str
     address: str
@@ -54,6 +58,7 @@ class Host:
     managers: list[str] = field(default_factory=list)
     units: list[str] = field(default_factory=list)
     certificates: list[dict[str, Any]] = field(default_factory=list)
+    gateway_port: int = 0
 
 
 @dataclass
@@ -109,11 +114,13 @@ class Site:
 
     def _hosts_file(self, cluster: str) -> dict[str, Any]:
         """Who may speak to the cluster's manager: its own nodes as such, others' users too."""
-        allowed = {}
+        allowed: dict[str, dict[str, Any]] = {}
         for host in self.hosts.values():
             roles = [r for r in host.may if r != "node" or host.cluster == cluster]
             if roles:
                 allowed[host.name] = {"roles": roles, "address": host.address}
+                if host.gateway_port:
+                    allowed[host.name]["gateway_port"] = host.gateway_port
         return {"hosts": allowed}
 
 
@@ -312,6 +319,13 @@ def _give_roles(inventory: Inventory, site: Site, host: Host) -> None:
         "manager": bool(host.managers),
     }
     host.roles = [role for role in ROLE_ORDER if has[role]]
+    if has["gateway"]:
+        given = inventory.variable(host.name, "kcms_gateway_port")
+        if given is not None and not is_port(given):
+            raise SiteError(
+                f"kcms_gateway_port of {host.name}, {given!r}, is no port (1 to 65535)"
+            )
+        host.gateway_port = int(given or DEFAULT_GATEWAY_PORT)
     host.units = [UNITS[role] for role in host.roles if role in UNITS]
     host.units += [f"kcms-manager@{name}.service" for name in host.managers]
     host.certificates = list(_certificates(host, _page_names(inventory, host)))

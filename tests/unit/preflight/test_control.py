@@ -27,24 +27,28 @@ from kcms.config import SCHEMAS
 from kcms.manager.schema import STEPS
 
 SITE: dict[str, Any] = {
+    "heads": ["head"],
     "hosts": {
         "head": {
             "address": "10.0.0.1",
             "cluster": None,
             "roles": ["gateway", "rrd", "aggregator", "web", "manager"],
             "managers": ["alpha", "beta"],
+            "gateway_port": 8670,
         },
         "alpha1": {
             "address": "10.0.0.2",
             "cluster": "alpha",
             "roles": ["monitor", "node", "gateway"],
             "managers": [],
+            "gateway_port": 8670,
         },
         "desk7": {
             "address": "10.0.0.3",
             "cluster": "beta",
             "roles": ["monitor", "node"],
             "managers": [],
+            "gateway_port": 0,
         },
     },
     "clusters": {
@@ -70,6 +74,7 @@ SETTING = {
     "kcms_aggregator_port": 8651,
     "kcms_web_port": 8080,
     "kcms_web_tls_port": 8443,
+    "kcms_gateway_port": 8670,
 }
 
 
@@ -77,8 +82,9 @@ def test_a_host_is_asked_for_the_ports_of_its_roles() -> None:
     assert ports_of(SITE, "alpha1", SETTING) == {
         "udp 8649": "kcms_channel_port",
         "tcp 8649": "kcms_xml_port",
+        "tcp 8670": "kcms_gateway_port",
     }
-    ports = {"tcp 8651", "tcp 8080", "tcp 8443", "tcp 8660", "tcp 8661"}
+    ports = {"tcp 8651", "tcp 8080", "tcp 8443", "tcp 8660", "tcp 8661", "tcp 8670"}
     assert set(ports_of(SITE, "head", SETTING)) == ports
     off = {**SETTING, "kcms_web_tls_port": 0}
     assert set(ports_of(SITE, "head", off)) == ports - {"tcp 8443"}
@@ -88,6 +94,7 @@ def test_all_that_listens_is_told_also_where_two_want_one_port() -> None:
     same = {**SETTING, "kcms_web_tls_port": 8651, "kcms_web_port": 8660}
     found = [(place, what) for place, what, _name in listeners(SITE, "head", same)]
     assert found == [
+        ("tcp 8670", "the gateway"),
         ("tcp 8651", "the aggregator"),
         ("tcp 8660", "the page"),
         ("tcp 8651", "the page over TLS"),
@@ -104,7 +111,11 @@ def test_a_host_with_users_reaches_every_manager_and_a_lent_one_its_own() -> Non
 
 def test_the_aggregator_reaches_the_monitors_of_this_play_alone() -> None:
     everyone = targets_of(SITE, "head", ["head", "alpha1", "desk7"])
-    assert [(each.other, each.port) for each in everyone] == [("alpha1", 8649), ("desk7", 8700)]
+    assert [(each.other, each.port) for each in everyone] == [
+        ("alpha1", 8649),
+        ("alpha1", 8670),
+        ("desk7", 8700),
+    ]
     assert [each.other for each in targets_of(SITE, "head", ["head", "desk7"])] == ["desk7"]
 
 
