@@ -109,19 +109,24 @@ class Site:
         return started
 
     async def start(
-        self, *words: str, user: str = ALICE, host: str = "alpha1", **streams: Any
+        self,
+        *words: str,
+        user: str = ALICE,
+        host: str = "alpha1",
+        before: tuple[str, ...] = (),
+        **streams: Any,
     ) -> asyncio.subprocess.Process:
-        """``kcms run`` with these words, as a user of a host."""
+        """``kcms run`` with these words, as a user of a host; ``before`` is a command before it."""
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), asyncio.subprocess.PIPE)
         return await asyncio.create_subprocess_exec(
-            *("setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"),
+            *("setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", *before),
             *(sys.executable, "-m", "kcms", "run", *words),
             env={**ENVIRONMENT, "KCMS_SOCKET": str(self.directory / f"{host}.sock")},
             cwd=self.directory / user,
             **{**pipes, **streams},
         )
 
-    async def run(self, *words: str, given: bytes = b"", **who: str) -> tuple[int, bytes, bytes]:
+    async def run(self, *words: str, given: bytes = b"", **who: Any) -> tuple[int, bytes, bytes]:
         """Exit status, output and error of a ``kcms run``."""
         process = await self.start(*words, **who)
         output, error = await asyncio.wait_for(process.communicate(given), 60)

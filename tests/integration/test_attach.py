@@ -9,6 +9,7 @@ import json
 import os
 import pwd
 import signal
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -110,6 +111,36 @@ async def test_what_cannot_run_is_125_and_a_sentence(
     assert (status, output) == (125, b"")
     assert said in error.decode()
     assert error.count(b"\n") == 1
+
+
+async def test_streams_that_are_closed_here_are_empty_there(both: Site) -> None:
+    closed = ("sh", "-c", 'exec "$@" <&- 2>&-', "sh")
+    status, output, error = await both.run(*sh("cat; echo $?; echo oops >&2"), before=closed)
+    assert (status, output, error) == (0, b"0\n", b"")
+
+
+async def test_no_other_user_connects_even_where_the_directory_lets_everybody_in(
+    both: Site,
+) -> None:
+    process = await both.start(*sh("echo ready; cat"))
+    assert process.stdout is not None
+    await process.stdout.readline()
+    both.sessions.chmod(0o755)
+    (path,) = both.sessions.glob("*.sock")
+    path.chmod(0o666)
+    script = (
+        "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); "
+        "s.settimeout(10); print(s.recv(1))"
+    )
+    for user in (ALICE, BOB):
+        said = await asyncio.create_subprocess_exec(
+            *("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"),
+            *(sys.executable, "-c", script, str(path)),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert (await asyncio.wait_for(said.communicate(), 20))[0] == b"b''\n"
+    output, _ = await asyncio.wait_for(process.communicate(b"still mine"), 30)
+    assert output == b"still mine"
 
 
 async def test_a_terminal_has_a_size_and_echoes(both: Site) -> None:

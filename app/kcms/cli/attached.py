@@ -141,14 +141,16 @@ class Attached:
                 data = sock.recv(1 << 16)
                 if not data:
                     raise _Lost
-                frames = self.reader.feed(data)
+                with self._understood():
+                    frames = self.reader.feed(data)
             sock.setblocking(False)
         except OSError as error:
             raise _Lost from error
         kind, payload = frames[0]
         if kind != channel.WELCOME:
             raise ClientError("conflict", payload.decode(errors="replace"))
-        self.channel.resume(payload)
+        with self._understood():
+            self.channel.resume(payload)
         self._take(frames[1:])
 
     def _drop(self) -> None:
@@ -166,10 +168,15 @@ class Attached:
             except ClientError as error:
                 if error.code == "over":
                     return None
-                passing = error.status in (0, 409, 500, 502, 503)
-                if not passing or time.monotonic() - began > LOST_SECONDS:
+                if error.status not in (0, 409, 500, 502, 503):
                     raise
                 why = error.message
+            if time.monotonic() - began > LOST_SECONDS:
+                raise ClientError(
+                    "unavailable",
+                    f"job {self.job} was not reached again within {LOST_SECONDS:g} s, and ends "
+                    f"without this command: {why}",
+                )
             if not told and time.monotonic() - began > TELL_SECONDS:
                 told = True
                 end = "\r\n" if self.terminal else "\n"
@@ -216,7 +223,9 @@ class Attached:
             raise _Lost from error
         if not data:
             raise _Lost
-        self._take(self.reader.feed(data))
+        with self._understood():
+            frames = self.reader.feed(data)
+        self._take(frames)
 
     def _send(self) -> None:
         assert self.sock is not None
@@ -231,7 +240,9 @@ class Attached:
             raise _Lost from error
 
     def _take(self, frames: list[channel.Frame]) -> None:
-        for kind, payload in self.channel.hear(frames):
+        with self._understood():
+            heard = self.channel.hear(frames)
+        for kind, payload in heard:
             if kind in self.waiting:
                 if kind in self.closed:
                     self.channel.consume(len(payload))
@@ -243,8 +254,18 @@ class Attached:
                     os.close(0)  # who writes to us is to notice
                     os.open(os.devnull, os.O_RDONLY)
             elif kind == channel.EXIT:
-                self.how = json.loads(payload)
+                with self._understood():
+                    self.how = dict(json.loads(payload))
                 self.channel.hurry()
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """:raises ClientError: in place of the error of somebody who breaks the protocol"""
+        try:
+            yield
+        except (ValueError, TypeError) as error:
+            said = f"what serves job {self.job} cannot be understood: {error}"
+            raise ClientError("protocol_error", said) from error
 
     # this command's own streams ------------------------------------------------------------------
 

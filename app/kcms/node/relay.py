@@ -10,7 +10,6 @@ the first one brings a key, and only who has it goes on.  See :mod:`kcms.attach.
 from __future__ import annotations
 
 import ctypes
-import errno
 import fcntl
 import json
 import os
@@ -23,7 +22,8 @@ import time
 from typing import Any, NamedTuple, NoReturn
 
 from kcms.attach import channel
-from kcms.attach.chunks import Chunks, chunk
+from kcms.attach.chunks import chunk
+from kcms.node.relay_connection import LATER, Connection
 
 ATTACH_SECONDS = 60.0  # until somebody comes
 LOST_SECONDS = 60.0  # until somebody comes again
@@ -40,7 +40,6 @@ WHY = {
 }
 SIGNALS = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP})
 PR_SET_DUMPABLE = 4
-_LATER = (errno.EAGAIN, errno.EINTR)
 
 
 class Served(NamedTuple):
@@ -85,34 +84,6 @@ def _close_others(keep: set[int]) -> None:
             os.closerange(begin, each)
         begin = each + 1
     os.closerange(begin, os.sysconf("SC_OPEN_MAX"))
-
-
-class Connection:
-    """One gateway's, until it breaks.  ``greeted``: whoever is behind it may be attached."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self.chunks = Chunks()
-        self.reader = channel.Reader()
-        self.greeted = False
-        self.unsent = b""
-        self.last = False  # nothing follows what is unsent
-
-    def read(self) -> list[channel.Frame] | None:
-        """Frames; None when it is broken.  :raises ValueError: it does not keep to the protocol"""
-        try:
-            data = self.sock.recv(1 << 16)
-        except OSError as error:
-            return [] if error.errno in _LATER else None
-        return self.reader.feed(self.chunks.feed(data)) if data else None
-
-    def write(self) -> bool:
-        """Send some; False when it is broken."""
-        try:
-            self.unsent = self.unsent[self.sock.send(self.unsent) :]
-        except OSError as error:
-            return error.errno in _LATER
-        return not (self.last and not self.unsent)
 
 
 class Relay:
@@ -356,7 +327,7 @@ class Relay:
             try:
                 done = os.write(self.served.ends[0], self.input[0])
             except OSError as error:
-                if error.errno not in _LATER:
+                if error.errno not in LATER:
                     self._input_closed()
                 return
             self.channel.consume(done)
@@ -385,7 +356,7 @@ class Relay:
         try:
             data = os.read(descriptor, self._room())
         except OSError as error:
-            if error.errno in _LATER:
+            if error.errno in LATER:
                 return
             data = b""  # EIO: nobody has the terminal open any more
         if not data:
