@@ -320,15 +320,25 @@ def _give_roles(inventory: Inventory, site: Site, host: Host) -> None:
     }
     host.roles = [role for role in ROLE_ORDER if has[role]]
     if has["gateway"]:
-        given = inventory.variable(host.name, "kcms_gateway_port")
-        if given is not None and not is_port(given):
-            raise SiteError(
-                f"kcms_gateway_port of {host.name}, {given!r}, is no port (1 to 65535)"
-            )
-        host.gateway_port = int(given or DEFAULT_GATEWAY_PORT)
+        host.gateway_port = _gateway_port(inventory, host.name)
     host.units = [UNITS[role] for role in host.roles if role in UNITS]
     host.units += [f"kcms-manager@{name}.service" for name in host.managers]
     host.certificates = list(_certificates(host, _page_names(inventory, host)))
+
+
+def _gateway_port(inventory: Inventory, host: str) -> int:
+    """Where a host's gateway listens for others.  :raises SiteError: it cannot"""
+    given = inventory.variable(host, "kcms_gateway_port")
+    if given is None:
+        return DEFAULT_GATEWAY_PORT
+    if not is_port(given):
+        raise SiteError(f"kcms_gateway_port of {host}, {given!r}, is no port (1 to 65535)")
+    if int(given) < PRIVILEGED_PORTS:
+        raise SiteError(
+            f"kcms_gateway_port of {host} is {given}, and the gateway is nobody's root: "
+            f"choose one from {PRIVILEGED_PORTS} on"
+        )
+    return int(given)
 
 
 def _page_names(inventory: Inventory, host: Host) -> list[str]:

@@ -175,6 +175,23 @@ def test_what_finds_no_place_says_why_and_leaves_nothing(
         away.kcms("head", "resume", "alpha2", "--cluster", "alpha")
 
 
+@pytest.mark.parametrize(("node", "other"), [("beta1", "beta2"), ("beta2", "beta1")])
+def test_it_runs_in_another_cluster_and_on_an_older_system(
+    quiet: Grid, node: str, other: str
+) -> None:
+    if "beta" not in quiet.kcms("head", "clusters").stdout:
+        pytest.skip("the lab that stands has one cluster")
+    quiet.kcms("head", "drain", other, "--cluster", "beta", "--reason", "test")
+    try:
+        with quiet.login("alpha1", "alice") as client:
+            session = terminal(client, "-M", "beta", "--", "/bin/sh", "-c", "hostname; read x")
+            session.until(f"{node}\r\n")
+            session.type(b"\n")
+            assert session.status() == 0
+    finally:
+        quiet.kcms("head", "resume", other, "--cluster", "beta")
+
+
 OPEN = """
 import socket, sys
 sys.path.insert(0, "/opt/kcms/current")

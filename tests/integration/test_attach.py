@@ -48,6 +48,20 @@ async def test_it_runs_as_the_user_with_streams_of_its_own(both: Site) -> None:
     assert output.decode().split() == [ALICE, str(both.directory / ALICE)]
 
 
+@pytest.mark.parametrize("option", ["-t", "-T"])
+async def test_the_streams_are_the_users_own_and_can_be_opened_by_name(
+    both: Site, option: str
+) -> None:
+    script = "echo one > /dev/stdout; echo two > /proc/self/fd/2; stat -Lc '%U %a' /dev/stdout"
+    status, output, error = await both.run(option, *sh(script))
+    assert status == 0
+    assert (output + error).split() == (
+        [b"one", b"two", ALICE.encode(), b"600"]
+        if option == "-t"
+        else [b"one", ALICE.encode(), b"600", b"two"]
+    )
+
+
 async def test_input_goes_there_and_back_whole_and_ends(both: Site) -> None:
     given = os.urandom(20 << 20)
     status, output, error = await both.run("--", "cat", given=given)

@@ -67,13 +67,13 @@ def test_aggregator_is_told_three_hosts_of_a_cluster() -> None:
 
 
 def test_managers_know_who_may_speak() -> None:
-    given = {"a2": {"kcms_submit": False}, "a3": {"kcms_gateway_port": 9}}
+    given = {"a2": {"kcms_submit": False}, "a3": {"kcms_gateway_port": 9009}}
     files = site(**given).document()["hosts_files"]
     assert files["alpha"]["hosts"] == {
         "head": {"roles": ["admin"], "address": "10.0.0.1", "gateway_port": 8661},
         "a1": {"roles": ["node", "submit"], "address": "10.0.1.1", "gateway_port": 8661},
         "a2": {"roles": ["node"], "address": "10.0.1.2"},
-        "a3": {"roles": ["node", "submit"], "address": "10.0.1.3", "gateway_port": 9},
+        "a3": {"roles": ["node", "submit"], "address": "10.0.1.3", "gateway_port": 9009},
         "a4": {"roles": ["node", "submit"], "address": "10.0.1.4", "gateway_port": 8661},
         "b1": {"roles": ["submit"], "address": "fd00::b1", "gateway_port": 8661},
     }
@@ -136,6 +136,7 @@ def test_a_node_may_also_be_a_head() -> None:
         (None, {"b1": {"kcms_manager": "elsewhere"}}, "'elsewhere'.*must be a host of"),
         (None, {"b1": {"kcms_manager_port": 99999}}, "kcms_manager_port of cluster beta, 99999"),
         (None, {"b1": {"kcms_gateway_port": 99999}}, "kcms_gateway_port of b1, 99999"),
+        (None, {"b1": {"kcms_gateway_port": 99}}, "kcms_gateway_port of b1 is 99, and the gateway"),
         (
             None,
             {"a1": {"kcms_manager_port": 9}, "b1": {"kcms_manager_port": 9}},
