@@ -25,6 +25,9 @@ FAILED = 125
 
 WAIT_SECONDS = 10.0
 START_SECONDS = 30.0
+FIRST_SECONDS, LOOK_SECONDS = 1.0, 5.0
+"""How long the gateway waits for a place: at first, so that one is soon told of a wait, and then."""
+
 FOREVER = float("inf")
 GIVEN = ("name", "base_directory", "cpus_per_task", "time_limit", "memory", "rss_limit",
          "dependency", "begin_time", "priority", "partition", "load_metric", "on_end", "comment",
@@ -187,9 +190,8 @@ def _begun(caller: Client, number: int, wait: float) -> socket.socket:
     while True:
         waited = time.monotonic() - began
         try:
-            return caller.open(
-                f"/v1/jobs/{number}/attach", PROTOCOL, wait=f"{min(1.0, max(wait - waited, 0)):.3f}"
-            )
+            seconds = min(LOOK_SECONDS if told else FIRST_SECONDS, max(wait - waited, 0))
+            return caller.open(f"/v1/jobs/{number}/attach", PROTOCOL, wait=f"{seconds:.3f}")
         except ClientError as error:
             if error.code not in ("waiting", "starting", "unavailable"):
                 raise

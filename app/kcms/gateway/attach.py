@@ -26,7 +26,9 @@ log = logging.getLogger("kcms.gateway")
 KIND = "attach"
 PROTOCOL = "kcms-attach"
 LONGEST_WAIT = 10.0
-PAUSE, LONGEST_PAUSE = 0.01, 0.25  # seconds between questions to the manager
+PAUSE = 0.01  # seconds between the first questions to the manager, then twice as many each time
+LONGEST_PAUSES = {State.PENDING.value: 1.0}
+LONGEST_PAUSE = 0.25  # of one that has a place
 SOCKET_SECONDS = 2.0  # until the init of a task that was just placed listens
 LOOK = 0.02
 
@@ -121,7 +123,7 @@ class Attaching:
                     reason or "it is being started"
                 )
             await asyncio.sleep(min(pause, max(end - clock(), 0)))
-            pause = min(pause * 2, LONGEST_PAUSE)
+            pause = min(pause * 2, LONGEST_PAUSES.get(state, LONGEST_PAUSE))
 
     async def _open(self, standing: dict[str, Any]) -> Pair:
         row = Members(standing, "ticket")
