@@ -26,7 +26,7 @@ FAILED = 125
 WAIT_SECONDS = 10.0
 START_SECONDS = 30.0
 FIRST_SECONDS, LOOK_SECONDS = 1.0, 5.0
-"""How long the gateway waits for a place: at first, so that one is soon told of a wait, and then."""
+"""How long the gateway waits for a place: at first, as one is to be told of a wait, and then."""
 
 FOREVER = float("inf")
 GIVEN = ("name", "base_directory", "cpus_per_task", "time_limit", "memory", "rss_limit",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,6 @@ KIND = "attach"
 PROTOCOL = "kcms-attach"
 LONGEST_WAIT = 10.0
 PAUSE = 0.01  # seconds between the first questions to the manager, then twice as many each time
-LONGEST_PAUSES = {State.PENDING.value: 1.0}
-LONGEST_PAUSE = 0.25  # of one that has a place
 SOCKET_SECONDS = 2.0  # until the init of a task that was just placed listens
 LOOK = 0.02
 
@@ -38,12 +38,14 @@ class Waiting(KcmsError):
 
     code = "waiting"
     status = 409
+    longest_pause = 1.0
 
 
 class Starting(Waiting):
     """It has a place, and is being started there; ask again (HTTP 409)."""
 
     code = "starting"
+    longest_pause = 0.25
 
 
 class Over(KcmsError):
@@ -65,6 +67,15 @@ def seconds_of(query: Mapping[str, str]) -> float:
     return found
 
 
+@dataclass(frozen=True)
+class Wish:
+    """Who wants to be attached to which job."""
+
+    speaks: Voice
+    cluster: ClusterAddress
+    number: int
+
+
 class Attaching:
     """For local users: waits for the job, opens the stream, and hands the connection over."""
 
@@ -80,7 +91,7 @@ class Attaching:
         if request.headers.get("Upgrade") != PROTOCOL:
             raise InvalidRequest(f"this call takes the connection over: say Upgrade: {PROTOCOL}")
         seconds = seconds_of(request.query)
-        peer = await self._opened(request, speaks, cluster, number, seconds)
+        peer = await self._opened(request, Wish(speaks, cluster, number), seconds)
         try:
             user = divert(request, PROTOCOL)
         except BaseException:
@@ -92,38 +103,46 @@ class Attaching:
         task.add_done_callback(self._copies.discard)
         return web.Response()  # to a connection that the server has let go of
 
-    async def _opened(
-        self,
-        request: web.Request,
-        speaks: Voice,
-        cluster: ClusterAddress,
-        number: int,
-        seconds: float,
-    ) -> Pair:
+    async def _opened(self, request: web.Request, wish: Wish, seconds: float) -> Pair:
         clock = asyncio.get_running_loop().time
         end, pause = clock() + seconds, PAUSE
         while True:
-            answer = await self._managers.call(
-                cluster, "POST", f"/v1/jobs/{number}/ticket", speaks.headers
-            )
-            standing = answer.document()
-            state, reason = str(standing.get("state")), str(standing.get("reason"))
-            if state in State.__members__ and State[state].final:
-                raise Over(f"job {number} is over ({state})" + (f": {reason}" if reason else ""))
-            if standing.get("ticket"):
-                try:
-                    return await self._open(standing)
-                except Refused as error:
-                    if error.code != Starting.code:
-                        raise
+            try:
+                return await self._asked(wish)
+            except Waiting as error:
+                waiting = error
             if request.transport is None or request.transport.is_closing():
-                await self._give_up(speaks, cluster, number)
+                await self._give_up(wish)
             if clock() >= end:
-                raise (Waiting if state == State.PENDING.value else Starting)(
-                    reason or "it is being started"
-                )
+                raise waiting
             await asyncio.sleep(min(pause, max(end - clock(), 0)))
-            pause = min(pause * 2, LONGEST_PAUSES.get(state, LONGEST_PAUSE))
+            pause = min(pause * 2, waiting.longest_pause)
+
+    async def _asked(self, wish: Wish) -> Pair:
+        """The stream, if the job has a place now.
+
+        :raises Waiting: it has none  :raises Over: and will have none
+        """
+        standing = await self._call(wish, "ticket")
+        state, reason = str(standing.get("state")), str(standing.get("reason"))
+        if state in State.__members__ and State[state].final:
+            ended = f"job {wish.number} is over ({state})"
+            raise Over(f"{ended}: {reason}" if reason else ended)
+        if state == State.PENDING.value:
+            raise Waiting(reason)
+        if not standing.get("ticket"):
+            raise Starting(reason)
+        try:
+            return await self._open(standing)
+        except Refused as error:
+            if error.code == Starting.code:
+                raise Starting(reason or error.message) from error
+            raise
+
+    async def _call(self, wish: Wish, act: str) -> dict[str, Any]:
+        path = f"/v1/jobs/{wish.number}/{act}"
+        answer = await self._managers.call(wish.cluster, "POST", path, wish.speaks.headers, body={})
+        return answer.document()
 
     async def _open(self, standing: dict[str, Any]) -> Pair:
         row = Members(standing, "ticket")
@@ -131,15 +150,14 @@ class Attaching:
             row.text("node"), row.text("address"), row.whole("port"), KIND, row.text("ticket")
         )
 
-    async def _give_up(self, speaks: Voice, cluster: ClusterAddress, number: int) -> None:
+    async def _give_up(self, wish: Wish) -> None:
         """Whoever waited is gone: nobody will be attached to the job.
 
         :raises Unavailable: always
         """
-        await self._managers.call(
-            cluster, "POST", f"/v1/jobs/{number}/kill", speaks.headers, body={}
-        )
-        log.info("%s waits for job %d no more: killed", speaks.name, number)
+        with contextlib.suppress(Refused):  # it may be over by now
+            await self._call(wish, "kill")
+            log.info("%s waits for job %d no more: killed", wish.speaks.name, wish.number)
         raise Unavailable("nobody waits for this answer")
 
 
