@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import pwd
+import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -151,6 +152,15 @@ class Node:
             await self.report()
             await self.follow()
 
+    async def end(self) -> None:
+        """Kill what is left, as the end of a cgroup would."""
+        for init in self.inits.values():
+            with contextlib.suppress(OSError):  # it has ended
+                children = Path(f"/proc/{init.pid}/task/{init.pid}/children").read_text()
+                for each in (*map(int, children.split()), init.pid):
+                    os.kill(each, signal.SIGKILL)
+            await init.wait()
+
     async def report(self) -> None:
         said = NodeReport(
             boot_id="boot",
@@ -211,9 +221,11 @@ async def standing(directory: Path) -> AsyncIterator[Site]:
         home.mkdir(mode=0o700)
         os.chown(home, entry.pw_uid, entry.pw_gid)
     async with grid.running(), grid.peer("alpha2") as peer:
-        node = asyncio.create_task(Node(site, peer).work())
+        node = Node(site, peer)
+        work = asyncio.create_task(node.work())
         try:
             yield site
         finally:
-            node.cancel()
-            await asyncio.gather(node, return_exceptions=True)
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+            await node.end()
