@@ -416,15 +416,16 @@ class Client:
         :raises ClientError: it does not
         """
         request = self._request("GET", path, None, query, protocol)
-        channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
-            channel.settimeout(self.timeout)
-            channel.connect(self.socket_path)
+            channel = self._connected(self.timeout)
+        except OSError as error:
+            raise ClientError("unavailable", self.explained(error)) from error
+        try:
             channel.sendall(request)
             answer = _one_answer(channel)
         except OSError as error:
             channel.close()
-            raise ClientError("unavailable", self._explained(error)) from error
+            raise ClientError("unavailable", self.explained(error)) from error
         if answer.startswith(b"HTTP/1.1 101 "):
             return channel
         channel.close()

@@ -38,7 +38,7 @@ class Command:
 
 COMMANDS = {
     "submit": Command("submit", "submit", "submit a job"),
-    "run": Command("run", "run", "run a program on the best node, attached to it"),
+    "run": Command("run", "run", "run a program on the best node, attached to it", True),
     "jobs": Command("jobs", "jobs", "list jobs: those not yet over, or --all"),
     "job": Command("jobs", "job", "show one job"),
     "kill": Command("signals", "kill", "kill jobs, tasks of them, or single processes"),
