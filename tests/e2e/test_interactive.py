@@ -212,7 +212,7 @@ context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 context.check_hostname = False
 context.load_verify_locations("/etc/kcms/tls/ca.pem")
 context.load_cert_chain(f"/etc/kcms/tls/{name}.pem", f"/etc/kcms/tls/{name}.key")
-with context.wrap_socket(socket.create_connection(("ADDRESS", 8661), 10)) as tls:
+with context.wrap_socket(socket.create_connection(("ADDRESS", 8659), 10)) as tls:
     tls.sendall(json.dumps({"kind": "attach", "ticket": ticket}).encode() + b"\\n")
     print(tls.recv(1000).decode())
 """

@@ -117,10 +117,10 @@ def test_after_a_restart_the_waiting_ones_are_waited_for_anew() -> None:
 
 def test_the_list_of_hosts_says_where_gateways_listen() -> None:
     rows = {
-        "a": {"roles": ["node", "submit"], "address": "10.0.0.1", "gateway_port": 8661},
+        "a": {"roles": ["node", "submit"], "address": "10.0.0.1", "gateway_port": 8659},
         "b": {"roles": ["node"], "address": "10.0.0.2"},
     }
-    assert parse({"hosts": rows}).gateways == {"a": ("10.0.0.1", 8661)}
+    assert parse({"hosts": rows}).gateways == {"a": ("10.0.0.1", 8659)}
     for wrong in (
         {"roles": [], "gateway_port": 1},
         {"roles": [], "address": "x", "gateway_port": "y"},

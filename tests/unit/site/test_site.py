@@ -70,12 +70,12 @@ def test_managers_know_who_may_speak() -> None:
     given = {"a2": {"kcms_submit": False}, "a3": {"kcms_gateway_port": 9009}}
     files = site(**given).document()["hosts_files"]
     assert files["alpha"]["hosts"] == {
-        "head": {"roles": ["admin"], "address": "10.0.0.1", "gateway_port": 8661},
-        "a1": {"roles": ["node", "submit"], "address": "10.0.1.1", "gateway_port": 8661},
+        "head": {"roles": ["admin"], "address": "10.0.0.1", "gateway_port": 8659},
+        "a1": {"roles": ["node", "submit"], "address": "10.0.1.1", "gateway_port": 8659},
         "a2": {"roles": ["node"], "address": "10.0.1.2"},
         "a3": {"roles": ["node", "submit"], "address": "10.0.1.3", "gateway_port": 9009},
-        "a4": {"roles": ["node", "submit"], "address": "10.0.1.4", "gateway_port": 8661},
-        "b1": {"roles": ["submit"], "address": "fd00::b1", "gateway_port": 8661},
+        "a4": {"roles": ["node", "submit"], "address": "10.0.1.4", "gateway_port": 8659},
+        "b1": {"roles": ["submit"], "address": "fd00::b1", "gateway_port": 8659},
     }
     assert files["beta"]["hosts"]["b1"]["roles"] == ["node", "submit"]
     assert "a2" not in files["beta"]["hosts"]
