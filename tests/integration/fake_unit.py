@@ -18,7 +18,7 @@ def main(directory: str, cgroup: str) -> None:
     plan = durable.read(directory, "wanted.json")
     assert plan is not None
     reserved = durable.Reserved(directory, init.EXIT_SIZE)
-    init._commit(reserved, *init._Task(directory, init.boot_id(), plan, cgroup).run())
+    init._commit(reserved, *init._Task(directory, init.boot_id(), plan, cgroup, None).run())
 
 
 if __name__ == "__main__":
