@@ -206,7 +206,7 @@ class FakeNode:
             if each["want"] == "kill":
                 self.end([each["job"]], code=None, signal=15)
             elif key in self.tasks:
-                self._signalled(key, each["signals"])
+                self._signalled(key, each.get("signals", []))
             else:
                 self.starts.append(each["job"])
                 self.tasks[key] = TaskReport(

@@ -67,7 +67,7 @@ async def test_a_signal_without_a_key_is_given_one(face: Face) -> None:
 
 async def test_what_is_too_old_for_signals_is_named(face: Face) -> None:
     face.manager.answers = [web_not_found(), answer(404, NO_JOB)]
-    for said in ("is of a release that knows no signals", "there is no job 12"):
+    for said in ("is of an older release, which cannot do this", "there is no job 12"):
         with pytest.raises(ClientError, match=said):
             await face.call(lambda client: client.signal(12, "HUP"))
 

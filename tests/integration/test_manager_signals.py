@@ -39,7 +39,7 @@ async def test_a_signal_reaches_its_node_once(alice: Peer, node: FakeNode) -> No
     await node.follow()
     await node.follow(wait=0)
     assert node.received == [(1, "HUP", None), (1, "USR1", 47)]
-    assert [each["signals"] for each in await node.desired(wait=0)] == [[]]
+    assert [each.get("signals", []) for each in await node.desired(wait=0)] == [[]]
 
 
 async def test_a_signal_is_kept_and_its_key_known_over_a_restart(tmp_path: Path) -> None:
@@ -92,13 +92,13 @@ async def test_what_is_refused(
 ) -> None:
     await begin(alice, node)
     assert code(await alice.call("POST", SIGNAL, body))[0] == status
-    assert [each["signals"] for each in await node.desired(wait=0)] == [[]]
+    assert [each.get("signals", []) for each in await node.desired(wait=0)] == [[]]
 
 
 async def test_a_check_gives_none(alice: Peer, node: FakeNode) -> None:
     await begin(alice, node)
     assert (await alice.call("POST", SIGNAL, {**HUP, "check": True}))[0] == 202
-    assert [each["signals"] for each in await node.desired(wait=0)] == [[]]
+    assert [each.get("signals", []) for each in await node.desired(wait=0)] == [[]]
     node.end([1])
     await node.report()
     assert code(await alice.call("POST", SIGNAL, {**HUP, "check": True}))[0] == 409
@@ -114,7 +114,7 @@ async def test_a_full_disk_gives_none(
     with monkeypatch.context() as broken:
         broken.setattr(signal_rows, "write", full)
         assert code(await alice.call("POST", SIGNAL, HUP)) == (503, "unavailable")
-    assert [each["signals"] for each in await node.desired(wait=0)] == [[]]
+    assert [each.get("signals", []) for each in await node.desired(wait=0)] == [[]]
     assert (await alice.call("POST", SIGNAL, HUP))[0] == 202
 
 

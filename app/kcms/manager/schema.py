@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kcms.errors import ConfigError
 
-VERSION = 6
+VERSION = 4
 
 _FIRST = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -43,21 +43,15 @@ ALTER TABLE jobs ADD COLUMN fate TEXT;
 ALTER TABLE tasks ADD COLUMN first INTEGER;
 ALTER TABLE tasks ADD COLUMN killed_by TEXT;
 ALTER TABLE tasks ADD COLUMN restarts INTEGER NOT NULL DEFAULT 0;
-"""
-_FIFTH = """
 CREATE TABLE signals (
   job INTEGER NOT NULL REFERENCES jobs (id), task INTEGER NOT NULL, epoch INTEGER NOT NULL,
   number INTEGER NOT NULL, name TEXT NOT NULL, pid INTEGER, birth INTEGER, grace REAL,
   rank INTEGER, key TEXT NOT NULL, done INTEGER NOT NULL,
   PRIMARY KEY (job, task, epoch, number)
 ) WITHOUT ROWID;
-"""
-
-_SIXTH = """
 CREATE INDEX jobs_end ON jobs (end_time) WHERE end_time IS NOT NULL;
 """
-
-STEPS = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH)
+STEPS = (_FIRST, _SECOND, _THIRD, _FOURTH)
 """What makes each version of the one before it; the first of an empty file."""
 
 
