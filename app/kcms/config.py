@@ -135,11 +135,13 @@ class ManagerConfig:
     lease: float = setting(
         "seconds without a report after which a task that is begun anew elsewhere ends by itself",
         180.0,
+        least=5,
     )
     max_restarts: int = setting("times that a task is begun anew, at the most", 10)
     partitions: list[Partition] = setting("queues of nodes that jobs may name", factory=list)
     kill_grace: float = setting("seconds between SIGTERM and SIGKILL of a killed job", 5.0)
     max_open_jobs: int = setting("jobs of one user that are not over, at the most", 10_000)
+    max_open_tasks: int = setting("tasks of these jobs together, at the most", 100_000)
     host_connections: int = setting(
         "connections of one address at the most; more are closed at once", 256, least=8
     )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
@@ -99,7 +99,8 @@ class Task:
     """One task of a job: where it is and how it went.
 
     ``first`` is the first rank of its unit, None when it is its unit alone.  One that waits to be
-    begun anew is PENDING; ``restarts`` counts how often that was so.
+    begun anew is PENDING; ``restarts`` counts how often that was so.  ``lease`` is the one (in
+    seconds) that its node was given for it, 0 for none.
     """
 
     index: int
@@ -112,6 +113,7 @@ class Task:
     first: int | None = None
     killed_by: str | None = None
     restarts: int = 0
+    lease: float = 0.0
 
     @property
     def unit(self) -> int:
@@ -190,12 +192,23 @@ class Job:
         return tuple(task for task in self.tasks if task.open)
 
     @cached_property
-    def unplaced(self) -> tuple[int, ...]:
-        """The indexes of the tasks that wait for a node."""
+    def unplaced_count(self) -> int:
+        """How many tasks wait for a node."""
         if self.state.final or self.ending:
-            return ()
-        placed = {task.index for task in self.tasks if task.state is not State.PENDING}
-        return tuple(each for each in range(self.size) if each not in placed)
+            return 0
+        return self.size - sum(task.state is not State.PENDING for task in self.tasks)
+
+    def unplaced(self) -> Iterator[int]:
+        """The indexes of the tasks that wait for a node, one after another: there may be many."""
+        if not self.unplaced_count:
+            return
+        placed = (task.index for task in self.tasks if task.state is not State.PENDING)
+        following = next(placed, None)
+        for index in range(self.size):
+            if index == following:
+                following = next(placed, None)
+            else:
+                yield index
 
     @property
     def counts(self) -> dict[str, int]:
@@ -269,7 +282,7 @@ class TaskReport:
     :data:`PROLOGUE`.  ``suspended``: it is frozen, as its manager wishes.  ``ends`` has the ranks
     of the unit that ended already.  ``unfit``, of a task that is over, says why its node is to get
     nothing new: its prologue or epilogue failed.  ``signalled`` is the highest number of a signal
-    that its node has dealt with.
+    that its node has dealt with.  It takes ``slots``, and ``memory`` in MiB was promised to it.
     """
 
     job: int
@@ -284,6 +297,8 @@ class TaskReport:
     suspended: bool = False
     ends: Mapping[int, Exit] = field(default_factory=dict)
     signalled: int = 0
+    slots: int = 1
+    memory: int = 0
     unfit: str = ""
 
     @property
@@ -311,6 +326,8 @@ class TaskReport:
             suspended=row.members.get("suspended") is True,
             ends=_ends(row.table("ends", {})),
             signalled=row.whole("signalled", 0),
+            slots=row.whole("slots", 1),
+            memory=row.whole("memory", 0),
             unfit=row.text("unfit", ""),
         )
         if report.phase not in PHASES:

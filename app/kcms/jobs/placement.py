@@ -129,7 +129,7 @@ class _Placing:
             there = Counter(task.node for task in job.open_tasks)
             for room in self.rooms:
                 room.tasks[job.id] = there[room.node.name]
-        for index in job.unplaced:
+        for index in job.unplaced():
             best = self._best(job, wanted)
             if best is None:
                 if wanted not in self.told:

@@ -14,7 +14,7 @@ from kcms.jobs.states import State
 def waits(job: Job) -> bool:
     """Whether any task of a job is to be placed: of one that runs those that found no room yet."""
     if job.state is State.RUNNING:
-        return job.size > 1 and bool(job.unplaced)
+        return job.size > 1 and job.unplaced_count > 0
     return job.state is State.PENDING
 
 
@@ -58,7 +58,7 @@ def gate(job: Job, now: float, known: Callable[[int], Followed | None]) -> Gate 
     :param now: seconds since the epoch
     :param known: looks up a job that another one follows, be it over or not
     """
-    for kind, number in followed_by(job) if not job.tasks else ():  # one that began once followed
+    for kind, number in followed_by(job) if not _began(job) else ():
         found = _dependency(kind, number, known(number))
         if found is not None:
             return found
@@ -68,6 +68,11 @@ def gate(job: Job, now: float, known: Callable[[int], Followed | None]) -> Gate 
     if begin and begin > now:
         return Gate(f"begins at {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime(begin))}")
     return None
+
+
+def _began(job: Job) -> bool:
+    """Whether any task of it was ever placed: then it has followed, and is begun anew."""
+    return any(task.epoch for task in job.tasks)
 
 
 def _dependency(kind: str, number: int, other: Followed | None) -> Gate | None:

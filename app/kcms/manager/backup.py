@@ -195,7 +195,7 @@ def settled(active: Iterable[Job], taken: float, now: float) -> Iterator[Job]:
 def _partly_given_up(job: Job, reason: str) -> Job:
     """A job of which some tasks had begun: the others may have, and begin no more."""
     late = [task for task in job.open_tasks if task.start_time is None]
-    late += [job.task(each) or Task(each, 0, "", State.PENDING) for each in job.unplaced]
+    late += [job.task(each) or Task(each, 0, "", State.PENDING) for each in job.unplaced()]
     if not late:
         return job
     over = (replace(task, state=State.NODE_FAIL, message=reason) for task in late)

@@ -17,12 +17,11 @@ from typing import Any
 from kcms.errors import Conflict, Forbidden, InvalidRequest, NotFound
 from kcms.jobs import queue
 from kcms.jobs.model import TIME_LIMIT, Job, NodeReport, Task, TaskReport
-from kcms.jobs.needs import is_restartable
 from kcms.jobs.processes import Process
-from kcms.jobs.spec import same
+from kcms.jobs.spec import same, task_count
 from kcms.jobs.states import State
 from kcms.manager import ending, migrations, unfit
-from kcms.manager.memory import Draft, TaskKey, key_of, units
+from kcms.manager.memory import Draft, Orphan, TaskKey, key_of, units
 from kcms.manager.nodes import OVER_ON_NODE
 
 NOT_HEARD = "is not heard"
@@ -60,9 +59,15 @@ def submit(
     :raises InvalidRequest: it is to follow a job that there is not for this user
     """
     most = draft.base.rules.max_open_jobs
-    if sum(job.user == caller.user for job in draft.active()) >= most:
+    own = [job.size for job in draft.active() if job.user == caller.user]
+    if len(own) >= most:
         raise Conflict(
             f"{caller.user} has {most} jobs that are not over: wait for some, or kill some"
+        )
+    if sum(own) + task_count(spec) > draft.base.rules.max_open_tasks:
+        raise Conflict(
+            f"{caller.user} has {sum(own)} tasks that are not over, and with these there were more "
+            f"than {draft.base.rules.max_open_tasks}: wait for some, or kill some"
         )
     job = Job(
         id=draft.last_job + 1,
@@ -223,13 +228,13 @@ def _orphans(
     ours: list[TaskReport],
     over: Callable[[int], Job | None],
     now: float,
-) -> dict[TaskKey, float]:
-    """Tasks that run on a node and that nobody wants there, each with the grace of its kill.
+) -> dict[TaskKey, Orphan]:
+    """Tasks that run on a node and that nobody wants there.
 
     Where the job's last place is another, this is what a migration left: frozen, and not to be let
     go for a SIGTERM.
     """
-    found: dict[TaskKey, float] = {}
+    found: dict[TaskKey, Orphan] = {}
     earlier = draft.base.nodes[name].orphans
     for each in ours:
         key = (each.job, each.task, each.epoch)
@@ -237,12 +242,13 @@ def _orphans(
             continue
         if _known(draft, name, each) or migrations.follow_copy(draft, name, each, now):
             continue
-        grace = earlier.get(key)
-        if grace is None:
+        if key in earlier:
+            grace = earlier[key].grace
+        else:
             job = draft.job(each.job) or over(each.job)
             placed = job is not None and bool(_place(job, name, key))
             grace = draft.base.rules.kill_grace if placed else 0.0
-        found[key] = grace
+        found[key] = Orphan(grace, each.slots, each.memory)
     return found
 
 
@@ -301,12 +307,20 @@ def _follow(draft: Draft, job: Job, tasks: list[Task], said: TaskReport, now: fl
         _launching(draft, job, tasks[0], said, now)
     elif said.phase == "running":
         _started(draft, job, tasks, said, now)
-        early = {task.index: task for task in tasks if task.index in said.ends}
-        ends = {index: ending.end_of(job, task, said) for index, task in early.items()}
-        ending.end(draft, job.id, ends, now)
+        ending.end(draft, job.id, _early(job, tasks, said), now)
     elif said.phase in OVER_ON_NODE:
         over = {task.index: ending.end_of(job, task, said) for task in tasks}
         ending.end(draft, job.id, over, now)
+
+
+def _early(job: Job, tasks: list[Task], said: TaskReport) -> dict[int, ending.End]:
+    """The ends of ranks whose unit runs on; its last one is over when the unit is, not before:
+    until then its init and the site's epilogue are at work."""
+    ends = {task.index: ending.end_of(job, task, said) for task in tasks if task.index in said.ends}
+    if len(ends) == len(tasks):
+        well = [index for index, end in ends.items() if end.state is State.COMPLETED]
+        del ends[(well or list(ends))[-1]]
+    return ends
 
 
 def _launching(draft: Draft, job: Job, task: Task, said: TaskReport, now: float) -> None:
@@ -338,6 +352,8 @@ def _why_so(job: Job, said: TaskReport) -> str:
         return f"being killed by {job.killed_by}"
     if job.fate is not None:
         return job.reason
+    if job.size > 1:  # nothing that is so of one of its units alone, as they take turns in telling
+        return f"suspended by {job.held_by}" if job.state is State.SUSPENDED else ""
     if said.cause == TIME_LIMIT:
         return "its time limit is reached"
     if job.state is State.SUSPENDED:
@@ -358,8 +374,8 @@ def _miss(draft: Draft, name: str, told: set[TaskKey], now: float) -> None:
         missing.add(key)
         if key in node.missing:
             reason = f"{name}: the node has no record of the task any more"
-            lost = {task.index: ending.End(State.NODE_FAIL, reason) for task in tasks}
-            ending.end(draft, job.id, lost, now)
+            lost = ending.End(State.NODE_FAIL, reason, unheard=True)
+            ending.end(draft, job.id, {task.index: lost for task in tasks}, now)
     node.missing = frozenset(missing)
 
 
@@ -389,10 +405,12 @@ def _not_heard(
     """Say of a job why nothing moves; in the end give up what it has on a silent node."""
     job, rules = draft.job(number), draft.base.rules
     limit = rules.node_lost
-    if job is not None and is_restartable(job):  # it has to have ended there before
-        limit = max(limit, rules.lease + LEASE_MARGIN)
+    leases = [task.lease for each in tasks if job and (task := job.task(each)) and task.lease]
+    if leases:  # they have to have ended there before
+        limit = max(limit, max(leases) + LEASE_MARGIN)
     if silent > limit:
-        end = ending.End(State.NODE_FAIL, f"{name} was not heard for {limit:g} s")
+        reason = f"{name} was not heard for {limit:g} s"
+        end = ending.End(State.NODE_FAIL, reason, unheard=True)
         ending.end(draft, number, dict.fromkeys(tasks, end), now)
     elif job is not None and not job.ending and NOT_HEARD not in job.reason:
         where = "it may still run there" if job.size == 1 else "tasks of it may still run there"

@@ -80,6 +80,7 @@ def _rules(config: ManagerConfig) -> Rules:
         node_lost=config.node_lost,
         kill_grace=config.kill_grace,
         max_open_jobs=config.max_open_jobs,
+        max_open_tasks=config.max_open_tasks,
         migration_timeout=config.migration_timeout,
         ended_shown=config.ended_shown,
         lease=config.lease,

@@ -26,7 +26,7 @@ from kcms.jobs.needs import is_restartable
 from kcms.jobs.spec import duration_text, is_interactive
 from kcms.jobs.states import State
 from kcms.manager import migrations
-from kcms.manager.memory import Draft
+from kcms.manager.memory import Draft, key_of
 
 WORST = (State.FAILED, State.NODE_FAIL, State.TIMEOUT, State.CANCELLED)
 """What a job with several tasks ends as, when one of them did."""
@@ -36,7 +36,8 @@ WORST = (State.FAILED, State.NODE_FAIL, State.TIMEOUT, State.CANCELLED)
 class End:
     """How one task ended: its state, why, what its node recorded, and when it had begun.
 
-    ``unready``: it never began, as its node could not be made ready for it.
+    ``unready``: it never began, as its node could not be made ready for it.  ``unheard``: nobody
+    said so; its node is silent, or knows nothing of it.
     """
 
     state: State
@@ -45,6 +46,7 @@ class End:
     message: str = ""
     start_time: float | None = None
     unready: bool = False
+    unheard: bool = False
 
 
 def end_of(job: Job, task: Task, said: TaskReport) -> End:
@@ -151,6 +153,8 @@ def _begins_anew(draft: Draft, job: Job, task: Task, end: End) -> bool:
         return True
     if end.state is State.NODE_FAIL and not is_restartable(job):
         return False  # without a lease it may still run
+    if end.unheard and not _is_sure(draft, job, task):
+        return False
     if job.fate is not None:
         return end.state is not State.COMPLETED
     if not is_restartable(job) or task.restarts >= draft.base.rules.max_restarts:
@@ -159,6 +163,15 @@ def _begins_anew(draft: Draft, job: Job, task: Task, end: End) -> bool:
     return end.state is State.NODE_FAIL or (
         bool(job.spec.get("restart_from_checkpoint")) and end.state is State.FAILED and signalled
     )
+
+
+def _is_sure(draft: Draft, job: Job, task: Task) -> bool:
+    """Whether a task of which nothing is heard runs nowhere any more.
+
+    It had a lease, and its placement is not one of a restored store that its node never named: that
+    one may have ended, or have been begun anew elsewhere, since the copy was made.
+    """
+    return task.lease > 0 and key_of(job, task) not in draft.base.unsure
 
 
 def _fate(job: Job, task: Task, end: End, anew: bool) -> Fate | None:
@@ -185,9 +198,9 @@ def _conclude(draft: Draft, job: Job, ends: Mapping[int, End], now: float) -> No
     index, said = next(iter(ends.items()))
     task = job.task(index)
     told = {"node": task.node if task else "", "tasks": sorted(ends)}
-    if job.open_tasks or (job.unplaced and any(task.state.final for task in job.tasks)):
+    if job.open_tasks or (job.unplaced_count and any(task.state.final for task in job.tasks)):
         draft.put(job, now, "task", **told)
-    elif job.unplaced or (job.fate is not None and job.fate.state is State.PENDING):
+    elif job.unplaced_count or (job.fate is not None and job.fate.state is State.PENDING):
         _requeue(draft, job, said, now)
     else:
         state, reason = _of_job(job, said)
@@ -259,7 +272,7 @@ def cancel(draft: Draft, job: Job, index: int, by: str, now: float) -> Job:
         task, state=State.CANCELLED, killed_by=by, message=f"killed by {by} while it waited"
     )
     after = replace(job, tasks=job.with_tasks(over))
-    if after.open_tasks or after.unplaced:
+    if after.open_tasks or after.unplaced_count:
         return draft.put(after, now, "kill", by=by, task=index)
     state, reason = _of_job(after, End(State.CANCELLED, over.message))
     ended = after if after.state is not State.PENDING else after.moved(State.RUNNING)

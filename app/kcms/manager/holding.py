@@ -63,7 +63,7 @@ def _why_not_suspended(draft: Draft, job: Job) -> str:
         return f"is being moved from {moving.source} to {moving.target}"
     for task in job.open_tasks:
         node = draft.base.nodes.get(task.node)
-        if task.start_time is None:
+        if task.start_time is None and job.job_class != "batch":  # of which some always begins
             return f"is still being started on {task.node}: try again then"
         if node is None or node.report is None or not draft.base.is_up(node):
             return f"runs on {task.node}, which is not heard"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from kcms.jobs.migration import Migration
 from kcms.jobs.model import Job, NodeReport, Task, TaskReport
@@ -19,6 +19,15 @@ TaskKey = tuple[int, int, int]
 """Job, task, epoch of a unit."""
 
 
+class Orphan(NamedTuple):
+    """A unit that is to be killed as nobody wants it: the seconds that it has after SIGTERM, and
+    what it takes of its node until then (``memory`` in MiB)."""
+
+    grace: float
+    slots: int = 1
+    memory: int = 0
+
+
 @dataclass
 class Node:
     """What is known of a node.  Nothing of it is durable: the node says it again.
@@ -28,13 +37,13 @@ class Node:
     machine that slept makes a node silent.  ``listed`` is false for one that was taken out of the
     list of hosts while tasks of it are not over.  ``missing`` are tasks its last report lacked;
     ``foreign`` are tasks in it that are of another job store than ours.  ``orphans`` are tasks that
-    are to be killed, as nobody wants them, each with the seconds that it has after SIGTERM.
+    are to be killed, as nobody wants them,
     """
 
     name: str
     heard: float
     report: NodeReport | None = None
-    orphans: dict[TaskKey, float] = field(default_factory=dict)
+    orphans: dict[TaskKey, Orphan] = field(default_factory=dict)
     silence: float = 0.0
     listed: bool = True
     missing: frozenset[TaskKey] = frozenset()
@@ -49,6 +58,7 @@ class Rules:
     node_lost: float = 300.0
     kill_grace: float = 5.0
     max_open_jobs: int = 10_000
+    max_open_tasks: int = 100_000
     migration_timeout: float = 300.0
     ended_shown: float = 600.0
     lease: float = 180.0

@@ -18,10 +18,10 @@ from typing import Any
 from kcms.errors import Conflict
 from kcms.jobs.migration import Migration, MoveReport
 from kcms.jobs.model import Job, NodeReport, Task, TaskReport
-from kcms.jobs.needs import Demand, is_limited
+from kcms.jobs.needs import Demand, cpus_of, is_limited, memory_of
 from kcms.jobs.spec import is_interactive
 from kcms.jobs.states import State
-from kcms.manager.memory import Draft, Memory, Node, key_of, under_way
+from kcms.manager.memory import Draft, Memory, Node, Orphan, key_of, under_way
 from kcms.manager.nodes import candidates
 from kcms.manager.signals import is_waiting
 
@@ -291,7 +291,7 @@ def _commit(draft: Draft, job: Job, moving: Migration, now: float) -> None:
     source = draft.base.nodes.get(moving.source)
     if source is not None:
         # Its next report would say so, too; what is on record already would keep it from a kill.
-        source.orphans[key_of(job, task)] = 0.0
+        source.orphans[key_of(job, task)] = Orphan(0.0, cpus_of(job), memory_of(job))
 
 
 def _bounded(answer: dict[str, Any]) -> dict[str, Any] | None:

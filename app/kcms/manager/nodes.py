@@ -42,17 +42,20 @@ def candidates(draft: Draft) -> list[Candidate]:
 
 def _candidate(draft: Draft, node: Node, coming: list[Job]) -> Candidate:
     said, here = node.report, [job for job, _ in draft.tasks_on(node.name)]
-    foreign = sum(each.phase not in OVER_ON_NODE for each in node.foreign)
+    others = [each for each in node.foreign if each.phase not in OVER_ON_NODE]
+    taken = [(each.slots, each.memory) for each in others]
+    taken += [(each.slots, each.memory) for each in node.orphans.values()]
     return Candidate(
         name=node.name,
         up=draft.base.is_up(node),
         slots=said.slots if said else 0,
-        used=sum(cpus_of(job) for job in (*here, *coming)) + len(node.orphans) + foreign,
+        used=sum(cpus_of(job) for job in (*here, *coming)) + sum(slots for slots, _ in taken),
         load=float(said.load.get("load_one", 0.0)) if said else 0.0,
         cpus=int(said.load.get("cpu_num", 1)) if said else 1,
         drained=draft.drain_of(node.name) is not None,
         memory=int(said.load.get("mem_total", 0.0)) // 1024 if said else 0,
-        promised=sum(memory_of(job) for job in (*here, *coming)),
+        promised=sum(memory_of(job) for job in (*here, *coming))
+        + sum(memory for _, memory in taken),
         queue=float(said.load.get("proc_run", 0.0)) if said else 0.0,
         free=_free_memory(said.load) // 1024 if said else 0,
         abilities=frozenset(said.abilities) if said else frozenset(),

@@ -38,7 +38,7 @@ JOB_COLUMNS = (
     " killed_by, spec, migration, held_by, fate"
 )
 TASK_COLUMNS = (
-    "job, task, epoch, node, state, start_time, message, exit, first, killed_by, restarts"
+    "job, task, epoch, node, state, start_time, message, exit, first, killed_by, restarts, lease"
 )
 PUT_JOB = """
 INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -47,7 +47,7 @@ ON CONFLICT (id) DO UPDATE SET state = excluded.state, reason = excluded.reason,
   migration = excluded.migration, held_by = excluded.held_by, fate = excluded.fate
   WHERE user = excluded.user AND submit_time = excluded.submit_time
 """
-PUT_TASK = "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+PUT_TASK = "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def of_job(job: Job) -> tuple[Any, ...]:
@@ -116,6 +116,7 @@ def of_task(job: int, task: Task) -> tuple[Any, ...]:
         task.first,
         task.killed_by,
         task.restarts,
+        task.lease,
     )
 
 
@@ -132,4 +133,5 @@ def task(row: tuple[Any, ...]) -> Task:
         first=row[7],
         killed_by=row[8],
         restarts=row[9],
+        lease=row[10],
     )

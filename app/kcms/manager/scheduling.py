@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from kcms.jobs import placement, queue
 from kcms.jobs.model import Job, Task
+from kcms.jobs.needs import is_restartable
 from kcms.jobs.placement import Placement
 from kcms.jobs.states import State
 from kcms.manager import hooks, migrations, nodes
@@ -16,7 +17,6 @@ from kcms.manager.memory import Draft
 def settle(draft: Draft, now: float) -> None:
     """What every round ends with: place what waits, when anything that bears on it changed."""
     if draft.changed or draft.capacity:
-        hooks.follow(draft, now)
         schedule(draft, now)
 
 
@@ -27,8 +27,10 @@ def _not_kept_back(draft: Draft, now: float) -> list[Job]:
     """
     found = []
     waiting = (job for job in draft.active() if queue.waits(job))
+    unknown = _copies_unknown(draft)
     for job in sorted(waiting, key=lambda each: each.id):
         gate = queue.gate(job, now, draft.followed) if job.state is State.PENDING else None
+        gate = gate or unknown.get(job.id)
         if gate is None:
             found.append(job)
         elif gate.never:
@@ -39,9 +41,20 @@ def _not_kept_back(draft: Draft, now: float) -> list[Job]:
     return found
 
 
+def _copies_unknown(draft: Draft) -> dict[int, queue.Gate]:
+    """Jobs of which a node has a copy that this store, restored from a backup, does not know."""
+    return {
+        each.job: queue.Gate(f"{node.name} has a copy of it that this job store does not know")
+        for node in draft.base.nodes.values()
+        for each in node.foreign
+        if each.store == draft.base.store
+    }
+
+
 def schedule(draft: Draft, now: float) -> None:
     """Place what can be placed, and say of the rest why it waits."""
-    waiting = queue.waiting(_not_kept_back(draft, now))
+    free = _not_kept_back(draft, now)  # which may end some, too
+    waiting = queue.waiting([*free, *hooks.follow(draft, now)])
     if not waiting:
         return
     plan = placement.place(waiting, nodes.candidates(draft), draft.base.rules.partitions)
@@ -73,6 +86,7 @@ def _place(draft: Draft, job: Job, given: list[Placement], now: float) -> None:
                 state=State.RUNNING,
                 first=first.setdefault(each.node, each.task) if parallel else None,
                 restarts=before.restarts if before else 0,
+                lease=draft.base.rules.lease if is_restartable(job) else 0.0,
             )
         )
     told = {"node": given[0].node, "tasks": [[each.task, each.node] for each in given]}

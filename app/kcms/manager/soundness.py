@@ -98,7 +98,7 @@ def _of_tasks(job: Job) -> Iterator[tuple[str, str]]:
             GIVE_UP,
         )
     running = job.state in (State.RUNNING, State.SUSPENDED)
-    if running and not job.open_tasks and not job.unplaced:
+    if running and not job.open_tasks and not job.unplaced_count:
         yield f"it is {job.state.value} and has no open task: it would never end", GIVE_UP
     if job.fate is not None and job.state.final:
         told = f"it is {job.state.value}, and to become {job.fate.state.value} later"

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from kcms.jobs.migration import Migration, WantedMove
 from kcms.jobs.model import Job, Task, WantedTask
-from kcms.jobs.needs import is_restartable
 from kcms.jobs.states import State
 from kcms.manager.memory import Memory, TaskKey, key_of, under_way, units
 from kcms.manager.migrations import epoch_on, step_of
@@ -28,9 +27,9 @@ def wanted_tasks(memory: Memory, name: str) -> list[WantedTask]:
     node = memory.nodes.get(name)
     if node is not None and node.report is not None and not node.report.abilities:
         wanted = [replace(each, restarts=0) for each in wanted]  # the first release refuses it
-    for key, grace in node.orphans.items() if node else ():
+    for key, orphan in node.orphans.items() if node else ():
         if not _may_be_wanted(memory, name, key):
-            wanted.append(WantedTask(*key, "kill", "", -1, -1, {}, grace, memory.store))
+            wanted.append(WantedTask(*key, "kill", "", -1, -1, {}, orphan.grace, memory.store))
     return wanted
 
 
@@ -54,7 +53,7 @@ def _wanted(memory: Memory, job: Job, tasks: list[Task]) -> WantedTask:
         ranks=tuple(ranks),
         hosts=tuple(task.node for task in job.tasks) if parallel else (),
         restarts=first.restarts,
-        lease=memory.rules.lease if is_restartable(job) else 0.0,
+        lease=first.lease,
         signals=() if unwanted else wanted_of(memory, key_of(job, first)),
     )
 
@@ -111,6 +110,6 @@ def _move(memory: Memory, job: Job, moving: Migration, step: str, name: str) -> 
         gid=job.gid,
         spec=job.spec,
         restarts=task.restarts,
-        lease=memory.rules.lease if is_restartable(job) else 0.0,
+        lease=task.lease,
         data=moving.told.get(BEFORE.get(step, ""), {}),
     )

@@ -421,8 +421,23 @@ def _report(now: Snapshot, task: TaskId) -> TaskReport:
         cause=(record.kill.cause if record.kill else "") or record.refused_for,
         ends=record.ends,
         signalled=record.signalled.done,
+        slots=_slots(record.wanted),
+        memory=_memory(record.wanted),
         unfit=record.logues.why_unfit(task.job, now.boot_id) if current in FINAL else "",
     )
+
+
+def _slots(wanted: WantedTask | None) -> int:
+    """What the unit takes of this node, whoever wanted it."""
+    if wanted is None:
+        return 1
+    return int(wanted.spec.get("cpus_per_task") or 1) * max(len(wanted.ranks), 1)
+
+
+def _memory(wanted: WantedTask | None) -> int:
+    if wanted is None:
+        return 0
+    return int(wanted.spec.get("memory") or 0) * max(len(wanted.ranks), 1)
 
 
 def _message(now: Snapshot, task: TaskId, current: str) -> str:

@@ -462,3 +462,145 @@ def test_another_users_job_is_not_touched() -> None:
     with pytest.raises(NotFound):
         world.act(holding.requeue, number, BOB)
     assert said("running")  # the helper of single tasks stays what it was
+
+
+# what a hostile reader found ---------------------------------------------------------------------
+
+
+def test_a_hook_that_cannot_be_made_keeps_no_job_from_its_end() -> None:
+    world = World("a")
+    far = "/" + "a" * 4094
+    number = world.submit(on_end="/t", base_directory=far, hold=True)
+    assert world.kill(number).state is State.CANCELLED
+    assert world.job(number + 1).spec["output"] == "/dev/null"
+    number = world.submit(on_end="/t")
+    world.report("a", TaskReport(number, 0, 1, "refused", message="no\0such " + "x" * 4000))
+    assert world.job(number).state is State.FAILED
+    told = world.job(number + 1).spec["environment"]["KCMS_ENDED_REASON"]
+    assert told.startswith("a: no?such x")
+    assert len(told) == hooks.REASON_LIMIT
+
+
+def test_a_hook_follows_a_job_that_a_dependency_cancelled() -> None:
+    world = World("a", slots=1)
+    first = world.submit()
+    number = world.submit(dependency=[f"afterok:{first}"], on_end="/t")
+    world.report("a", over(first, 0, code=1))
+    assert world.job(number).state is State.CANCELLED
+    assert world.job(number + 1).spec["environment"]["KCMS_ENDED_JOB"] == str(number)
+
+
+def test_a_task_killed_while_its_job_waits_drops_no_dependency() -> None:
+    world = World("a")
+    first = world.submit(hold=True)
+    number = world.submit(
+        **{"class": "batch", "total_tasks": 2, "dependency": [f"afterok:{first}"]}
+    )
+    kill_task(world, number, 0)
+    assert (world.job(number).state, world.job(number).reason) == (
+        State.PENDING,
+        f"waits for job {first} (afterok)",
+    )
+
+
+def test_what_nobody_wants_takes_what_it_took() -> None:
+    world = World("a", slots=4)
+    number = world.submit(cpus_per_task=3)
+    world.report("a", running(number, 0))
+    world.silent(301)
+    world.report("a", running(number, 0, slots=3, memory=100))
+    assert (world.wanted("a"), world.row("a")["used"]) == ([(number, 0, 1, "kill")], 3)
+    other = world.submit(cpus_per_task=2)
+    assert world.job(other).state is State.PENDING
+
+
+def test_a_parallel_job_is_over_when_its_units_are() -> None:
+    world = World("a", slots=2)
+    number = parallel(world, 2)
+    ends = {0: Exit(0, None, 1.0), 1: Exit(0, None, 2.0)}
+    world.report("a", running(number, 0, ends=ends))
+    assert (world.job(number).state, world.wanted("a")) == (
+        State.RUNNING,
+        [(number, 0, 1, "run")],
+    )
+    world.report("a", over(number, 0, ends=ends))
+    assert world.job(number).state is State.COMPLETED
+    number = parallel(world, 2)
+    failed = {0: Exit(3, None, 1.0), 1: Exit(0, None, 2.0)}
+    world.report("a", running(number, 0, ends=failed))
+    assert world.job(number).fate is not None
+
+
+def test_a_task_is_given_up_by_the_lease_that_it_was_given() -> None:
+    world = World("a", "b", slots=1)
+    world.memory.rules = replace(world.memory.rules, lease=600.0)
+    number = world.submit(requeue=True)
+    world.report("a", running(number, 0))
+    world.memory.rules = replace(world.memory.rules, lease=10.0)
+    world.silent(600)
+    assert world.job(number).state is State.RUNNING
+    world.silent(15)
+    assert world.job(number).state is State.PENDING
+
+
+def test_what_had_no_lease_is_not_begun_anew_on_silence() -> None:
+    world = World("a", slots=1)
+    number = world.submit(requeue=True)
+    job = world.job(number)
+    world.memory.adopt(replace(job, tasks=(replace(job.tasks[0], lease=0.0),)))
+    world.report("a", running(number, 0))
+    world.silent(301)
+    assert world.job(number).state is State.NODE_FAIL
+
+
+def test_a_restored_store_begins_nothing_anew_of_which_it_is_not_sure() -> None:
+    world = World("a", "c", slots=1)
+    number = world.submit(requeue=True)
+    world.report("a", running(number, 0))
+    world.memory.unsure = frozenset({(number, 0, 1)})
+    for _ in range(2):
+        world.report("a")
+    assert world.job(number).state is State.NODE_FAIL
+
+
+def test_a_job_of_which_a_copy_runs_that_the_store_does_not_know_is_not_placed() -> None:
+    world = World("a", "c", slots=1)
+    number = world.submit(hold=True)
+    world.report("c", running(number, 0, epoch=4))
+    world.hold(number, release=True)
+    assert world.job(number).reason == "c has a copy of it that this job store does not know"
+    world.report("c")
+    assert places(world.job(number)) == [(0, "a")]
+
+
+def test_units_of_one_job_do_not_take_turns_in_its_reason() -> None:
+    world = World("a", "b", slots=1)
+    number = world.submit(**{"class": "batch", "total_tasks": 2, "time_limit": 60})
+    world.report("a", running(number, 0))
+    world.report("b", running(number, 1))
+    kinds = len(world.kinds)
+    for _ in range(5):
+        world.report("a", replace(running(number, 0), cause="time limit"))
+        world.report("b", running(number, 1))
+    assert len(world.kinds) == kinds
+
+
+def test_an_array_of_which_some_task_always_begins_is_suspended() -> None:
+    world = World("a", slots=2)
+    number = world.submit(**{"class": "batch", "total_tasks": 9})
+    world.report("a", running(number, 0))
+    assert world.act(holding.suspend, number).state is State.SUSPENDED
+    world.report("a", over(number, 0), running(number, 1))
+    assert len(world.job(number).open_tasks) == 1
+
+
+def test_a_user_has_so_many_tasks_at_the_most() -> None:
+    world = World("a")
+    world.memory.rules = replace(world.memory.rules, max_open_tasks=10)
+    world.submit(**{"class": "batch", "total_tasks": 9})
+    world.submit()
+    with pytest.raises(
+        Conflict, match="alice has 10 tasks that are not over, and with these there"
+    ):
+        world.submit()
+    world.submit(BOB)
