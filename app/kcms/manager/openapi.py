@@ -257,6 +257,7 @@ def _schemas() -> dict[str, Any]:
                 "unit": {"type": "integer"},
                 "epoch": {"type": "integer"},
                 "restarts": {"type": "integer"},
+                "lease": {"type": "number"},
                 "killed_by": maybe,
                 "node": text,
                 "state": {"enum": list(State.__members__)},
