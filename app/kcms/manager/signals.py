@@ -82,11 +82,14 @@ def ask(draft: Draft, job: Job, wanted: Asked, by: str, now: float) -> Job:
     if trouble:
         raise Conflict(f"job {job.id} {trouble}")
     process = _process_of(draft, job, wanted)
-    for task in _meant(job, wanted, process):
+    meant = _meant(job, wanted, process)
+    for task in meant:
         _check_reached(draft, job, task)
+    for task in meant:
         _give(draft, job, task, wanted, process)
     told = {"signal": wanted.name, "task": wanted.task, "node": wanted.node, "pid": wanted.pid}
-    draft.events.append(Event(now, job.id, "signal", {**told, "by": by}))
+    document = {"state": job.state.value, **told, "by": by}
+    draft.events.append(Event(now, job.id, "signal", document))
     return job
 
 

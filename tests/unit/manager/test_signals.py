@@ -348,3 +348,18 @@ def test_root_sees_all_and_bob_his_own() -> None:
     with pytest.raises(NotFound, match="no job 1 that bob may see"):
         core.check_sees(BOB, world.job(1), 1)
     assert core.check_sees(ROOT, world.job(1), 1).id == 1
+
+
+def test_all_tasks_get_it_or_none_does() -> None:
+    """What else the manager decides at the same moment is kept, so nothing may be left of it."""
+    world = several("batch")
+    quiet = world.job(1).tasks[-1].node
+    world.memory.nodes[quiet] = replace(world.memory.nodes[quiet], silence=1e6)
+
+    def decide(draft: Draft) -> str:
+        with pytest.raises(Conflict) as refused:
+            signals.ask(draft, world.job(1), Asked("USR1", "k"), "alice", world.now)
+        return str(refused.value)
+
+    assert "not heard" in world.do(decide)
+    assert world.memory.signals == {}
