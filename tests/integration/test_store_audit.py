@@ -10,18 +10,23 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kcms.errors import ConfigError
+from kcms.jobs.model import Exit, Task, TaskReport
 from kcms.jobs.states import State
 from kcms.manager import audit as audit_module
-from kcms.manager import schema
+from kcms.manager import core, holding, scheduling, schema, signals
 from kcms.manager.audit import audit
+from kcms.manager.memory import Draft
+from kcms.manager.soundness import of_job
 from kcms.manager.store import Store
 from tests.integration.test_manager_store import event, files, job, of_release
+from tests.unit.manager.world import ALICE, World
 
 DATA = Path(__file__).parent / "data"
 NEWEST = max(int(each.stem.partition("-")[2]) for each in DATA.glob("jobs-*.sql"))
@@ -285,3 +290,76 @@ def test_many_findings_are_cut_short_in_print_alone(state: Path) -> None:
     assert lines[-2] == "alpha: 100 findings more; --json has them all"
     (found,) = json.loads(command(*words, "--json").stdout)["stores"]
     assert len(found["findings"]) == 200
+
+
+def lived(made: Path) -> tuple[World, Store]:
+    """A cluster of one slot, whatever is decided of which is in a store."""
+    made.mkdir(mode=0o700)
+    world, store = World("a", slots=1), Store(str(made), "alpha")
+
+    def do(decide: Callable[[Draft], Any]) -> Any:
+        draft = Draft(world.memory)
+        found = decide(draft)
+        scheduling.settle(draft, world.now)
+        signals.tidy(draft)
+        tasks = {each.id: draft.changed_tasks(each) for each in draft.changed.values()}
+        store.commit(draft.changed.values(), draft.events, draft.drains, tasks, draft.signals)
+        draft.merge()
+        return found
+
+    world.do = do  # type: ignore[method-assign]
+    return world, store
+
+
+def begun(job: int, epoch: int = 1, phase: str = "running", **more: Any) -> TaskReport:
+    return TaskReport(job, 0, epoch, phase, start_time=1001.0, **more)
+
+
+def test_what_a_cluster_comes_to_by_itself_is_sound(tmp_path: Path) -> None:
+    world, store = lived(tmp_path / "state")
+    batch = world.submit(**{"class": "batch", "total_tasks": 3})
+    world.do(lambda draft: core.kill_task(draft, ALICE, draft.job(batch), 2, world.now))
+    world.submit(interactive="pipes")
+    again = world.submit(requeue=True, priority=5)
+    world.report("a", begun(batch))
+    world.report("a", begun(batch, phase="ended", exit=Exit(0, None, 1002.0)))
+    epoch = world.job(again).tasks[0].epoch
+    world.report("a", begun(again, epoch))
+    world.act(holding.requeue, again)
+    world.set_state("a", "drain")
+    world.report("a", begun(again, epoch, phase="ended", exit=Exit(None, 15, 1003.0)))
+    assert [(each.state, each.node) for each in world.job(again).tasks] == [(State.PENDING, "")]
+    store.close()
+    assert told(tmp_path / "state") == []
+
+
+def test_a_job_that_was_signalled_last_is_sound(tmp_path: Path) -> None:
+    world, store = lived(tmp_path / "state")
+    number = world.submit()
+    world.report("a", begun(number))
+    asked = signals.Asked("USR1", "k")
+    world.do(lambda draft: signals.ask(draft, world.job(number), asked, "alice", world.now))
+    store.close()
+    assert told(tmp_path / "state") == []
+    database = sqlite3.connect(tmp_path / "state" / "jobs.sqlite")
+    newest = "seq = (SELECT max(seq) FROM events)"
+    (document,) = database.execute(f"SELECT document FROM events WHERE {newest}").fetchone()
+    assert json.loads(document)["state"] == "RUNNING"
+    database.execute(
+        f"UPDATE events SET document = json_remove(document, '$.state') WHERE {newest}"
+    )
+    database.commit()
+    database.close()
+    assert told(tmp_path / "state") == []
+
+
+@pytest.mark.parametrize("state", [State.CANCELLED, State.NODE_FAIL])
+def test_a_task_that_never_was_on_a_node_is_sound(state: State) -> None:
+    """As one that was killed while it waited, or that a restore gave up, is."""
+    task = Task(0, 0, "", state, message="x")
+    over = replace(job(1), state=state, end_time=1.0, tasks=(task,))
+    assert not list(of_job(over, over.priority, state.value))
+    odd = replace(over, tasks=(replace(task, state=State.COMPLETED),))
+    assert [each.message for each in of_job(odd, over.priority, state.value)] == [
+        "task 0 has epoch 0 on ''"
+    ]

@@ -176,7 +176,7 @@ def _of_job(
     tasks = [rows.task(each[1:]) for each in task_rows]
     job = rows.job(row, found["cluster"], tuple(tasks))
     found["open"] += not job.state.final
-    told = json.loads(events[0][2])["state"] if events else None
+    told = json.loads(events[0][2]).get("state", job.state.value) if events else None
     yield from soundness.of_job(job, priority, told)
     for task in tasks:
         yield from soundness.of_exit(job.id, task)

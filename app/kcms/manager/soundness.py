@@ -12,7 +12,7 @@ from typing import Any
 
 from kcms.jobs.migration import OVER, STEPS
 from kcms.jobs.model import Exit, Job, Task
-from kcms.jobs.spec import FIELDS, SpecError, check_spec
+from kcms.jobs.spec import FIELDS, INTERACTIVE, SpecError, check_spec
 from kcms.jobs.states import State
 from kcms.manager.memory import under_way
 
@@ -22,7 +22,9 @@ GIVE_UP = "kcms kill it as root of the head; if that fails, " + RESTORE
 LOOK = "look into the journal of its manager for that time, and into the output of the job"
 HIGHEST_ID = (1 << 32) - 2
 _STORE = re.compile(r"[0-9a-f]{8}")
-_FIELDS = frozenset(each.name for each in FIELDS)
+_FIELDS = frozenset(each.name for each in (*FIELDS, INTERACTIVE))
+_WITHOUT_NODE = (State.PENDING, State.CANCELLED, State.NODE_FAIL)
+"""Of tasks that may have none: they wait, were killed so, or were given up by a restore."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ def _of_spec(spec: Mapping[str, Any], row_priority: int) -> Iterator[tuple[str, 
 
 def _of_tasks(job: Job) -> Iterator[tuple[str, str]]:
     for task in job.tasks:
-        if task.epoch < 1 or task.index < 0 or not task.node:
+        nowhere = task.epoch < 1 or not task.node
+        if task.index < 0 or task.epoch < 0 or (nowhere and task.state not in _WITHOUT_NODE):
             yield f"task {task.index} has epoch {task.epoch} on {task.node!r}", GIVE_UP
         if task.index >= job.size:
             yield f"task {task.index} is there, and it has {job.size} tasks", GIVE_UP
