@@ -100,7 +100,8 @@ class Record:
 
     ``stopped``: the node was being stopped (shutdown) while the program ran.  ``restoring``: it is
     to go on from an image, and its tree is not there yet; until then it is as if frozen.  ``spent``
-    are the seconds that it ran on the nodes before this one.  ``ends`` has its ranks that are over.
+    are the seconds that it ran on the nodes before this one.  ``exited`` is the boot time of its
+    ``exit``, where its init told it.  ``ends`` has its ranks that are over.
     ``refused_for`` is the cause of a refusal that the manager has to know.
     """
 
@@ -114,6 +115,7 @@ class Record:
     disowned: bool = False
     restoring: bool = False
     spent: float = 0.0
+    exited: float | None = None
     ends: Mapping[int, Exit] = field(default_factory=dict)
     signalled: Signalled = field(default_factory=Signalled)
     refused_for: str = ""
@@ -372,8 +374,9 @@ def _killing(now: Snapshot, task: TaskId, wanted: WantedTask | None) -> Iterator
         return
     told = wanted or record.wanted
     if record.kill is None and record.exit is not None:
-        return  # the site's epilogue runs
-    if record.kill is None:
+        if now.boottime >= _stuck_at(record):
+            yield Break(task)
+    elif record.kill is None:
         asked = _is_unwanted(now, task, wanted)
         cause = TIME_LIMIT if not asked and _is_over_time(now, task) else ""
         yield Terminate(task, told.grace if told else 0.0, cause)
@@ -387,6 +390,14 @@ def _break_at(record: Record) -> float:
     """The boot time at which a unit that was killed is stuck; an epilogue has its time first."""
     killed_at = record.kill.killed_at if record.kill else None
     return max(killed_at or 0.0, record.logues.until or 0.0) + BREAK_AFTER
+
+
+def _stuck_at(record: Record) -> float:
+    """The boot time at which a unit is stuck that has nothing but the site's epilogue to run."""
+    until = record.logues.until
+    if until is None:
+        until = (record.exited or 0.0) + record.logues.seconds
+    return until + BREAK_AFTER
 
 
 FINAL = frozenset({"ended", "refused", "lost"})

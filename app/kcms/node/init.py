@@ -378,6 +378,7 @@ class _Task:
             "processes_left": left,
             "usage": self.usage.document(),
             "stopped": self.stopped,
+            "boottime": boottime(),
         }
 
     def _end_of(self, one: _Program) -> dict[str, Any]:

@@ -15,7 +15,7 @@ FILES = ("logue", "prologue", "epilogue", "unfit")
 class Logues:
     """``unfit``: why the node is to get nothing new.  ``begun`` is the boot in which the prologue
     began, ``preparing`` whether it is not over; ``owed``: the epilogue is not over, which at the
-    boot time ``until`` (None: it has not begun) it is at the latest.
+    boot time ``until`` (None: it has not begun) it is at the latest; it has ``seconds``.
     """
 
     unfit: str = ""
@@ -23,6 +23,7 @@ class Logues:
     preparing: bool = False
     owed: bool = False
     until: float | None = None
+    seconds: float = 0.0
 
     @classmethod
     def parse(cls, documents: Mapping[str, dict[str, Any] | None]) -> Logues:
@@ -37,6 +38,7 @@ class Logues:
             preparing="ended" not in before,
             owed=owed,
             until=float(after["until"]) if after and owed else None,
+            seconds=float(logue["seconds"]) if owed else 0.0,
         )
 
     def why_unfit(self, job: int, boot_id: str) -> str:

@@ -14,7 +14,7 @@ end.RANK       init    Exit of one task of a parallel job that is over
 kill           daemon  boot_id, deadline, killed_at (CLOCK_BOOTTIME), cause, processes
 signals        daemon  Signalled: written before a signal is sent, so that none is sent twice
 restored       init    the tree of such a task is there, and frozen
-exit           init    Exit, and ``stopped``
+exit           init    Exit, ``stopped``, and boottime
 logue, …       both    the site's prologue and epilogue, see logue.py
 disowned       daemon  time at which the task's own job store wanted another job of this name
 =============  ======  ====================================================================
@@ -203,6 +203,7 @@ def _parse(path: Path) -> Record:
         started=_started(documents["started"]),
         exit=_exit(end),
         stopped=bool(end and end.get("stopped")),
+        exited=(end or {}).get("boottime"),
         refused=_refused(documents["started"], documents["refused"]),
         refused_for=str((documents["started"] or {}).get("cause", "")),
         kill=_kill(documents["kill"]),

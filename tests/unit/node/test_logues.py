@@ -40,11 +40,11 @@ def test_of_a_record(tmp_path: Path) -> None:
 
     assert read() == logues.NONE
     durable.replace(path, "prologue", {"boot_id": "boot", "time": 1.0})
-    assert read() == Logues(begun="boot", preparing=True, owed=True)
+    assert read() == Logues(begun="boot", preparing=True, owed=True, seconds=60.0)
     durable.replace(path, "prologue", {"boot_id": "boot", "time": 1.0, "ended": 2.0})
-    assert read() == Logues(begun="boot", owed=True)
+    assert read() == Logues(begun="boot", owed=True, seconds=60.0)
     durable.replace(path, "epilogue", {"boot_id": "boot", "time": 3.0, "until": 99.0})
-    assert read() == Logues(begun="boot", owed=True, until=99.0)
+    assert read() == Logues(begun="boot", owed=True, until=99.0, seconds=60.0)
     durable.replace(path, "epilogue", {"boot_id": "boot", "until": 99.0, "ended": 4.0})
     durable.create(path, "unfit", {"message": "it failed"})
     assert read() == Logues(unfit="it failed", begun="boot")
@@ -103,6 +103,24 @@ def test_a_killed_tasks_unit_is_broken_only_after_its_epilogue(now: float, broke
     killed = replace(EPILOGUE, kill=Kill("boot", 450.0, 460.0))
     found = core.decide(at(killed, ALIVE, now, want="kill"))
     assert (core.Break(T) in found) is broken
+
+
+@pytest.mark.parametrize(
+    ("owes", "until_broken"),
+    [
+        (Logues(begun="boot", owed=True, until=1000.0, seconds=60.0), 1030.0),
+        (Logues(begun="boot", owed=True, seconds=60.0), 590.0),
+        (logues.NONE, 530.0),
+    ],
+)
+def test_a_unit_that_does_not_end_after_its_exit_can_be_killed(
+    owes: Logues, until_broken: float
+) -> None:
+    """Its epilogue hangs in the kernel, or never began, or what it has to record finds no room."""
+    stuck = replace(DONE, exited=500.0, logues=owes)
+    assert core.decide(at(stuck, ALIVE, until_broken - 1.0, want="kill")) == []
+    assert core.decide(at(stuck, ALIVE, until_broken, want="kill")) == [core.Break(T)]
+    assert core.decide(at(stuck, ALIVE, until_broken, want="run")) == []
 
 
 def config(**changes: Any) -> NodeConfig:

@@ -99,11 +99,14 @@ def test_exit_and_kill_are_read_back(records):
     records.write_kill(T, Kill("b", 100.0, 101.0), 12)
     reserved = durable.Reserved(path, 4096)
     end = {"code": None, "signal": 9, "time": 2.0, "processes_killed": 12, "processes_left": 0}
-    reserved.commit("exit", {**end, "usage": {"cpu_seconds": 0.5}, "stopped": True})
+    reserved.commit(
+        "exit", {**end, "usage": {"cpu_seconds": 0.5}, "stopped": True, "boottime": 102.0}
+    )
     record = records.load()[T]
     assert record.kill == Kill("b", 100.0, 101.0)
     assert record.exit == Exit(None, 9, 2.0, 12, 0, {"cpu_seconds": 0.5})
     assert record.stopped
+    assert record.exited == 102.0
     assert json.loads((records.path(T) / "kill").read_text())["processes"] == 12
     assert records.signature(T) == ("exit", "kill", "started", "wanted.json")
 
