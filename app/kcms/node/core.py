@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 from kcms.jobs.model import TIME_LIMIT, Exit, TaskReport, WantedTask, task_name
 from kcms.jobs.signals import Signalled
-from kcms.node import logues
+from kcms.node import fitting, logues
 
 TEMPORARY_FAILURE = 75
 """Exit status (sysexits.h EX_TEMPFAIL) of an init that could not begin, and may be tried again."""
@@ -430,7 +430,7 @@ def _report(now: Snapshot, task: TaskId) -> TaskReport:
         exit=record.exit if current in FINAL else None,
         message=_message(now, task, current),
         cause=(record.kill.cause if record.kill else "") or record.refused_for,
-        ends=record.ends,
+        ends=record.ends if current in FINAL else fitting.early(record.ends),
         signalled=record.signalled.done,
         slots=_slots(record.wanted),
         memory=_memory(record.wanted),

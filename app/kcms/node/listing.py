@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -11,10 +10,8 @@ from kcms.jobs.model import REPORT_LIMIT, NodeReport
 from kcms.jobs.processes import COMMAND_LIMIT, MOST, NAME_LIMIT, Process
 from kcms.node import cgroup, procfs, procstat
 from kcms.node.core import TaskId
+from kcms.node.fitting import ROOM, fitted, size
 from kcms.node.procstat import Birth
-
-ROOM = 2
-"""Bytes between two members of a JSON list."""
 
 
 @dataclass(frozen=True)
@@ -104,21 +101,21 @@ def name(text: str) -> str:
 def with_processes(
     report: NodeReport, processes: Iterable[Process], most: int = REPORT_LIMIT
 ) -> NodeReport:
-    """The report with as many processes as it may have within ``most`` bytes: a longer one is
-    refused as a whole, and its node taken for dead.
+    """The report, :func:`fitted` into ``most`` bytes, with as many processes as there is room for.
 
     All are told of before any has its command line, which is what may be long.
     """
-    left = most - len(json.dumps(report.document()))
+    report = fitted(report, most)
+    left = most - size(report.document())
     kept = []
     for each in processes:
-        left -= len(json.dumps({**each.document(), "command": ""})) + ROOM
+        left -= size({**each.document(), "command": ""}) + ROOM
         if left < 0:
             break
         kept.append(each)
     left = max(left, 0)
     for at, each in enumerate(kept):
-        left -= len(json.dumps(each.command)) - 2
+        left -= size(each.command) - 2
         if left < 0:
             kept[at:] = [replace(each, command="") for each in kept[at:]]
             break
