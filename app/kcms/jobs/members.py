@@ -28,9 +28,11 @@ class Members:
         return value
 
     def text(self, name: str, default: str | None = None) -> str:
-        """A text that can be stored: what is no Unicode, or too long, is replaced or cut."""
+        """A text that can be stored and passed on: what is no Unicode, a control character (but for
+        tabs and ends of lines), or too long, is replaced or cut."""
         value = self._take(name, default, lambda each: isinstance(each, str), "a text")
-        return str(value)[:TEXT_LIMIT].encode("utf-8", "replace").decode("utf-8")
+        text = str(value)[:TEXT_LIMIT].translate(_REPLACED)
+        return text.encode("utf-8", "replace").decode("utf-8")
 
     def whole(self, name: str, default: int | None = None) -> int:
         return int(self._take(name, default, _is_whole, "a whole number from 0 to 2**53"))
@@ -68,6 +70,7 @@ class Members:
 
 TEXT_LIMIT = 4096
 DEPTH = 16
+_REPLACED = dict.fromkeys({*range(0x20), 0x7F} - {*map(ord, "\t\n\r")}, "?")
 _STORE = re.compile(r"(?:[0-9a-f]{8})?")
 """The id of a job store; empty in what was recorded before stores had one."""
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from kcms.node.session import Session
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
+HINT_LIMIT = 160
+"""Characters of a file's first line in a message, whose hint has 200 at the most."""
 
 
 class CannotRunError(Exception):
@@ -184,7 +186,13 @@ def _hint(executable: str) -> str:
     except OSError:
         return ""
     if first.startswith(b"#!"):
-        return f" (is {first[2:].strip().decode(errors='replace')} installed on this node?)"
+        return f" (is {_plain(first[2:].strip())} installed on this node?)"
     if not first.startswith(b"\x7fELF"):
         return " (a script begins with a line such as #!/bin/sh)"
     return ""
+
+
+def _plain(content: bytes) -> str:
+    """What a file has, as it may stand in a sentence (as procfs.plain, which would be costly)."""
+    text = content.decode(errors="replace")[:HINT_LIMIT]
+    return "".join(each if each.isprintable() else "?" for each in text)

@@ -110,3 +110,8 @@ def test_of_usage_only_what_is_known_is_taken() -> None:
     taken = Exit.parse({**EXIT, "usage": earlier}).usage
     assert taken == {"cpu_seconds": 1.5, "max_rss_kib": 2048}
     assert Exit.parse({**EXIT, "usage": {}}).usage == {}
+
+
+def test_a_text_has_no_control_characters() -> None:
+    said = TaskReport.parse({**TASK, "message": "is /nope\0y\x1b[1m there?\x7f\n\tno"})
+    assert said.message == "is /nope?y?[1m there??\n\tno"

@@ -96,3 +96,16 @@ def test_another_name_of_root_is_refused(monkeypatch):
     monkeypatch.setattr(pwd, "getpwnam", lambda _: toor)
     with pytest.raises(Forbidden, match="another name of root"):
         account.resolve(replace(MINE, user="toor", uid=0, gid=0), "alpha1")
+
+
+@pytest.mark.parametrize("content", ["/nope\0y", "/nope\x1b[1m", "/n\u202e", "/" + "\u00e4" * 120])
+def test_what_a_file_has_is_one_printable_line_of_a_message(tmp_path, content):
+    script = tmp_path / "job"
+    script.write_text(f"#!{content}\necho hi\n")
+    script.chmod(0o755)
+    hint = program._hint(str(script))
+    assert hint.isprintable()
+    assert hint.startswith(" (is /") and hint.endswith(" installed on this node?)")
+    assert len(hint) <= 200
+    script.write_text("#!" + "/x" * 500)
+    assert len(program._hint(str(script))) <= 200
