@@ -202,18 +202,20 @@ class Login:
         return _connected(way)
 
     def _known(self, way: Route) -> list[hostkeys.Entry]:
-        found: list[hostkeys.Entry] = []
-        for name in way.known_hosts:
-            try:
-                text = Path(name).expanduser().read_text(encoding="utf-8", errors="replace")
-            except FileNotFoundError:
-                if name == self._given:
-                    raise InvalidRequest(f"there is no file of known hosts {name}") from None
-                continue
-            except OSError as error:
-                raise ViaError(f"cannot read {name}: {error.strerror}") from error
-            found += hostkeys.entries(text)
-        return found
+        found = [each for name in way.known_hosts for each in self._entries(name)]
+        site = [each for name in way.revoking for each in self._entries(name)]
+        return found + [each for each in site if each.revoked]
+
+    def _entries(self, name: str) -> list[hostkeys.Entry]:
+        try:
+            text = Path(name).expanduser().read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            if name == self._given:
+                raise InvalidRequest(f"there is no file of known hosts {name}") from None
+            return []
+        except OSError as error:
+            raise ViaError(f"cannot read {name}: {error.strerror}") from error
+        return hostkeys.entries(text)
 
 
 class _Judge:

@@ -23,6 +23,7 @@ class Route:
     :param identities: private keys to try; empty for those that usually lie in ``~/.ssh``
     :param only_identities: try no key of the agent's
     :param known_hosts: files, ``~`` not yet expanded
+    :param revoking: further files, of which nothing but revoked keys is heeded
     :param jumps: heads to go through, in order
     :param command: whose standard input and output lead to the head, in place of a connection
     """
@@ -35,6 +36,7 @@ class Route:
     identities: tuple[str, ...] = ()
     only_identities: bool = False
     known_hosts: tuple[str, ...] = ()
+    revoking: tuple[str, ...] = ()
     jumps: tuple[Target, ...] = ()
     command: str | None = None
 
@@ -58,10 +60,11 @@ def route(
         host=host,
         port=port,
         user=target.user or str(told.get("user") or me),
-        key_name=key_name(str(told.get("hostkeyalias") or host), port),
+        key_name=str(told.get("hostkeyalias") or "").lower() or key_name(host, port),
         identities=tuple(told.get("identityfile") or ()),
         only_identities=str(told.get("identitiesonly", "no")).lower() == "yes",
         known_hosts=_known_hosts(told, known_hosts),
+        revoking=() if known_hosts is None else (SITE_KNOWN_HOSTS,),
         jumps=_jumps(target, told),
         command=_command(told),
     )

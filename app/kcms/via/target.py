@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 RIGHT = "[USER@]HEAD[:PORT]"
+HOST = re.compile(r"[A-Za-z0-9_.:%][A-Za-z0-9_.:%-]*")
+USER = re.compile(r"[A-Za-z0-9_.@%+][A-Za-z0-9_.@%+-]*")
+"""Nothing that a shell understands: ``Match exec`` and ``ProxyCommand`` give both to one."""
 
 
 class Target:
@@ -18,7 +23,7 @@ def parse(text: str) -> Target:
     """:raises ValueError: it is no target, in one line"""
     user, at, place = text.rpartition("@")
     host, port = _split(text, place)
-    if (at and not user) or not host or host.startswith("-") or not _plain(user + host):
+    if not HOST.fullmatch(host) or (at and not USER.fullmatch(user)):
         raise ValueError(f"must be {RIGHT}, not {text!r:.100}")
     return Target(host, user or None, port)
 
@@ -39,7 +44,3 @@ def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 65536):
         raise ValueError(f"must have a port from 1 to 65535, not {text!r:.100}")
     return int(text)
-
-
-def _plain(text: str) -> bool:
-    return text.isprintable() and not set(text) & set(" /\\'\"[]")

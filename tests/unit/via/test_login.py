@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from kcms.via import login
-from kcms.via.errors import ViaError
+from kcms.via import hostkeys, login, route
+from kcms.via.errors import HostKeyError, ViaError
 
 APP = Path(__file__).resolve().parents[3] / "app"
 
@@ -38,6 +39,22 @@ def test_a_port_where_nobody_listens_is_one_line(tmp_path: Path) -> None:
     entry = login.Login(config=str(tmp_path / "none"))
     with pytest.raises(ViaError, match=r"no SSH server answers at 127\.0\.0\.1 port 1"):
         entry.log_in(login.Target("127.0.0.1", "me", 1))
+
+
+def test_what_the_site_revoked_is_heeded_beside_a_file_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = (base64.b64encode(each).decode() for each in (b"bad", b"good"))
+    (tmp_path / "mine").write_text(f"head ssh-ed25519 {bad}\n")
+    (tmp_path / "site").write_text(f"head ssh-ed25519 {good}\n@revoked * ssh-ed25519 {bad}\n")
+    monkeypatch.setattr(route, "SITE_KNOWN_HOSTS", str(tmp_path / "site"))
+    entry = login.Login(str(tmp_path / "mine"), config=str(tmp_path / "none"))
+    way = route.route(login.Target("head"), {}, "me", str(tmp_path / "mine"))
+    known = entry._known(way)
+    with pytest.raises(HostKeyError, match="IS REVOKED"):
+        hostkeys.check(known, "head", "ssh-ed25519", b"bad", way.known_hosts)
+    with pytest.raises(HostKeyError, match="HAS CHANGED"):  # no other line of the site's
+        hostkeys.check(known, "head", "ssh-ed25519", b"good", way.known_hosts)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,8 @@ def test_targets(text: str, user: str | None, host: str, port: int | None) -> No
     [
         *("", "@head", "alice@", "head:", "head:0", "head:65536", "head:ssh", "head:1_0"),
         *("::1", "[::1", "[::1]22", "a b", "-oProxyCommand=x", "he\nad", "head/x", "a'b@head"),
+        *("a$(id)", "x;id", "`id`", "a|b", "a&b", "$HOME@head", "a;b@head", "-l@head", "[a$(id)]:1"),
+        *("head\n", "a\n@head", "hëad"),
     ],
 )
 def test_what_is_no_target_is_refused(text: str) -> None:
@@ -77,6 +79,12 @@ def test_the_command_line_comes_first() -> None:
 
 def test_the_key_may_be_kept_under_another_name() -> None:
     assert way(hostname="10.0.0.1", hostkeyalias="Grid").key_name == "grid"
+    assert way("head:2222", hostkeyalias="Grid").key_name == "grid"  # as ssh: without the port
+
+
+def test_a_file_of_ones_own_does_not_hide_what_the_site_revoked() -> None:
+    assert way(known_hosts="mine").revoking == ("/etc/ssh/ssh_known_hosts",)
+    assert way().revoking == ()  # it is among those that are read whole
 
 
 @pytest.mark.parametrize(
