@@ -77,6 +77,14 @@ def test_a_store_of_an_older_release_is_looked_at_and_left_as_it_is(
     assert files(tmp_path)["jobs.sqlite"] == before
 
 
+def test_a_path_that_is_taken_no_more_is_no_damage(state: Path) -> None:
+    database = sqlite3.connect(state / "jobs.sqlite")
+    database.execute(SPEC.format("output", "'/s/' || char(10)"))
+    database.commit()
+    database.close()
+    assert told(state) == []
+
+
 SPEC = "UPDATE jobs SET spec = json_set(spec, '$.{}', {}) WHERE id = 1"
 EXIT = "UPDATE tasks SET exit = json_set(exit, '$.{}', {}) WHERE job = 3"
 DAMAGE = [

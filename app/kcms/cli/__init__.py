@@ -14,6 +14,7 @@ import sys
 from kcms import __version__
 from kcms.client import ClientError
 from kcms.errors import ConfigError, KcmsError
+from kcms.terminal import plain
 
 USAGE_STATUS = 2
 FAILURE_STATUS = 1
@@ -143,7 +144,7 @@ def _failed(error: Exception) -> int:
 
 def complain(message: str) -> None:
     """One line on standard error, whatever the message has in it."""
-    print(f"kcms: {' '.join(message.split())}", file=sys.stderr)
+    print(f"kcms: {plain(' '.join(message.split()))}", file=sys.stderr)
 
 
 def usage() -> str:

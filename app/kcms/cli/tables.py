@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from kcms.terminal import plain
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any  # 6 ms, so not when it runs
@@ -51,8 +53,7 @@ def width(text: str) -> int:
 
 def printable(value: object) -> str:
     """Text without what would move a terminal's cursor; nothing at all shows as a dash."""
-    text = "" if value is None else str(value)
-    return "".join(each if each.isprintable() else "?" for each in text) or ABSENT
+    return plain("" if value is None else str(value)) or ABSENT
 
 
 def duration(seconds: float | None) -> str:

@@ -23,6 +23,7 @@ from .spec_values import (
     check_dependency,
     check_duration,
     check_environment,
+    check_kept_path,
     check_line,
     check_moment,
     check_name,
@@ -299,9 +300,10 @@ only where it is set, so that a manager that does not know it takes all others."
 _BY_NAME = {each.name: each for each in (*FIELDS, INTERACTIVE)}
 
 
-def check_spec(document: Any) -> dict[str, Any]:
+def check_spec(document: Any, kept: bool = False) -> dict[str, Any]:
     """Return the complete, clean specification for what a caller sent.
 
+    :param kept: it is on record already, maybe since an older release
     :raises SpecError: not an object, unknown field, missing field, a field's own complaint, or
         too large as a whole
     """
@@ -310,7 +312,7 @@ def check_spec(document: Any) -> dict[str, Any]:
     for key in document:
         if key not in _BY_NAME:
             raise SpecError(f"unknown field {key!r}; known are {', '.join(_BY_NAME)}")
-    clean = {each.name: _checked(each, document.get(each.name)) for each in FIELDS}
+    clean = {each.name: _checked(each, document.get(each.name), kept) for each in FIELDS}
     if document.get("interactive") is not None:
         clean["interactive"] = _checked(INTERACTIVE, document["interactive"])
     if clean["name"] is None:
@@ -412,13 +414,13 @@ def check_repeatable(spec: dict[str, Any], key: str | None) -> None:
         )
 
 
-def _checked(row: Field, value: Any) -> Any:
+def _checked(row: Field, value: Any, kept: bool = False) -> Any:
     if value is None:
         if row.required:
             raise SpecError(f"{row.name} is missing ({row.text})")
         fresh = {"list": list, "table": dict}.get(row.kind)
         return fresh(row.default) if fresh else row.default
     try:
-        return row.check(value)
+        return (check_kept_path if kept and row.kind == "path" else row.check)(value)
     except SpecError as error:
         raise SpecError(f"{row.name} {error}") from None

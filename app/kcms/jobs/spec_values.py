@@ -22,6 +22,7 @@ SPEC_BYTES_LIMIT = 64 * 1024
 """Bytes of a complete specification as JSON; the manager keeps it in memory while a job is open."""
 
 KEY_LIMIT = 128
+CONTROL = re.compile(r"[\0-\x1f\x7f-\x9f]")
 
 DURATION_LIMIT = 10 * 366 * 86400
 MOMENT_LIMIT = 253402300799  # the end of the year 9999
@@ -57,6 +58,14 @@ def check_name(value: Any) -> str:
 
 
 def check_path(value: Any) -> str:
+    text = check_kept_path(value)
+    if CONTROL.search(text):
+        raise SpecError(f"must have no control characters, as {text!r:.100} has")
+    return text
+
+
+def check_kept_path(value: Any) -> str:
+    """That of a job of a release that took control characters, too."""
     text = check_text(value)
     if not text.startswith("/"):
         raise SpecError(f"must be an absolute path, not {text!r}")

@@ -76,6 +76,6 @@ def _clean(
 ) -> dict[str, Any]:
     """The specification, without the other's environment where that is too long together."""
     try:
-        return check_spec({**asked, "environment": {**environment, **ended}})
+        return check_spec({**asked, "environment": {**environment, **ended}}, kept=True)
     except SpecError:
-        return check_spec({**asked, "environment": ended})
+        return check_spec({**asked, "environment": ended}, kept=True)

@@ -68,7 +68,7 @@ def _of_spec(spec: Mapping[str, Any], row_priority: int) -> Iterator[tuple[str, 
     if unknown:
         yield f"it asks for {', '.join(unknown)}, which this release does not know", NEWER
     try:
-        check_spec({name: value for name, value in spec.items() if name in _FIELDS})
+        check_spec({name: value for name, value in spec.items() if name in _FIELDS}, kept=True)
     except SpecError as error:
         yield f"what it asks for cannot be: {error}", GIVE_UP
         return

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from kcms.terminal import plain
+
 EVERY = 0.2  # seconds
 MIB = 1 << 20
 
@@ -26,7 +28,7 @@ class Progress:
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._what = what
+        self._what = plain(what)
         self._size = size
         self._begin = begin
         self._stream = sys.stderr if stream is None else stream

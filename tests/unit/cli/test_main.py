@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kcms import __version__
-from kcms.cli import COMMANDS, main
+from kcms.cli import COMMANDS, complain, main
 
 APP = Path(__file__).resolve().parents[3] / "app"
 GATEWAY = """
@@ -272,3 +272,8 @@ def test_help_is_as_wide_as_it_is_told(
         assert run("submit", "--help") == 0
         widths.append(max(map(len, capsys.readouterr().out.splitlines())))
     assert widths[0] <= 58 < widths[2] <= 78 < widths[1] <= 118
+
+
+def test_what_somebody_else_has_named_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    complain("no file /s/a\x1b]0;b\x07\n\x9b2J \u202e here: größe")
+    assert capsys.readouterr().err == "kcms: no file /s/a?]0;b? ?2J ? here: größe\n"

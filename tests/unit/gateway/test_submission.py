@@ -68,7 +68,7 @@ def test_a_specification_is_small_enough_to_remember() -> None:
 
 @pytest.mark.parametrize(
     ("executable", "name"),
-    [("/s/a\nb\x1b", "a?b?"), ("/s/  ", "?"), ("/", "?"), ("/s/" + "n" * 200, "n" * 128)],
+    [("/s/a\u2028b\u202e", "a?b?"), ("/s/  ", "?"), ("/", "?"), ("/s/" + "n" * 200, "n" * 128)],
 )
 def test_a_derived_name_is_one_that_the_manager_takes(executable: str, name: str) -> None:
     spec = spec_of(executable=executable)

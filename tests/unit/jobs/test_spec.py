@@ -163,6 +163,9 @@ def classed(**fields: Any) -> dict[str, Any]:
         ({"comment": "two\nlines"}, "comment must be one line"),
         ({"load_metric": "luck"}, "load_metric must be one of load, queue, load_memory"),
         ({"on_end": "x"}, "on_end must be an absolute path"),
+        ({"output": "/s/a\x1b]0;b\x07"}, r"output must have no control characters, as '/s/a\x1b]0"),
+        ({"executable": "/s/a\nb"}, "executable must have no control characters"),
+        ({"error": "/s/\x9b2J"}, "error must have no control characters"),
     ],
 )
 def test_fields_that_do_not_go_together_are_one_line(fields: dict[str, Any], said: str) -> None:
@@ -170,6 +173,13 @@ def test_fields_that_do_not_go_together_are_one_line(fields: dict[str, Any], sai
         classed(**fields)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_on_record_since_an_older_release_is_read() -> None:
+    older = {"executable": "/s/a\nb", "output": "/s/\x1bo"}
+    assert check_spec(older, kept=True)["output"] == "/s/\x1bo"
+    with pytest.raises(SpecError, match="executable must be an absolute path"):
+        check_spec({"executable": "a\nb"}, kept=True)
 
 
 def test_fields_that_go_together() -> None:

@@ -456,6 +456,14 @@ def test_a_hook_has_its_place_when_the_environment_is_as_large_as_may_be() -> No
     }
 
 
+def test_a_hook_of_an_older_release_may_have_a_name_that_is_taken_no_more() -> None:
+    world = World("a")
+    number = world.submit(on_end="/t")
+    world.job(number).spec["on_end"] = "/a\nb"
+    world.report("a", over(number, 0))
+    assert world.job(number + 1).spec["executable"] == "/a\nb"
+
+
 def test_another_users_job_is_not_touched() -> None:
     world = World("a")
     number = world.submit(**{"class": "batch", "total_tasks": 2})

@@ -33,6 +33,16 @@ def test_it_is_written_over_and_taken_away_and_not_too_often() -> None:
     ]
 
 
+def test_a_name_that_somebody_else_chose_moves_no_cursor() -> None:
+    shown = Terminal()
+    progress = Progress("a\x1b]0;b\x07\rc", 1, 0, shown)
+    progress.at(1)
+    progress.say("verifying")
+    assert shown.getvalue().replace("\x1b[K", "").split("\r") == [
+        *("", "a?]0;b??c  100%  0 of 0 MiB", "a?]0;b??c: verifying")
+    ]
+
+
 def test_without_a_terminal_nothing_is_shown() -> None:
     stream = io.StringIO()
     progress = Progress("x", 1, 0, stream)

@@ -33,8 +33,8 @@ def test_targets(text: str, user: str | None, host: str, port: int | None) -> No
     [
         *("", "@head", "alice@", "head:", "head:0", "head:65536", "head:ssh", "head:1_0"),
         *("::1", "[::1", "[::1]22", "a b", "-oProxyCommand=x", "he\nad", "head/x", "a'b@head"),
-        *("a$(id)", "x;id", "`id`", "a|b", "a&b", "$HOME@head", "a;b@head", "-l@head", "[a$(id)]:1"),
-        *("head\n", "a\n@head", "hëad"),
+        *("a$(id)", "x;id", "`id`", "a|b", "a&b", "$HOME@head", "a;b@head", "-l@head"),
+        *("[a$(id)]:1", "head\n", "a\n@head", "hëad"),
     ],
 )
 def test_what_is_no_target_is_refused(text: str) -> None:
