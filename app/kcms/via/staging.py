@@ -73,6 +73,20 @@ def check_names(files: Sequence[Local]) -> None:
             )
 
 
+def check_chosen(path: str) -> None:
+    """A file is to be fetched under a name that whoever submitted the job chose.
+
+    :raises InvalidRequest: it is hidden, as files are that shells and others heed unasked, or it
+        cannot be shown
+    """
+    name = path.rpartition("/")[2]
+    if name.startswith(".") or not name.isprintable():
+        raise InvalidRequest(
+            f"the job writes to a file named {name!r}, which is not fetched unasked: "
+            "name it as a FILE if you want it here under that name"
+        )
+
+
 def stage_directory(home: str, real_home: str, shared: Sequence[str], given: str | None) -> str:
     """Where to stage.
 

@@ -10,7 +10,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from kcms.errors import InvalidRequest, NotFound
 from kcms.via.errors import ViaError
@@ -19,6 +19,8 @@ from kcms.via.staging import Local, Place, begin_at, part_name, stale
 
 BLOCK = 1 << 17  # bytes of a request: OpenSSH takes twice as much, paramiko asks for a quarter
 PERMISSIONS = 0o777
+DATA = 0o666
+OTHERS_WRITE = 0o022
 PRIVATE = 0o600  # while it is on its way
 
 
@@ -71,11 +73,13 @@ def put(head: Head, local: Local, place: Place, show: Callable[..., Progress] = 
     :raises ViaError: it is not there, or not what was sent
     """
     with head.explained(f"stage {local.path} as {place.path}"):
+        me = owner(head)
         for each in place.directories:
             _make_directory(head, each)
-        if _is_there(head, local, place.path):
+            _check_own(head, each, me)
+        if _is_there(head, local, place.path, me):
             return False
-        _send(head, local, place, show)
+        _send(head, local, place, me, show)
         head.files.chmod(place.part, local.mode)
         head.files.posix_rename(place.part, place.path)
     return True
@@ -95,9 +99,27 @@ def _make_directory(head: Head, path: str) -> None:
         raise ViaError(f"{path} on {head.name} is no directory, and cannot be made")
 
 
-def _is_there(head: Head, local: Local, path: str) -> bool:
-    found = _status(head, path)
-    if found is None or not stat.S_ISREG(found.st_mode) or found.st_size != local.size:
+def owner(head: Head) -> int:
+    """The user's id on the head: that of the home, where SFTP begins."""
+    return int(head.files.stat(".").st_uid)
+
+
+def _check_own(head: Head, path: str, me: int) -> None:
+    """:raises ViaError: others could put links or files of their own into it"""
+    found, place = head.files.lstat(path), f"{path} on {head.name}"
+    other = "name a directory of your own, to which nobody else may write, with --stage-to"
+    if stat.S_ISLNK(found.st_mode):
+        raise ViaError(f"{place} is a link: name the directory that is meant with --stage-to")
+    if found.st_uid != me:
+        raise ViaError(f"{place} belongs to user id {found.st_uid}, and yours is {me}: {other}")
+    if found.st_mode & OTHERS_WRITE:
+        mode = f"mode {found.st_mode & PERMISSIONS:04o}"
+        raise ViaError(f"others may write to {place} ({mode}): chmod go-w it, or {other}")
+
+
+def _is_there(head: Head, local: Local, path: str, me: int) -> bool:
+    found = _status(head, path, head.files.lstat)
+    if found is None or not _is_own(found, me) or found.st_size != local.size:
         return False
     if head.digest(path, local.size) != local.digest:
         return False
@@ -106,10 +128,14 @@ def _is_there(head: Head, local: Local, path: str) -> bool:
     return True
 
 
-def _send(head: Head, local: Local, place: Place, show: Callable[..., Progress]) -> None:
+def _is_own(found: Any, me: int) -> bool:
+    return stat.S_ISREG(found.st_mode) and found.st_uid == me
+
+
+def _send(head: Head, local: Local, place: Place, me: int, show: Callable[..., Progress]) -> None:
     """Make the part whole; one that goes on from bytes that are not ours begins anew once."""
-    found = _status(head, place.part)
-    begin = begin_at(None if found is None else found.st_size, local.size)
+    found = _status(head, place.part, head.files.lstat)
+    begin = begin_at(found.st_size if found and _is_own(found, me) else None, local.size)
     _append(head, local, place.part, begin, show)
     if head.digest(place.part, local.size) == local.digest:
         return
@@ -122,6 +148,11 @@ def _send(head: Head, local: Local, place: Place, show: Callable[..., Progress])
         f"{local.path} did not arrive as it was when it was first read: "
         "something changes it, or the way to the head damages it; try again"
     )
+
+
+def _remove(head: Head, path: str) -> None:
+    if _status(head, path, head.files.lstat) is not None:
+        head.files.remove(path)
 
 
 @contextlib.contextmanager
@@ -143,11 +174,12 @@ def remote(head: Head, path: str, mode: str) -> Iterator[Any]:
 
 def _append(head: Head, local: Local, part: str, begin: int, show: Callable[..., Progress]) -> None:
     progress = show(local.name, local.size, begin)
-    mode = "r+b" if begin else "wb"
+    if not begin:
+        _remove(head, part)
+    mode = "r+b" if begin else "wx"  # x: what is there, a link say, is not opened
     try:
         with Path(local.path).open("rb") as source, remote(head, part, mode) as target:
-            if not begin:
-                target.chmod(PRIVATE)
+            target.chmod(PRIVATE)
             source.seek(begin)
             target.seek(begin)
             target.set_pipelined(True)
@@ -162,13 +194,20 @@ def _append(head: Head, local: Local, part: str, begin: int, show: Callable[...,
 
 
 def get(
-    head: Head, path: str, directory: Path, show: Callable[..., Progress] = Progress
+    head: Head,
+    path: str,
+    directory: Path,
+    force: bool = False,
+    show: Callable[..., Progress] = Progress,
 ) -> tuple[Path, bool]:
     """Have a file of the head in ``directory``, under its own name; and whether it was fetched.
 
-    What is appended to it meanwhile is not fetched.
+    What is appended to it meanwhile is not fetched.  A file that is somebody else's there is not
+    one to be executed here.
 
+    :param force: replace a file of that name, whatever it has in it
     :raises NotFound: there is no such file  :raises ViaError: it cannot be had, or changes
+    :raises InvalidRequest: it is no file, or another one has its name here
     """
     with head.explained(f"fetch {path}"):
         found = _status(head, path)
@@ -176,12 +215,13 @@ def get(
             raise NotFound(f"there is no file {path} on {head.name}")
         if not stat.S_ISREG(found.st_mode):
             raise InvalidRequest(f"{path} on {head.name} is no regular file")
-        wanted = Local(
-            "", path, found.st_size, found.st_mode & PERMISSIONS, head.digest(path, found.st_size)
-        )
+        mode = found.st_mode & (PERMISSIONS if found.st_uid == owner(head) else DATA)
+        wanted = Local("", path, found.st_size, mode, head.digest(path, found.st_size))
         target = directory / wanted.name
         if _have(target, wanted):
             return target, False
+        if not force:
+            _check_replaceable(head, target, wanted)
         part = directory / part_name(wanted.digest)
         _receive(head, wanted, part, show)
     part.chmod(wanted.mode & ~_umask())
@@ -196,12 +236,29 @@ def _have(target: Path, wanted: Local) -> bool:
         return False
 
 
-def _receive(head: Head, wanted: Local, part: Path, show: Callable[..., Progress]) -> None:
+def _check_replaceable(head: Head, target: Path, wanted: Local) -> None:
+    """Nothing is lost with what is the beginning of the file, as of a job that writes on.
+
+    :raises InvalidRequest: it is another one
+    """
     try:
-        size: int | None = part.stat().st_size
+        status = target.lstat()
     except FileNotFoundError:
-        size = None
-    begin = begin_at(size, wanted.size)
+        return
+    if (
+        stat.S_ISREG(status.st_mode)
+        and status.st_size <= wanted.size
+        and head.digest(wanted.path, status.st_size) == _digest(target)
+    ):
+        return
+    raise InvalidRequest(
+        f"{target} is there already and differs from {wanted.path} on {head.name}: "
+        "fetch it --to another directory, or --force replaces what is here"
+    )
+
+
+def _receive(head: Head, wanted: Local, part: Path, show: Callable[..., Progress]) -> None:
+    begin = begin_at(_own_size(part), wanted.size)
     _append_here(head, wanted, part, begin, show)
     if _digest(part) == wanted.digest:
         return
@@ -220,10 +277,9 @@ def _append_here(
     head: Head, wanted: Local, part: Path, begin: int, show: Callable[..., Progress]
 ) -> None:
     progress = show(wanted.name, wanted.size, begin)
-    part.touch(PRIVATE)
     try:
         with (
-            part.open("r+b" if begin else "wb") as target,
+            _opened(part, begin) as target,
             remote(head, wanted.path, "rb") as source,
         ):
             target.seek(begin)
@@ -239,6 +295,26 @@ def _append_here(
         progress.end()
 
 
+def _own_size(part: Path) -> int | None:
+    """Of a part that is a file of one's own, under this name alone."""
+    try:
+        found = part.lstat()
+    except FileNotFoundError:
+        return None
+    return found.st_size if _is_own(found, os.geteuid()) and found.st_nlink == 1 else None
+
+
+def _opened(part: Path, begin: int) -> BinaryIO:
+    """A part to write to, which is no link to another file."""
+    flags = os.O_RDWR | os.O_NOFOLLOW
+    if not begin:
+        part.unlink(missing_ok=True)
+        flags |= os.O_CREAT | os.O_EXCL
+    file = os.fdopen(os.open(part, flags, PRIVATE), "r+b")
+    os.fchmod(file.fileno(), PRIVATE)
+    return file
+
+
 def clear(head: Head, stage: str, clock: Callable[[], float] = time.time) -> None:
     """Take away what broken transfers left long ago; that it cannot be done stops nobody."""
     try:
@@ -250,9 +326,9 @@ def clear(head: Head, stage: str, clock: Callable[[], float] = time.time) -> Non
             head.files.remove(f"{stage}/{name}")
 
 
-def _status(head: Head, path: str) -> Any:
+def _status(head: Head, path: str, look: Callable[[str], Any] | None = None) -> Any:
     try:
-        return head.files.stat(path)
+        return (look or head.files.stat)(path)
     except OSError as error:
         if error.errno == errno.ENOENT:
             return None

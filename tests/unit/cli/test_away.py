@@ -214,9 +214,11 @@ def test_output_and_error_are_fetched(
     tasks = [{**job()["tasks"][0], "start_time": 1.0}]
     head.answers["GET /v1/jobs/12"] = (200, job(state="RUNNING", spec=spec, tasks=tasks))
     fetched: list[str] = []
+    forced: list[bool] = []
 
-    def get(_: Any, path: str, directory: Path) -> tuple[Path, bool]:
+    def get(_: Any, path: str, directory: Path, force: bool) -> tuple[Path, bool]:
         fetched.append(path)
+        forced.append(force)
         return directory / Path(path).name, True
 
     monkeypatch.setattr(fetch, "get", get)
@@ -225,7 +227,11 @@ def test_output_and_error_are_fetched(
     assert said.out == f"{tmp_path}/o.12\n"
     assert said.err == "kcms: job 12 is RUNNING: that is what it had written until now\n"
     base = job()["spec"]["base_directory"]
-    assert main(["--via", "head", "fetch", "12", "a/b", "/x", "--json", "--to", "/tmp"]) == 0
+    assert (
+        main(["--via", "head", "fetch", "12", "a/b", "/x", "--json", "--to", "/tmp", "--force"])
+        == 0
+    )
+    assert forced == [False, True, True]
     assert fetched == ["/shared/o.12", f"{base}/a/b", "/x"]
     assert json.loads(capsys.readouterr().out)["files"][1]["local"] == "/tmp/x"
 
@@ -256,6 +262,30 @@ def test_what_goes_nowhere_is_not_fetched_and_two_of_one_name_neither() -> None:
     assert fetch.apart(["/e/12", "/e/13"]) == ["/e/12", "/e/13"]
     with pytest.raises(InvalidRequest, match=r"/o/12 and /e/12 have one name"):
         fetch.apart(["/o/12", "/e/12"])
+
+
+@pytest.mark.parametrize("name", [".profile", ".", "a\nb", "\x1b[2J", "\u202ex"])
+def test_a_name_that_somebody_else_chose_is_not_taken_unasked(name: str) -> None:
+    found = several(1)
+    found["spec"] |= {"output": f"/s/{name}", "error": "/e"}
+    with pytest.raises(InvalidRequest, match="not fetched unasked: name it as a FILE"):
+        fetch.wanted(found, None, [])
+    assert fetch.wanted(found, None, [f"/s/{name}"]) == [f"/s/{name}"]
+
+
+def test_files_are_fetched_as_who_logs_in_alone(
+    head: Head, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--via", "head", "fetch", "12", "--user", "bob"]) == 1
+    assert head.asked == []
+    assert "use --via bob@HEAD" in capsys.readouterr().err
+    head.answers["GET /v1/jobs/12"] = (200, {**job(state="COMPLETED"), "user": "bob"})
+    assert main(["--via", "head", "fetch", "12", "x"]) == 1
+    said = "job 12 is bob's, and fetch reads files as who logs in, alice: use --via bob@HEAD\n"
+    assert capsys.readouterr().err == f"kcms: {said}"
+    head.answers["GET /v1/places"] = (404, {"error": {"code": "not_found", "message": "no"}})
+    assert main(["--via", "head", "fetch", "12"]) == 1
+    assert "does not say who you are there" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,10 @@ from kcms.via import transfer
 from kcms.via.errors import ViaError
 from kcms.via.staging import STALE_SECONDS, Local, Place, part_name, place
 
+OTHER = os.getuid() + 1
+MODES = {"rb": "rb", "r+b": "r+b", "wx": "xb"}
+"""As paramiko names them, and Python; there is none that follows a link to make a file."""
+
 CONTENT = bytes(range(256)) * 4096  # 8 blocks
 
 
@@ -24,7 +28,7 @@ class File:
     """A file as paramiko opens it; breaks off after ``most`` bytes."""
 
     def __init__(self, path: Path, mode: str, head: Disk) -> None:
-        self._file = path.open(mode)
+        self._file = path.open(MODES[mode])
         self._path = path
         self._head = head
         head.opened.append(self)
@@ -73,6 +77,7 @@ class Disk:
         self.left: int | None = None  # bytes until the way breaks
         self.damages = 0  # blocks that arrive damaged
         self.closed = False
+        self.others: set[str] = set()  # paths of somebody else's files
 
     def count(self, size: int) -> None:
         if self.left is not None:
@@ -89,8 +94,17 @@ class Disk:
     def open(self, path: str, mode: str) -> File:
         return File(Path(path), mode, self)
 
-    def stat(self, path: str) -> os.stat_result:
-        return Path(path).stat()
+    def stat(self, path: str) -> Any:
+        found = Path(path).stat() if path != "." else SimpleNamespace(st_uid=os.getuid())
+        if path not in self.others:
+            return found
+        return SimpleNamespace(st_mode=found.st_mode, st_size=found.st_size, st_uid=OTHER)
+
+    def lstat(self, path: str) -> Any:
+        found = Path(path).lstat()
+        if path not in self.others:
+            return found
+        return SimpleNamespace(st_mode=found.st_mode, st_size=found.st_size, st_uid=OTHER)
 
     def mkdir(self, path: str, mode: int) -> None:
         Path(path).mkdir(mode)
@@ -282,7 +296,7 @@ def test_what_is_fetched_damaged_takes_the_place_of_nothing(
     (here / "kcms-1.out").write_text("mine")
     head.damages = 1
     with pytest.raises(ViaError, match="did not arrive as it is on head"):
-        transfer.get(head, str(output), here)
+        transfer.get(head, str(output), here, force=True)
     assert [(each.name, each.read_text()) for each in here.iterdir()] == [("kcms-1.out", "mine")]
 
 
@@ -302,3 +316,131 @@ def test_old_leftovers_are_cleared(head: Disk, tmp_path: Path) -> None:
     transfer.clear(head, str(tmp_path), lambda: left.stat().st_mtime + STALE_SECONDS + 10)
     assert [each.name for each in tmp_path.iterdir()] == ["keep"]
     transfer.clear(head, "/nonexistent")
+
+
+@pytest.mark.parametrize("by_content", [True, False])
+def test_a_part_that_somebody_made_a_link_harms_no_file(
+    head: Disk, local: Local, tmp_path: Path, by_content: bool
+) -> None:
+    goes = place(local, f"{tmp_path}/stage", by_content)
+    (tmp_path / "stage").mkdir(0o700)
+    precious = tmp_path / ".bashrc"
+    precious.write_text("precious")
+    Path(goes.part).symlink_to(precious)
+    assert transfer.put(head, local, goes) is True
+    assert precious.read_text() == "precious"
+    assert Path(goes.path).read_bytes() == CONTENT
+
+
+def test_a_file_that_is_a_link_is_replaced_and_not_followed(
+    head: Disk, local: Local, goes: Place, tmp_path: Path
+) -> None:
+    Path(goes.path).parent.mkdir(parents=True)
+    (tmp_path / "same").write_bytes(CONTENT)
+    (tmp_path / "same").chmod(0o600)
+    Path(goes.path).symlink_to(tmp_path / "same")
+    assert transfer.put(head, local, goes) is True
+    assert not Path(goes.path).is_symlink()
+    assert (tmp_path / "same").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_part_of_somebody_else_is_not_gone_on_with(head: Disk, local: Local, goes: Place) -> None:
+    Path(goes.part).parent.mkdir(parents=True)
+    Path(goes.part).write_bytes(CONTENT[: transfer.BLOCK])
+    head.others.add(goes.part)
+    before = Path(goes.part).stat().st_ino
+    keep = os.open(goes.part, os.O_RDONLY)  # as they would, to read what comes
+    transfer.put(head, local, goes)
+    assert head.begun[0] == 0
+    assert os.fstat(keep).st_nlink == 0
+    assert Path(goes.path).stat().st_ino != before
+    os.close(keep)
+
+
+def test_a_part_is_private_before_more_is_sent(head: Disk, local: Local, goes: Place) -> None:
+    Path(goes.part).parent.mkdir(parents=True)
+    Path(goes.part).write_bytes(CONTENT[: transfer.BLOCK])
+    Path(goes.part).chmod(0o666)
+    head.left = 0
+    with pytest.raises(ViaError):
+        transfer.put(head, local, goes)
+    assert Path(goes.part).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o777, 0o1777, 0o702])
+def test_nothing_is_staged_where_others_may_write(
+    head: Disk, local: Local, tmp_path: Path, mode: int
+) -> None:
+    stage = tmp_path / "project"
+    stage.mkdir()
+    stage.chmod(mode)
+    with pytest.raises(ViaError, match=r"others may write to .* on head \(mode 0.*chmod go-w"):
+        transfer.put(head, local, place(local, str(stage), by_content=False))
+    assert list(stage.iterdir()) == []
+
+
+def test_nothing_is_staged_in_a_directory_of_somebody_else_or_behind_a_link(
+    head: Disk, local: Local, tmp_path: Path
+) -> None:
+    stage = tmp_path / "project"
+    stage.mkdir(0o755)
+    head.others.add(str(stage))
+    with pytest.raises(ViaError, match=rf"belongs to user id {OTHER}, and yours is .*--stage-to"):
+        transfer.put(head, local, place(local, str(stage), by_content=False))
+    (tmp_path / "link").symlink_to(stage)
+    with pytest.raises(ViaError, match="is a link: name the directory"):
+        transfer.put(head, local, place(local, f"{tmp_path}/link", by_content=False))
+    assert list(stage.iterdir()) == []
+
+
+def test_a_file_here_that_differs_is_replaced_by_force_alone(
+    head: Disk, output: Path, here: Path
+) -> None:
+    (here / "kcms-1.out").write_text("mine")
+    with pytest.raises(InvalidRequest, match=r"kcms-1\.out is there already and differs.*--force"):
+        transfer.get(head, str(output), here)
+    assert [each.read_text() for each in here.iterdir()] == ["mine"]
+    assert transfer.get(head, str(output), here, force=True) == (here / "kcms-1.out", True)
+    assert (here / "kcms-1.out").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("size", [0, 4711])
+def test_what_a_job_had_written_before_is_replaced(
+    head: Disk, output: Path, here: Path, size: int
+) -> None:
+    (here / "kcms-1.out").write_bytes(CONTENT[:size])
+    assert transfer.get(head, str(output), here)[1] is True
+    assert (here / "kcms-1.out").read_bytes() == CONTENT
+
+
+def test_a_link_here_is_not_written_through(head: Disk, output: Path, here: Path) -> None:
+    precious = here.parent / "precious"
+    precious.write_bytes(b"")
+    (here / "kcms-1.out").symlink_to(precious)
+    with pytest.raises(InvalidRequest, match="is there already"):
+        transfer.get(head, str(output), here)
+    (here / "kcms-1.out").unlink()
+    for make in ("symlink_to", "hardlink_to"):
+        part = here / part_name(hashlib.sha256(CONTENT).hexdigest())
+        getattr(part, make)(precious)
+        transfer.get(head, str(output), here)
+        assert precious.read_bytes() == b""
+        assert precious.stat().st_nlink == 1
+        assert (here / "kcms-1.out").read_bytes() == CONTENT
+        (here / "kcms-1.out").unlink()
+        precious.write_bytes(CONTENT[:9])
+        getattr(part, make)(precious)
+        transfer.get(head, str(output), here)
+        assert precious.read_bytes() == CONTENT[:9]
+        (here / "kcms-1.out").unlink()
+        precious.write_bytes(b"")
+
+
+@pytest.mark.parametrize(("others", "mode"), [(False, 0o755), (True, 0o644)])
+def test_a_file_of_somebody_else_is_none_to_execute_here(
+    head: Disk, output: Path, here: Path, others: bool, mode: int
+) -> None:
+    output.chmod(0o6777)
+    head.others |= {str(output)} if others else set()
+    transfer.get(head, str(output), here)
+    assert (here / "kcms-1.out").stat().st_mode & 0o7777 == mode
