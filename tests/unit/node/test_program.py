@@ -105,7 +105,8 @@ def test_what_a_file_has_is_one_printable_line_of_a_message(tmp_path, content):
     script.chmod(0o755)
     hint = program._hint(str(script))
     assert hint.isprintable()
-    assert hint.startswith(" (is /") and hint.endswith(" installed on this node?)")
+    assert hint.startswith(" (is /")
+    assert hint.endswith(" installed on this node?)")
     assert len(hint) <= 200
     script.write_text("#!" + "/x" * 500)
     assert len(program._hint(str(script))) <= 200
