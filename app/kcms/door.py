@@ -22,6 +22,9 @@ aiohttp takes as many as it is sent, 1.7 kB for each of 40 bytes, whether answer
 """
 
 SLICE = 8192  # bytes handed on at a time
+MOST_WAITING = 1 << 20
+"""Bytes of one connection that may wait to be handed on: some reads of a transport, at most 256 KiB
+each, as reading pauses with the first."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -127,11 +130,14 @@ class Guard(asyncio.Protocol):
         self._diverted = True
         self._door.streams[self._who] += 1
         self._inner = protocol
+        rest, self._waiting = getattr(before, "_message_tail", b"") + self._waiting, b""
         before.transport = None  # type: ignore[attr-defined]  # which newer aiohttp would close
         before.connection_lost(None)
         protocol.connection_made(transport)
         transport.write(greeting)
-        self._hand_on()
+        self._read_on()  # first, as from now on it is the protocol's to pause
+        if rest:
+            protocol.data_received(rest)
         return transport
 
     def data_received(self, data: bytes) -> None:
@@ -143,21 +149,31 @@ class Guard(asyncio.Protocol):
 
     def _hand_on(self) -> None:
         """Give the server what has come, as far as it keeps up with it."""
-        if self._transport is None or self._inner is None:
+        if self._transport is None or self._inner is None or self._diverted:
             return
-        while self._waiting and self._queued() <= QUEUED:
+        while self._waiting and self._takes_more():
             part, self._waiting = self._waiting[:SLICE], self._waiting[SLICE:]
             self._inner.data_received(part)
-        if self._waiting:
+        if len(self._waiting) > MOST_WAITING:
+            self._transport.abort()
+        elif self._waiting:
             self._transport.pause_reading()
             self._paused = True
-        elif self._paused:
-            self._transport.resume_reading()
-            self._paused = False
+        else:
+            self._read_on()
 
-    def _queued(self) -> int:
-        """Requests that the server has read and not begun; it tells nobody."""
-        return len(getattr(self._inner, "_messages", ()))
+    def _read_on(self) -> None:
+        if self._transport is not None and self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def _takes_more(self) -> bool:
+        """Whether the server begins what it reads; it tells nobody.
+
+        aiohttp keeps all that follows a request to upgrade, until that is answered.
+        """
+        queued = len(getattr(self._inner, "_messages", ()))
+        return queued <= QUEUED and not getattr(self._inner, "_upgrade", False)
 
     def eof_received(self) -> bool | None:
         return None if self._inner is None else self._inner.eof_received()

@@ -274,6 +274,20 @@ async def test_a_ticket_is_good_once_and_between_its_hosts_alone(site: Site) -> 
         assert output == b"still mine"
 
 
+async def test_a_refusal_ends_the_connection_that_was_to_be_taken_over(both: Site) -> None:
+    assert (await both.run("--", "true"))[0] == 0
+    ask = f"GET /v1/jobs/1/attach HTTP/1.1\r\nHost: x\r\nKcms-As: {ALICE}\r\n"
+    for said, error in (
+        ("Upgrade: kcms-attach\r\nConnection: keep-alive", "say Connection: Upgrade"),
+        ("Upgrade: kcms-attach\r\nConnection: Upgrade", "job 1 is over"),
+    ):
+        reader, writer = await asyncio.open_unix_connection(str(both.directory / "alpha1.sock"))
+        writer.write(f"{ask}{said}\r\n\r\n".encode())
+        answer = await asyncio.wait_for(reader.read(), 5)  # ends as the gateway closes
+        assert error in answer.decode(), answer
+        writer.close()
+
+
 async def test_a_host_that_was_removed_gets_no_ticket(both: Site) -> None:
     process = await both.start(*sh("cat"))
     async with both.grid.peer("alpha1") as peer:

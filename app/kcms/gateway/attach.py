@@ -19,6 +19,7 @@ from kcms.gateway.managers import Managers, Refused
 from kcms.gateway.peers import Peers, accept
 from kcms.gateway.streams import Pair, join_job, join_user
 from kcms.gateway.voice import Voice
+from kcms.http import error_response
 from kcms.jobs.members import Members
 from kcms.jobs.model import task_name
 from kcms.jobs.states import State
@@ -67,6 +68,15 @@ def seconds_of(query: Mapping[str, str]) -> float:
     return found
 
 
+def require_upgrade(request: web.Request) -> None:
+    """:raises InvalidRequest: the request does not say that it takes its connection over"""
+    options = ",".join(request.headers.getall("Connection", [])).lower().split(",")
+    if request.headers.get("Upgrade") != PROTOCOL or "upgrade" not in map(str.strip, options):
+        raise InvalidRequest(
+            f"this call takes the connection over: say Connection: Upgrade, Upgrade: {PROTOCOL}"
+        )
+
+
 @dataclass(frozen=True)
 class Wish:
     """Who wants to be attached to which job."""
@@ -87,17 +97,25 @@ class Attaching:
     async def attach(
         self, request: web.Request, speaks: Voice, cluster: ClusterAddress, number: int
     ) -> web.Response:
+        """The job's connection, or why not: of what follows nobody knows what it is meant for."""
+        try:
+            return await self._attached(request, Wish(speaks, cluster, number))
+        except KcmsError as error:
+            refusal = error_response(error.status, error.code, error.message)
+            refusal.force_close()
+            return refusal
+
+    async def _attached(self, request: web.Request, wish: Wish) -> web.Response:
         """:raises Waiting: it has not begun in time  :raises Over: it will not any more"""
-        if request.headers.get("Upgrade") != PROTOCOL:
-            raise InvalidRequest(f"this call takes the connection over: say Upgrade: {PROTOCOL}")
+        require_upgrade(request)
         seconds = seconds_of(request.query)
-        peer = await self._opened(request, Wish(speaks, cluster, number), seconds)
+        peer = await self._opened(request, wish, seconds)
         try:
             user = divert(request, PROTOCOL)
         except BaseException:
             peer.abort()
             raise
-        log.info("%s is attached to job %d", speaks.name, number)
+        log.info("%s is attached to job %d", wish.speaks.name, wish.number)
         task = asyncio.create_task(join_user(user, peer))
         self._copies.add(task)
         task.add_done_callback(self._copies.discard)
