@@ -203,10 +203,13 @@ async def test_gateways_that_are_ended_and_come_back_end_no_session(
     assert status == 5
 
 
-async def test_the_end_of_the_client_is_that_of_the_job(both: Site) -> None:
-    process = await both.start(*sh("echo $$; exec sleep 1000"))
+@pytest.mark.parametrize("program", ["sleep 1000", "yes"])
+async def test_the_end_of_the_client_is_that_of_the_job(both: Site, program: str) -> None:
+    """Within moments, even if output that it did not take makes its end a reset."""
+    process = await both.start(*sh(f"echo $$; exec {program}"))
     assert process.stdout is not None
     pid = int(await process.stdout.readline())
+    await asyncio.sleep(0.5)
     process.kill()
     await process.wait()
     async with both.grid.peer("head") as peer:

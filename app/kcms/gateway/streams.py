@@ -11,14 +11,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Awaitable
 
 from kcms.attach.chunks import END, Chunks, chunk
 
 PART = 1 << 16
 BUFFER = 1 << 16  # bytes that are read ahead, and as many that are not yet sent
 FLUSH_SECONDS = 10.0
+END_SECONDS = 5.0
+"""For the other gateway to close after the mark: what it still sends is read until then, as it
+could lose the mark by a reset."""
+
 DEAD_SECONDS = 20
 """After which a host that does not answer is given up, be anything sent to it or not."""
 
@@ -71,16 +74,30 @@ class Pair:
 
 async def to_peer(user: Pair, peer: Pair) -> None:
     """A local user's bytes as chunks; when the user has left, the mark."""
-    while data := await user.reader.read(PART):
+    while data := await _of_user(user):
         await peer.write(chunk(data))
     await peer.write(END)
 
 
+async def _of_user(user: Pair) -> bytes:
+    """Nothing at the end, which is a reset when the user did not take all that was sent."""
+    try:
+        return await user.reader.read(PART)
+    except ConnectionError:
+        return b""
+
+
 async def from_peer(peer: Pair, user: Pair) -> None:
-    """Chunks as bytes for a local user, up to the end."""
-    chunks = Chunks()
+    """Chunks as bytes for a local user, up to the end; what a user who left cannot take is
+    dropped, for the other gateway to go on until it has read the mark."""
+    chunks, there = Chunks(), True
     while not chunks.ended and (data := await peer.reader.read(PART)):
-        await user.write(chunks.feed(data))
+        content = chunks.feed(data)
+        try:
+            if there:
+                await user.write(content)
+        except OSError:
+            there = False
 
 
 async def verbatim(source: Pair, target: Pair) -> None:
@@ -88,9 +105,9 @@ async def verbatim(source: Pair, target: Pair) -> None:
         await target.write(data)
 
 
-async def both(one: Pair, other: Pair, *ways: Coroutine[Any, Any, None]) -> None:
+async def both(one: Pair, other: Pair, *ways: Awaitable[None]) -> None:
     """Copy both ways until one is over; then close both connections."""
-    tasks = [asyncio.create_task(each) for each in ways]
+    tasks = [asyncio.ensure_future(each) for each in ways]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for each in tasks:
@@ -106,7 +123,13 @@ async def both(one: Pair, other: Pair, *ways: Coroutine[Any, Any, None]) -> None
 
 async def join_user(user: Pair, peer: Pair) -> None:
     """A local user and another gateway."""
-    await both(user, peer, to_peer(user, peer), from_peer(peer, user))
+    incoming = asyncio.create_task(from_peer(peer, user))
+
+    async def outgoing() -> None:
+        await to_peer(user, peer)
+        await asyncio.wait([incoming], timeout=END_SECONDS)
+
+    await both(user, peer, outgoing(), incoming)
 
 
 async def join_job(peer: Pair, job: Pair) -> None:
