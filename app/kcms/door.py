@@ -33,7 +33,8 @@ class Door:
     """Makes the protocol of each connection: a guard, and behind it one of ``server``'s.
 
     :param connections: how many one caller may hold; what is more is told so and closed at once
-    :param quiet: seconds after which a connection without a request under way is closed
+    :param quiet: seconds after which a connection without a request under way is closed; None for
+        one that carries no requests
     :param most_streams: how many one caller may hold that carry no requests any more
     """
 
@@ -41,7 +42,7 @@ class Door:
         self,
         server: Callable[[], asyncio.Protocol],
         connections: int,
-        quiet: float,
+        quiet: float | None,
         most_streams: int = 0,
     ) -> None:
         self.server = server
@@ -195,9 +196,10 @@ class Guard(asyncio.Protocol):
     def rest(self) -> None:
         """No request is under way: the next must begin in time."""
         self.work()
-        if self._transport is not None and not self._diverted:
+        quiet = self._door.quiet
+        if self._transport is not None and not self._diverted and quiet is not None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._door.quiet, self._too_quiet)
+            self._timer = loop.call_later(quiet, self._too_quiet)
             if self._waiting:
                 loop.call_soon(self._hand_on)
 

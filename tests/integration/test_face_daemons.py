@@ -185,6 +185,8 @@ def start_gateway(grid: Grid, host: str, role: str, port: int) -> None:
         "tls_certificate": certificate,
         "tls_key": key,
         "clusters": [{"name": "alpha", "address": "127.0.0.1", "port": port}],
+        "address": "127.0.0.1",
+        "port": free_port(),
     }
     grid.start("gateway", host, settings, *prefix)
 

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from kcms.door import Guard
+from kcms.listener import Door, Listener, bound, listening
 from kcms.manager import openapi
-from kcms.manager.door import Door, Listener, bound, listening
 from kcms.tls import client_context, server_context
 from tests import certificates
 from tests.certificates import make_site

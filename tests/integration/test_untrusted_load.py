@@ -53,7 +53,8 @@ class Target:
         self.grid = grid
         self.name = name
         self.process = grid.processes[0 if name == "manager" else 1]
-        settings = (grid.directory / "manager.toml").read_text()
+        listens = "manager" if name == "manager" else "alpha1"
+        settings = (grid.directory / f"{listens}.toml").read_text()
         self.port = int(next(x for x in settings.splitlines() if x.startswith("port")).split()[2])
 
     def connect(self, source: str = "127.0.0.1") -> socket.socket:
@@ -66,6 +67,10 @@ class Target:
                 plain.close()
                 raise
             return plain
+        return self.encrypted(source)
+
+    def encrypted(self, source: str = "127.0.0.1") -> ssl.SSLSocket:
+        """At the port: the manager's, or that of a gateway for other gateways."""
         plain = self.raw(source)
         context = ssl._create_unverified_context()
         place = self.grid.directory / "site" / "alpha1"
@@ -73,7 +78,7 @@ class Target:
         return context.wrap_socket(plain)
 
     def raw(self, source: str = "127.0.0.1") -> socket.socket:
-        """A connection without TLS, to the manager."""
+        """A connection to the port, without TLS."""
         return socket.create_connection(("127.0.0.1", self.port), 20, (source, 0))
 
     def memory(self) -> int:
@@ -282,6 +287,33 @@ def test_thousands_of_connections_take_no_place_of_others(target: Target) -> Non
         else:
             assert target.grid.kcms("jobs", user=ALICE).returncode == 0
         time.sleep(11)  # a handshake, and a request, must be begun within 10 s
+        assert open_ones(channels) == 0
+    finally:
+        for each in channels:
+            each.close()
+    target.serves()
+
+
+@needs_root
+def test_connections_to_the_port_for_gateways_take_no_place_of_others(grid: Grid) -> None:
+    """Before TLS, too: whoever reaches it may try."""
+    target = Target(grid, "gateway")
+    ask = b'{"kind": "none"}\n'
+    with contextlib.closing(target.encrypted()) as warm:
+        warm.sendall(ask)
+        assert b"no streams of kind" in answer(warm)
+    before = target.memory()
+    channels = held(target.raw, 2000)
+    try:
+        end = time.monotonic() + 8
+        while (left := open_ones(channels)) > 256 and time.monotonic() < end:
+            time.sleep(0.2)
+        assert 0 < left <= 256
+        assert target.memory() - before < GROWTH
+        with contextlib.closing(target.encrypted("127.0.0.2")) as other:
+            other.sendall(ask)
+            assert b"no streams of kind" in answer(other)
+        time.sleep(11)  # a handshake must be over within 10 s
         assert open_ones(channels) == 0
     finally:
         for each in channels:

@@ -18,9 +18,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from kcms.config import ClusterAddress, GatewayConfig
-from kcms.errors import ConfigError, Forbidden, InvalidRequest, KcmsError, Unavailable
+from kcms.errors import Forbidden, InvalidRequest, KcmsError, Unavailable
 from kcms.gateway.managers import Managers, Refused
 from kcms.gateway.streams import BUFFER, Pair
+from kcms.listener import Listener, bound, listening
 from kcms.tls import Identity, client_context, identities, server_context
 
 log = logging.getLogger("kcms.gateway")
@@ -29,6 +30,7 @@ HANDSHAKE_SECONDS = 10.0
 LINE_SECONDS = 10.0
 LINE_LIMIT = 4096
 INBOUND = 512  # streams from others at one time
+OF_ONE = 256  # connections of one address, from before the handshake on
 SPEAKERS = ("submit", "admin")
 
 Serve = Callable[[Pair, Mapping[str, Any]], Awaitable[None]]
@@ -77,26 +79,19 @@ class Peers:
             yield
             return
         context = server_context(config.tls_ca, config.tls_certificate, config.tls_key)
+        listener = Listener(
+            bound(config.address, config.port), self._protocol, context, OF_ONE, quiet=None
+        )
         try:
-            server = await asyncio.start_server(
-                self._connected,
-                config.address,
-                config.port,
-                ssl=context,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS,
-                limit=BUFFER,
-            )
-        except OSError as error:
-            raise ConfigError(
-                f"cannot listen on {config.address} port {config.port}: {error.strerror}"
-            ) from error
-        try:
-            yield
+            async with listening(listener):
+                yield
         finally:
-            server.close()
             for each in self._inbound:
                 each.cancel()
             await asyncio.gather(*self._inbound, return_exceptions=True)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return asyncio.StreamReaderProtocol(asyncio.StreamReader(BUFFER), self._connected)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -199,7 +194,7 @@ async def read_line(reader: asyncio.StreamReader) -> dict[str, Any]:
         async with asyncio.timeout(LINE_SECONDS):
             line = await reader.readuntil(b"\n")
         found = json.loads(line) if len(line) <= LINE_LIMIT else None
-    except (TimeoutError, ValueError, EOFError, asyncio.LimitOverrunError) as error:
+    except (TimeoutError, ValueError, RecursionError, EOFError, asyncio.LimitOverrunError) as error:
         raise InvalidRequest("a stream begins with a line of JSON") from error
     if not isinstance(found, dict):
         raise InvalidRequest(f"a stream begins with an object of up to {LINE_LIMIT} bytes of JSON")

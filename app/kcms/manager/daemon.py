@@ -12,8 +12,8 @@ from aiohttp import web
 
 from kcms import service
 from kcms.config import ManagerConfig
+from kcms.listener import Listener, bound, listening
 from kcms.manager.api import Api
-from kcms.manager.door import Listener, bound, listening
 from kcms.manager.engine import Engine
 from kcms.manager.hosts import Hosts
 from kcms.manager.logins import Logins, boot_clock

@@ -33,7 +33,15 @@ def test_only_who_may_speak_for_users_opens_streams() -> None:
 
 @pytest.mark.parametrize(
     "said",
-    [b"", b"{}", b"[]\n", b"no\n", b'{"a": "' + b"x" * LINE_LIMIT + b'"}\n', b"\xff\n"],
+    [
+        b"",
+        b"{}",
+        b"[]\n",
+        b"no\n",
+        b'{"a": "' + b"x" * LINE_LIMIT + b'"}\n',
+        b"\xff\n",
+        b"[" * 3000 + b"\n",
+    ],
 )
 async def test_a_stream_begins_with_a_short_line_of_json(said: bytes) -> None:
     reader = asyncio.StreamReader(1 << 16)

@@ -1,4 +1,4 @@
-"""The manager's door: whoever reaches its port may begin a TLS handshake, and has little of it.
+"""A port with TLS: whoever reaches it may begin a handshake, and has little of it.
 
 A host counts from the moment that it connects, as a handshake costs more than what follows it.
 """
@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Hashable
 from kcms import door
 from kcms.errors import ConfigError
 
-log = logging.getLogger("kcms.manager")
+log = logging.getLogger("kcms.listener")
 
 HANDSHAKE_SECONDS = 10.0
 SHUTDOWN_SECONDS = 2.0
@@ -42,7 +42,10 @@ class Door(door.Door):
     """As :class:`kcms.door.Door`, for one connection that was counted already."""
 
     def __init__(
-        self, server: Callable[[], asyncio.Protocol], quiet: float, left: Callable[[], None]
+        self,
+        server: Callable[[], asyncio.Protocol],
+        quiet: float | None,
+        left: Callable[[], None],
     ) -> None:
         super().__init__(server, 1, quiet)
         self._left = left
@@ -55,7 +58,10 @@ class Door(door.Door):
 
 
 class Listener:
-    """Accepts connections at ``listener``, at most ``of_one`` at once of one address."""
+    """Accepts connections at ``listener``, at most ``of_one`` at once of one address.
+
+    :param quiet: as of :class:`kcms.door.Door`
+    """
 
     def __init__(
         self,
@@ -64,7 +70,7 @@ class Listener:
         context: ssl.SSLContext,
         of_one: int,
         handshake: float = HANDSHAKE_SECONDS,
-        quiet: float = QUIET_SECONDS,
+        quiet: float | None = QUIET_SECONDS,
     ) -> None:
         self._listener = listener
         self._server = server
