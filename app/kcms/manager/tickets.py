@@ -32,6 +32,14 @@ class Ticket:
     target: str
     claims: Mapping[str, Any]
 
+    def same_way(self, other: Ticket) -> bool:
+        """Whether both are for streams of one kind, from one host to one job."""
+        return self._way == other._way
+
+    @property
+    def _way(self) -> tuple[str, str, Any]:
+        return self.kind, self.source, self.claims.get("job")
+
 
 class Tickets:
     """The tickets that are good.
@@ -44,8 +52,13 @@ class Tickets:
         self._good: dict[bytes, tuple[float, Ticket]] = {}  # in the order of their ends
 
     def issue(self, ticket: Ticket) -> str:
-        """:raises Unavailable: there are too many"""
+        """Of those of a host for one job the last alone is good.
+
+        :raises Unavailable: there are too many
+        """
         self._drop_old()
+        for digest in [each for each, (_, one) in self._good.items() if one.same_way(ticket)]:
+            del self._good[digest]
         if len(self._good) >= MOST:
             raise Unavailable("too many streams are being opened at once: try again in a moment")
         secret = secrets.token_urlsafe(32)

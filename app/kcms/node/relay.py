@@ -201,7 +201,7 @@ class Relay:
             if frames:
                 self._hello(new, *frames[0])
                 self._take(frames[1:] if new.greeted else [])
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
             frames = self._refuse(new, f"this is no kcms run: {error}")
         if frames is None or (new.unsent and not new.write()):
             self.strangers = [each for each in self.strangers if each is not new]
@@ -216,11 +216,12 @@ class Relay:
         """:raises ValueError: it is not one who may be attached"""
         said = json.loads(payload) if kind == channel.HELLO else {}
         key, state = str(said["key"]), bytes.fromhex(said["state"])
+        rows, columns = int(said["rows"]), int(said["columns"])
         if len(key) < 16 or self.key not in ("", key):
             self._refuse(new, "somebody else is attached to this job")
             return
         self.channel.resume(state)
-        self._resize(int(said["rows"]), int(said["columns"]))
+        self._resize(rows, columns)
         if not self.key:
             self.key = key
             os.write(self.served.go, b"g")

@@ -50,8 +50,28 @@ def test_they_are_bounded_in_number_until_they_end(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(tickets, "MOST", 2)
     clock = Clock()
     made = Tickets(clock)
-    assert len({made.issue(TICKET), made.issue(TICKET)}) == 2
+    of_jobs = [Ticket(ATTACH, "alpha1", "alpha2", {"job": each}) for each in range(3)]
+    assert len({made.issue(each) for each in of_jobs[:2]}) == 2
     with pytest.raises(Unavailable, match="try again"):
-        made.issue(TICKET)
+        made.issue(of_jobs[2])
     clock.now = LIFE
-    assert made.issue(TICKET)
+    assert made.issue(of_jobs[2])
+
+
+def test_who_asks_again_and_again_for_one_job_keeps_nobody_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tickets, "MOST", 3)
+    made = Tickets(Clock())
+    others = [
+        Ticket(ATTACH, "alpha3", "alpha2", {"job": 1}),
+        Ticket(ATTACH, "alpha1", "alpha2", {"job": 2}),
+    ]
+    good = [made.issue(each) for each in others]
+    secrets = [made.issue(TICKET) for _ in range(10)]
+    with pytest.raises(Forbidden):
+        made.redeem(secrets[-2], "alpha1", "alpha2")
+    assert made.redeem(secrets[-1], "alpha1", "alpha2") == TICKET
+    assert [made.redeem(good[0], "alpha3", "alpha2"), made.redeem(good[1], "alpha1", "alpha2")] == (
+        others
+    )
