@@ -131,7 +131,9 @@ class Gateway:
         number, wanted = _job_id(request), output.wanted(request.query)
         speaks = await voice(request, self._users)
         path = f"/v1/jobs/{number}"
-        answer = await self._managers.call(self._cluster(request), "GET", path, speaks.headers)
+        answer = await self._managers.call(
+            self._cluster(request), "GET", path, speaks.headers, {"tasks": "0"}
+        )
         file = output.file_of(answer.document(), wanted.which, wanted.task)
         user = await in_time(lambda: local_user(self._users, file.user, file.uid))
         end = await self._checker.tail(user, wanted.which, file.path, wanted.count, wanted.begin)

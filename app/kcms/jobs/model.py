@@ -66,6 +66,9 @@ class Exit:
             detail=row.text("detail", ""),
         )
 
+    def document(self) -> dict[str, Any]:
+        return dict(vars(self))
+
 
 USAGE = (
     "cpu_seconds",
@@ -126,8 +129,9 @@ class Task:
         return not self.state.final and self.state is not State.PENDING
 
     def document(self) -> dict[str, Any]:
-        document = asdict(self)
+        document = dict(vars(self))
         document["state"] = self.state.value
+        document["exit"] = self.exit.document() if self.exit else None
         document["unit"] = self.unit
         del document["first"]
         return document
@@ -210,8 +214,8 @@ class Job:
             else:
                 yield index
 
-    @property
-    def counts(self) -> dict[str, int]:
+    @cached_property
+    def counts(self) -> Mapping[str, int]:
         """How many tasks are in each state.  What waits of a job that is over never began."""
         if self.counted is not None:
             found = Counter(self.counted)
@@ -242,17 +246,18 @@ class Job:
         check_move(self.id, self.state, after)
         return replace(self, state=after, **changes)
 
-    def document(self) -> dict[str, Any]:
+    def document(self, with_tasks: bool = True) -> dict[str, Any]:
         """The job as API version 1 shows it."""
         document = {each.name: getattr(self, each.name) for each in fields(self)}
-        del document["counted"]
+        del document["counted"], document["tasks"]
         document["spec"] = dict(self.spec)
         document["state"] = self.state.value
         document["fate"] = asdict(self.fate) if self.fate else None
         document["name"] = self.spec["name"]
         document["priority"] = self.priority
-        document["tasks"] = [task.document() for task in self.tasks]
-        document["task_counts"] = self.counts
+        if with_tasks:
+            document["tasks"] = [task.document() for task in self.tasks]
+        document["task_counts"] = dict(self.counts)
         document["migration"] = self.migration.document() if self.migration else None
         return document
 

@@ -19,14 +19,16 @@ import kcms
 from kcms.door import tell_guard, whole_body
 from kcms.errors import Forbidden, InvalidRequest, ProtocolError
 from kcms.http import application, json_body
+from kcms.jobs.listed import LISTED_TASKS, Listed
 from kcms.jobs.model import Job, NodeReport
 from kcms.jobs.number import job_number
-from kcms.jobs.spec import NAME_LIMIT, SpecError, check_key, check_spec
+from kcms.jobs.spec import NAME_LIMIT, TASKS_LIMIT, SpecError, check_key, check_spec
 from kcms.jobs.states import State
 from kcms.manager import openapi, signals
 from kcms.manager.accounting import MOST_ROWS, Question
 from kcms.manager.attach_api import AttachApi
 from kcms.manager.core import Caller
+from kcms.manager.documents import job_json
 from kcms.manager.engine import Engine
 from kcms.manager.hosts import Hosts
 from kcms.manager.logins import Logins
@@ -112,22 +114,25 @@ class Api:
         return web.json_response({"jobs": [_in_listing(job) for job in jobs], "more": more})
 
     async def job(self, request: web.Request) -> web.Response:
-        job = await self._engine.job(self._caller(request), _job_id(request))
-        return web.json_response(job.document())
+        caller, number, listed = self._caller(request), _job_id(request), _listed(request)
+        job = await self._engine.job(caller, number, listed)
+        if len(job.tasks) > LISTED_TASKS:
+            body = await self._engine.aside(job_json, job, listed)
+        else:
+            body = job_json(job, listed)
+        return web.Response(body=body, content_type="application/json")
 
     async def kill(self, request: web.Request) -> web.Response:
         caller, number = self._caller(request), _job_id(request)
         task = (await _members(request, "task")).get("task")
         if task is not None and (type(task) is not int or task < 0):
             raise InvalidRequest(f"task must be the index of a task, not {task!r:.100}")
-        job = await self._engine.kill(caller, number, task)
-        return web.json_response(job.document(), status=202)
+        return _changed(await self._engine.kill(caller, number, task), 202, task)
 
     async def act(self, act: str, request: web.Request) -> web.Response:
         caller, number = self._caller(request), _job_id(request)
         check = _flag(await _members(request, "check"), "check")
-        job = await self._engine.act(caller, number, act, check)
-        return web.json_response(job.document())
+        return _changed(await self._engine.act(caller, number, act, check))
 
     async def signal(self, request: web.Request) -> web.Response:
         caller, number = self._caller(request), _job_id(request)
@@ -137,8 +142,9 @@ class Api:
         except SpecError as error:
             raise InvalidRequest(str(error)) from error
         check = _flag(body, "check")
-        job = await self._engine.signal(caller, number, signals.asked(body, key), check)
-        return web.json_response(job.document(), status=202)
+        asked = signals.asked(body, key)
+        job = await self._engine.signal(caller, number, asked, check)
+        return _changed(job, 202, asked.task)
 
     async def migrate(self, request: web.Request) -> web.Response:
         caller, number = self._caller(request), _job_id(request)
@@ -146,8 +152,7 @@ class Api:
         node, check = body.get("node"), _flag(body, "check")
         if not isinstance(node, str) or not node:
             raise InvalidRequest("node must be the name of the node that the job is to move to")
-        job = await self._engine.migrate(caller, number, node, check)
-        return web.json_response(job.document(), status=202)
+        return _changed(await self._engine.migrate(caller, number, node, check), 202)
 
     async def node_state(self, request: web.Request) -> web.Response:
         caller = self._caller(request)
@@ -263,6 +268,21 @@ def _in_listing(job: Job) -> dict[str, Any]:
     document = job.document()
     del document["spec"]["environment"]
     return document
+
+
+def _listed(request: web.Request) -> Listed:
+    """The tasks that are asked for.  :raises InvalidRequest: by no number"""
+    most, task = (
+        _number(request, name, 0, TASKS_LIMIT) if name in request.query else None
+        for name in ("tasks", "task")
+    )
+    return Listed(most, task)
+
+
+def _changed(job: Job, status: int = 200, task: int | None = None) -> web.Response:
+    """What a call made of a job, with the first of its tasks and the ``task`` that was meant."""
+    shown = Listed(LISTED_TASKS, task).of(job)
+    return web.json_response(shown.document(), status=status)
 
 
 def _whose(request: web.Request, caller: Caller, what: str) -> str | None:

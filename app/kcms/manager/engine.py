@@ -15,9 +15,10 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from kcms.errors import KcmsError, Unavailable
+from kcms.jobs.listed import ALL, Listed
 from kcms.jobs.migration import WantedMove
 from kcms.jobs.model import Job, NodeReport, WantedTask
 from kcms.jobs.queue import followed_by
@@ -40,6 +41,7 @@ LONGEST_TICK = 5.0
 PROCESSES_LIMIT = 10_000
 """Processes in one answer, at the most."""
 
+Answer = TypeVar("Answer")
 Decision = Callable[[Draft, float], Any]
 ACTS: dict[str, Callable[[Draft, Caller, Job, float], Job]] = {
     "kill": core.kill,
@@ -152,7 +154,7 @@ class Engine:
             return await self.act(caller, number, "kill")
 
         def decide(draft: Draft, now: float) -> Job:
-            job = core.check_sees(caller, draft.job(number) or self._store.job(number), number)
+            job = self._seen(draft, caller, number, task)
             return core.kill_task(draft, caller, job, task, now)
 
         answer: Job = await self._ask(decide)
@@ -168,7 +170,7 @@ class Engine:
         change = ACTS[act]
 
         def decide(draft: Draft, now: float) -> Job:
-            job = core.check_sees(caller, draft.job(number) or self._store.job(number), number)
+            job = self._seen(draft, caller, number)
             return change(Draft(draft.base) if check else draft, caller, job, now)
 
         answer: Job = await self._ask(decide)
@@ -184,7 +186,7 @@ class Engine:
         """
 
         def decide(draft: Draft, now: float) -> Job:
-            job = core.check_sees(caller, draft.job(number) or self._store.job(number), number)
+            job = self._seen(draft, caller, number)
             there = Draft(draft.base) if check else draft
             return signals.ask(there, job, asked, caller.user, now)
 
@@ -198,28 +200,43 @@ class Engine:
         """
 
         def decide(draft: Draft, now: float) -> Job:
-            job = core.check_sees(caller, draft.job(number) or self._store.job(number), number)
+            job = self._seen(draft, caller, number)
             return migrations.ask(draft, job, node, caller.user, check, now)
 
         answer: Job = await self._ask(decide)
         return answer
 
-    async def job(self, caller: Caller, number: int) -> Job:
-        """:raises NotFound: none the caller may see"""
-        job = self._memory.jobs.get(number) or self._store.job(number)
+    def _seen(self, draft: Draft, caller: Caller, number: int, task: int | None = None) -> Job:
+        """A job to be changed; nothing changes one that is over, so of its tasks one will do.
+
+        :raises NotFound: none the caller may see
+        """
+        job = draft.job(number) or self._store.job(number, Listed(0, task))
         return core.check_sees(caller, job, number)
+
+    async def job(self, caller: Caller, number: int, listed: Listed = ALL) -> Job:
+        """The job; of one that is over only the tasks that ``listed`` asks for.
+
+        :raises NotFound: none the caller may see
+        """
+        job = self._memory.jobs.get(number)
+        if job is None:
+            job = await self.aside(self._lister.job, number, listed)
+        return core.check_sees(caller, job, number)
+
+    async def aside(self, work: Callable[..., Answer], *given: Any) -> Answer:
+        """Have what takes its time done in the thread that reads, and not in the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._reading, work, *given)
 
     def asked(self, number: int) -> None:
         """Somebody waits to be attached to an interactive job."""
         attaching.asked(self._memory, number)
 
     async def jobs(self, query: Query) -> list[Job]:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._reading, self._lister.listing, query)
+        return await self.aside(self._lister.listing, query)
 
     async def accounting(self, asked: Question) -> list[dict[str, Any]]:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._reading, self._lister.accounting, asked)
+        return await self.aside(self._lister.accounting, asked)
 
     async def nodes(self) -> list[dict[str, Any]]:
         return nodes.documents(self._memory)
@@ -258,7 +275,8 @@ class Engine:
 
         def decide(draft: Draft, now: float) -> list[TaskKey]:
             missing = self._store.missing(ours - self._memory.jobs.keys())
-            told = core.report(draft, name, said, now, missing, self._store.job)
+            over = functools.cache(self._store.job)  # one may have thousands of tasks here
+            told = core.report(draft, name, said, now, missing, over)
             signals.follow(draft, name, said)
             return told
 

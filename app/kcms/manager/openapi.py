@@ -84,7 +84,14 @@ def _paths() -> dict[str, Any]:
                 listing,
             ),
         },
-        "/v1/jobs/{id}": {"get": _call("One job", {200: job}, [number])},
+        "/v1/jobs/{id}": {
+            "get": _call(
+                "One job, with all of its tasks, or so many of them at the most: those that went "
+                "wrong first, then those that run; or with one task, when it was ever placed",
+                {200: job},
+                [number, _query("tasks", "integer"), _query("task", "integer")],
+            )
+        },
         "/v1/jobs/{id}/kill": {"post": _call("End a job or task", {202: job}, [number], task)},
         "/v1/jobs/{id}/hold": {
             "post": _call("Keep a waiting job back", {200: job}, [number], check)

@@ -103,7 +103,7 @@ def _fate(values: list[str]) -> Fate:
 
 def of_task(job: int, task: Task) -> tuple[Any, ...]:
     """For :data:`PUT_TASK`."""
-    record = None if task.exit is None else json.dumps(asdict(task.exit))
+    record = None if task.exit is None else json.dumps(task.exit.document())
     return (
         job,
         task.index,

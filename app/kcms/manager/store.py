@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kcms.errors import ConfigError, Unavailable
+from kcms.jobs.listed import ALL, LISTED_TASKS, REST, RUNS, Listed
 from kcms.jobs.model import Job, Task
 from kcms.jobs.queue import Followed
 from kcms.jobs.spec import TASKS_LIMIT
@@ -30,8 +31,14 @@ from kcms.manager.signal_rows import Given, TaskKey
 LISTING_BYTES = 8 << 20
 """Of the rows of one listing: 10,000 specifications of 64 KiB would be all of the memory."""
 
-LISTED_TASKS = 16
-"""Tasks of each job in a listing; /v1/jobs/ID has all."""
+_PLACES = "CASE {} ELSE 0 END".format(
+    " ".join(
+        f"WHEN state = '{state.value}' THEN {place}"
+        for place, states in ((1, RUNS), (2, REST))
+        for state in sorted(states)
+    )
+)
+"""In which order tasks are told of, as Listed.of has it."""
 
 _ACTIVE = tuple(state.value for state in State if not state.final)
 
@@ -125,9 +132,29 @@ class Reader:
         marks = ",".join("?" * len(_ACTIVE))
         return self._jobs(f"WHERE state IN ({marks}) ORDER BY id", _ACTIVE)
 
-    def job(self, number: int) -> Job | None:
-        found = self._jobs("WHERE id = ?", (number,))
-        return found[0] if found else None
+    def job(self, number: int, listed: Listed = ALL) -> Job | None:
+        """A job with the tasks that ``listed`` asks for; other than all of them, all counted."""
+        if listed.limit is None:
+            found = self._jobs("WHERE id = ?", (number,))
+            return found[0] if found else None
+        with self._errors(), self._snapshot():
+            this = "FROM jobs WHERE id = ?"
+            row = self._reader.execute(f"SELECT {rows.JOB_COLUMNS} {this}", (number,)).fetchone()
+            if row is None:
+                return None
+            tasks = self._listed_tasks(number, listed.limit, listed.task)
+            counted = self._counts("FROM tasks WHERE job = ?", (number,)).get(number, {})
+        return replace(rows.job(row, self.cluster, tasks), counted=counted)
+
+    def _listed_tasks(self, number: int, limit: int, task: int | None) -> tuple[Task, ...]:
+        of_it = "FROM tasks WHERE job = ?"
+        these = f"SELECT {rows.TASK_COLUMNS} {of_it}"
+        found = list(self._reader.execute(f"{these} AND task = ?", (number, task)))
+        if limit:
+            ask = f"{these} ORDER BY {_PLACES}, task LIMIT ?"
+            found += self._reader.execute(ask, (number, limit))
+        each = {row[1]: rows.task(row[1:]) for row in found}
+        return tuple(each[index] for index in sorted(each))
 
     def listing(self, query: Query) -> list[Job]:
         """The newest jobs that ``query`` asks for, newest last, with their first tasks only, see
