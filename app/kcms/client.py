@@ -144,15 +144,22 @@ class Client:
             yield from reversed(page)
             before = min(int(each["id"]) for each in page)
 
-    def job(self, job_id: int) -> dict[str, Any]:
-        return self.call("GET", f"/v1/jobs/{job_id}")[1]
+    def job(self, job_id: int, tasks: int | None = None, task: int | None = None) -> dict[str, Any]:
+        """A job with all of its tasks.
+
+        :param tasks: with as many at the most, those that went wrong first
+        :param task: with that one, too, or without ``tasks`` with that one alone
+
+        (An older manager lists all of them whatever is asked.)
+        """
+        return self.call("GET", f"/v1/jobs/{job_id}", tasks=tasks, task=task)[1]
 
     def kill(self, job_id: int, task: int | None = None) -> dict[str, Any]:
         """End a job, or one task of a batch job.
 
         :raises ClientError: code ``conflict`` when it is already over
         """
-        if task is not None and "task_counts" not in self.job(job_id):
+        if task is not None and "task_counts" not in self.job(job_id, tasks=0):
             raise ClientError("unsupported", "this cluster's manager is too old to end one task")
         body = {} if task is None else {"task": task}
         return self.call("POST", f"/v1/jobs/{job_id}/kill", body)[1]
@@ -228,7 +235,7 @@ class Client:
         """
         limit = max(limit, 4)  # bytes of the longest character
         begin: int | None = None
-        job: dict[str, Any] | None = self.job(job_id)
+        job: dict[str, Any] | None = self.job(job_id, task=task)
         while True:
             over = job is not None and _is_over(job, task)
             part = None if job is None else self._part(job, which, limit, begin, over, task)
@@ -243,7 +250,7 @@ class Client:
                     return
                 if not more:
                     sleep(0.2 if part["text"] else 1.0)
-            job = self._state(job_id)
+            job = self._state(job_id, task=task)
 
     def _part(
         self, job: dict[str, Any], which: str, limit: int, begin: int | None, over: bool, task: int
@@ -351,7 +358,9 @@ class Client:
         pause = 0.1
         while True:
             left = float("inf") if seconds is None else began + seconds - clock()
-            state = self._state(job_id)
+            state = self._state(job_id, tasks=0)
+            if state is not None and state["state"] in FINAL_STATES:
+                state = state if state.get("tasks") else self._state(job_id)  # all, of an old one
             if state is not None and state["state"] in FINAL_STATES:
                 return state
             if left <= 0:
@@ -391,9 +400,11 @@ class Client:
             sleep(min(pause, left))
             pause = min(1.0, pause * 1.5)
 
-    def _state(self, job_id: int) -> dict[str, Any] | None:
+    def _state(
+        self, job_id: int, tasks: int | None = None, task: int | None = None
+    ) -> dict[str, Any] | None:
         try:
-            return self.job(job_id)
+            return self.job(job_id, tasks, task)
         except ClientError as error:
             if error.code != "unavailable":
                 raise

@@ -76,6 +76,7 @@ class World:
         self.left_out = 0
         self.output = "line 1\nline 2\n"
         self.calls: list[tuple[str, str, Any]] = []
+        self.tasks_asked: list[tuple[str | None, str | None]] = []
         self.refuse: dict[str, Refusal] = {}
         self.drained = ""
         self.gates: dict[str, threading.Event] = {}
@@ -192,6 +193,7 @@ class World:
             path_there = found_job["spec"][query["which"]]
             size = len(self.output.encode())
             return 200, {"path": path_there, "size": size, "offset": 0, "text": self.output}
+        self.tasks_asked.append((query.get("tasks"), query.get("task")))
         return 200, found_job
 
     def _set_state(self, user: str, name: str, body: Any, cluster: str) -> dict[str, Any]:

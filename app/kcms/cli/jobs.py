@@ -83,7 +83,8 @@ def job(words: list[str]) -> int:
     parser.add_argument("id", metavar="ID", type=whole_number)
     client_options(parser, "in whose name to ask; only root may say")
     options = parser.parse_args(words)
-    found = client(options, options.user).job(options.id)
+    shown = None if options.json else SHOWN_TASKS
+    found = client(options, options.user).job(options.id, tasks=shown)
     print(json.dumps(found, indent=2) if options.json else job_page(found, time.time()))
     return 0
 
@@ -142,7 +143,7 @@ def _shown(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """As many tasks as can be read: those that went wrong first, then those that run."""
     if len(tasks) <= SHOWN_TASKS:
         return tasks
-    last = {"COMPLETED": 2, **dict.fromkeys(ACTIVE, 1)}
+    last = {**dict.fromkeys(ACTIVE, 1), "PENDING": 2, "COMPLETED": 2}
     chosen = sorted(tasks, key=lambda task: (last.get(task["state"], 0), task["index"]))
     return sorted(chosen[:SHOWN_TASKS], key=lambda task: int(task["index"]))
 

@@ -117,7 +117,7 @@ def _answers(cluster: str, token: Token, asked: int | None) -> tuple[Any, Any, A
         lambda client: client.jobs(states=["RUNNING", "SUSPENDED"], limit=500),
     ]
     if asked is not None:
-        calls.append(lambda client: client.job(asked))
+        calls.append(lambda client: client.job(asked, tasks=0))
     answers = access.told(cluster, services().gateway.together(cluster, token, *calls))
     for answer in answers[:3]:
         if isinstance(answer, KcmsError):

@@ -47,7 +47,8 @@ def job(cluster: str, text: str) -> Response:
     """One job: everything about it, and the end of what it wrote."""
     session, token = access.acting(cluster)
     number = _job_id(text)
-    found = access.ask(cluster, token, lambda client: client.job(number))
+    named = tasks.named(request.args.get("task"))
+    found = access.ask(cluster, token, lambda client: client.job(number, tasks.SHOWN, named))
     now = services().now()
     row, moved = work.job_row(found, now), work.move(found, now)
     task = tasks.chosen(found, request.args.get("task"))
@@ -59,8 +60,8 @@ def job(cluster: str, text: str) -> Response:
         here="results",
         job=row,
         mine=token.root or row.user == session.user,
-        facts=work.job_facts(found, row, now),
-        tasks=tasks.rows(found, now),
+        facts=work.job_facts(found, row, now, tasks.is_part(found)),
+        tasks=tasks.rows(found, now, task),
         counted=tasks.counted(found),
         size=int(found["spec"].get("total_tasks") or 1),
         task=task,

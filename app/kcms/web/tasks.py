@@ -8,6 +8,7 @@ from typing import Any
 
 from kcms.client import FINAL_STATES
 from kcms.errors import InvalidRequest
+from kcms.jobs.spec import TASKS_LIMIT
 from kcms.web import words
 from kcms.web.work import KINDS, exit_words
 
@@ -37,17 +38,25 @@ def counted(job: Mapping[str, Any]) -> str:
     return ", ".join(f"{number} {state}" for state, number in counts)
 
 
-def rows(job: Mapping[str, Any], now: float) -> list[TaskRow]:
-    """Its tasks, at most :data:`SHOWN`: what went wrong first, then what runs."""
+def rows(job: Mapping[str, Any], now: float, one: int | None = None) -> list[TaskRow]:
+    """Its tasks, at most :data:`SHOWN`, what went wrong first, then what runs; and that ``one``.
+
+    A manager of before tells of all, whatever it was asked.
+    """
     tasks = list(job.get("tasks") or ()) if is_several(job) else []
-    if len(tasks) > SHOWN:
-        tasks = sorted(sorted(tasks, key=_place)[:SHOWN], key=lambda task: int(task["index"]))
-    return [_row(task, now) for task in tasks]
+    first = {int(task["index"]): task for task in sorted(tasks, key=_place)[:SHOWN]}
+    first |= {int(task["index"]): task for task in tasks if int(task["index"]) == one}
+    return [_row(first[index], now) for index in sorted(first)]
+
+
+def is_part(job: Mapping[str, Any]) -> bool:
+    """Whether there may be tasks that its document does not tell of."""
+    return SHOWN <= len(job.get("tasks") or ()) < int(job["spec"].get("total_tasks") or 1)
 
 
 def _place(task: Mapping[str, Any]) -> tuple[int, int]:
     state = str(task["state"])
-    rank = 2 if state == "COMPLETED" else int(state not in FINAL_STATES)
+    rank = 2 if state in ("COMPLETED", "PENDING") else int(state not in FINAL_STATES)
     return rank, int(task["index"])
 
 
@@ -63,6 +72,12 @@ def _row(task: Mapping[str, Any], now: float) -> TaskRow:
         exit=exit_words([task]),
         message=words.visible(str(task.get("message") or "")),
     )
+
+
+def named(text: str | None) -> int | None:
+    """The task that an address names, for its job to be asked for; None when it can be none."""
+    number = int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else None
+    return number if number is not None and number < TASKS_LIMIT else None
 
 
 def chosen(job: Mapping[str, Any], text: str | None) -> int:

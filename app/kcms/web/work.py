@@ -271,8 +271,12 @@ def cpu_words(tasks: Iterable[Mapping[str, Any]]) -> str:
     return f"{sum(told):.2f} s" if told else ""
 
 
-def job_facts(job: Mapping[str, Any], row: JobRow, now: float) -> list[tuple[str, str]]:
-    """Label and text of what is known of a job besides its specification."""
+def job_facts(
+    job: Mapping[str, Any], row: JobRow, now: float, part: bool = False
+) -> list[tuple[str, str]]:
+    """Label and text of what is known of a job besides its specification; ``part``: what its tasks
+    tell is told by those alone that are shown."""
+    of = " of the tasks below" if part else ""
     memory = [
         float(task["exit"]["usage"]["max_rss_kib"])
         for task in job.get("tasks") or ()
@@ -283,15 +287,15 @@ def job_facts(job: Mapping[str, Any], row: JobRow, now: float) -> list[tuple[str
     ]
     found = [
         ("Reason", row.reason),
-        ("Node", row.node),
+        (f"Node{of}", row.node),
         ("User", row.user),
         ("Submitted", f"{row.submitted} on {job['submit_host']}" if row.submitted else ""),
         ("Started", row.started),
         ("Ended", row.ended),
         ("Ran for", row.took),
-        ("Exit", row.exit),
-        ("CPU seconds", row.cpu),
-        ("Memory at most", words.kibibytes(max(memory)) if memory else ""),
+        (f"Exit{of}", row.exit),
+        (f"CPU seconds{of}", row.cpu),
+        (f"Memory at most{of}", words.kibibytes(max(memory)) if memory else ""),
         ("Killed by", str(job.get("killed_by") or "")),
         ("Held by", str(job.get("held_by") or "")),
         ("Its node says", "; ".join(dict.fromkeys(messages))),

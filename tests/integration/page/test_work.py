@@ -246,6 +246,16 @@ class TestResults:
         assert options[-1] == "alpha2"
         assert "alpha1" not in options
 
+    def test_only_the_tasks_that_are_shown_are_asked_for(self, alice: Page, world: World) -> None:
+        world.jobs[1] = job(1)
+        world.jobs[1]["spec"] |= {"class": "batch", "total_tasks": 9000}
+        for query in ("", "?task=8000"):
+            assert alice.get(f"/cluster/alpha/jobs/1{query}").status_code == 200
+        assert alice.get("/cluster/alpha/jobs/1?task=99999").status_code == 400
+        assert alice.get("/cluster/alpha/processes?moved=1").status_code == 200
+        asked = [("64", None), ("64", "8000"), ("64", None), ("0", None)]
+        assert world.tasks_asked == asked
+
     def test_the_tasks_of_a_job_of_several(self, alice: Page, world: World) -> None:
         world.jobs[1] = job(1)
         world.jobs[1]["spec"] |= {"class": "batch", "total_tasks": 3}

@@ -100,6 +100,13 @@ def test_migrate_waits_for_the_outcome(
     assert Scripted.asked[0] == ("POST /v1/jobs/12/migrate", None, "alice", body)
 
 
+def test_a_job_is_asked_for_with_the_tasks_that_are_shown() -> None:
+    Scripted.answers = {"/v1/jobs/12": job()}
+    assert main(["job", "12"]) == 0
+    assert main(["job", "12", "--json"]) == 0
+    assert [given for *_, given in Scripted.asked] == [{"tasks": jobs.SHOWN_TASKS}, {}]
+
+
 def test_migrate_need_not_wait(capsys: pytest.CaptureFixture[str]) -> None:
     Scripted.answers = {"/v1/jobs/12/migrate": migration(phase="checking", end_time=None)}
     assert main(["migrate", "12", "alpha2", "--no-wait"]) == 0

@@ -182,9 +182,36 @@ def test_a_manager_of_before_that_lists_the_same_again_is_an_end() -> None:
 def test_waiting_ends_with_the_job_and_outlasts_an_outage() -> None:
     clock = Clock()
     outage = answer(503, {"error": {"code": "unavailable", "message": "no"}})
-    client = Scripted(answer(200, job("RUNNING")), outage, answer(200, job("FAILED")))
-    assert client.wait(12, None, clock, clock.sleep)["state"] == "FAILED"
-    assert clock.now == pytest.approx(100.25)
+    whole = {**job("FAILED"), "tasks": [{"index": 0}, {"index": 1}]}
+    few = answer(200, {**job("FAILED"), "tasks": []})
+    client = Scripted(answer(200, job("RUNNING")), outage, few, outage, few, answer(200, whole))
+    assert client.wait(12, None, clock, clock.sleep) == whole
+    assert clock.now == pytest.approx(100.475)
+    queries = [sent.split(b" ")[1].partition(b"?")[2] for sent in client.sent]
+    assert queries == [b"tasks=0", b"tasks=0", b"tasks=0", b"", b"tasks=0", b""]
+
+
+def test_a_manager_of_before_that_tells_of_all_tasks_is_asked_no_more() -> None:
+    whole = {**job("FAILED"), "tasks": [{"index": 0}, {"index": 1}]}
+    assert Scripted(answer(200, whole)).wait(12) == whole
+
+
+@pytest.mark.parametrize("others", [[], [0, 1, 3]])
+def test_only_the_task_whose_output_is_followed_is_asked_for(others: list[int]) -> None:
+    rows = [{"index": i, "state": "RUNNING", "start_time": 1.0} for i in others]
+    runs = [*rows, {"index": 2, "state": "RUNNING", "start_time": 1.0}]
+    over = [*rows, {"index": 2, "state": "FAILED", "start_time": 1.0}]
+    part = answer(200, {"text": "x", "size": 1, "offset": 0, "end": 1})
+    client = Scripted(
+        answer(200, {**job("RUNNING"), "tasks": rows}),
+        answer(200, {**job("RUNNING"), "tasks": runs}),
+        part,
+        answer(200, {**job("RUNNING"), "tasks": over}),
+        part,
+    )
+    assert len(list(client.follow(12, task=2, sleep=lambda seconds: None))) == 2
+    asked = [sent.split(b" ")[1] for sent in client.sent]
+    assert [each for each in asked if b"output" not in each] == [b"/v1/jobs/12?task=2"] * 3
 
 
 def test_waiting_ends_at_its_limit() -> None:

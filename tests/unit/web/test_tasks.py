@@ -45,6 +45,30 @@ def test_of_many_those_that_went_wrong_are_shown_first() -> None:
     assert [each.index for each in found][-2:] == [4000, 4999]
 
 
+def test_the_one_that_is_looked_at_is_shown_with_them() -> None:
+    found = tasks.rows(job(5000, t4000="FAILED", t4999="RUNNING"), 110.0, 3000)
+    assert len(found) == tasks.SHOWN + 1
+    assert [each.index for each in found][-3:] == [3000, 4000, 4999]
+    assert len(tasks.rows(job(5000), 110.0, 3)) == tasks.SHOWN
+
+
+@pytest.mark.parametrize(
+    ("text", "index"),
+    [(None, None), ("", None), ("x", None), ("7", 7), ("9999", 9999), ("10000", None)],
+)
+def test_the_task_to_ask_for(text: str | None, index: int | None) -> None:
+    assert tasks.named(text) == index
+
+
+def test_figures_of_some_tasks_are_said_to_be_theirs() -> None:
+    whole = {**job(tasks.SHOWN), "state": "FAILED", "id": 1, "submit_host": "h"}
+    part = {**whole, "spec": {**whole["spec"], "total_tasks": 5000}}
+    assert (tasks.is_part(whole), tasks.is_part(part)) == (False, True)
+    row = work.job_row(part, 110.0)
+    assert ("Exit of the tasks below", "3") in work.job_facts(part, row, 110.0, True)
+    assert ("Exit", "3") in work.job_facts(whole, row, 110.0)
+
+
 def test_a_single_job_has_no_table() -> None:
     single = {"spec": {"class": "single", "total_tasks": None}, "tasks": [{}]}
     assert tasks.rows(single, 1.0) == []
