@@ -26,7 +26,8 @@ RELEASE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__fil
 if __name__ == "__main__":
     sys.path.append(RELEASE)
 
-from kcms.node import cgroup, durable, lease, limits, program, usage  # noqa: E402  (isolated mode: path set above)
+from kcms.node import cgroup, durable, lease, limits, usage  # noqa: E402  (isolated mode: path set above)
+from kcms.node.begun import Program  # noqa: E402
 
 if TYPE_CHECKING:
     from kcms.node import session
@@ -109,44 +110,6 @@ def _commit(reserved: durable.Reserved, name: str, document: dict[str, Any]) -> 
             time.sleep(1.0)
 
 
-class _Program:
-    """One task's program in its cgroup: the whole unit's, or of a parallel job one below it."""
-
-    def __init__(self, plan: dict[str, Any], task: int, own_cgroup: str) -> None:
-        self.task = task
-        self.cgroup = own_cgroup
-        self.root = -1
-        self.status: int | None = None  # as wait() gives it
-        self.took: dict[str, Any] = {}
-        self.limits = limits.Limits(plan["wanted"]["spec"])
-        self.exceeded = ""
-        self.recorded = False
-        self.message = ""  # why it could not be run
-        self._complaint = -1
-
-    def start(self, plan: dict[str, Any], attached: session.Session | None) -> None:
-        self._complaint, write_end = os.pipe()
-        self.root = os.fork()
-        if self.root == 0:
-            program.become(plan, self.task, self.cgroup, write_end, attached)
-        os.close(write_end)
-        if attached is not None:
-            attached.began(self.root)
-
-    def over(self, status: int) -> None:
-        """Its root has ended."""
-        self.status = status
-        if self._complaint >= 0:
-            self.message = os.read(self._complaint, 4096).decode(errors="replace")
-            os.close(self._complaint)
-
-    def keep_limits(self) -> None:
-        if self.limits and not self.exceeded and self.status is None:
-            self.exceeded = self.limits.exceeded(self.cgroup)
-            if self.exceeded:
-                cgroup.kill(self.cgroup)
-
-
 class _Task:
     """The programs of the unit and everything they start, from fork to the last process."""
 
@@ -165,7 +128,7 @@ class _Task:
         self.ranks = list(wanted.get("ranks") or ())
         where = {each: os.path.join(task_cgroup, str(each)) for each in self.ranks}
         self.programs = [
-            _Program(plan, each, where.get(each, task_cgroup))
+            Program(plan, each, where.get(each, task_cgroup))
             for each in self.ranks or [wanted["task"]]
         ]
         self.stop_at: float | None = None  # boot time at which a stopped task is killed
@@ -202,12 +165,26 @@ class _Task:
                 self.session = session.Session(self.plan, os.path.basename(self.directory))  # noqa: PTH119
             except session.SessionError as error:
                 return str(error)
-        for each in self.programs:
-            if self.ranks:
-                os.mkdir(each.cgroup)
-            each.start(self.plan, self.session)
+        try:
+            for each in self.programs:
+                if self.ranks:
+                    os.mkdir(each.cgroup)
+                each.start(self.plan, self.session)
+        except OSError as error:
+            self._give_up(f"cannot begin the program: {error.strerror}")
         self._await_roots()
         return next(filter(None, [each.message for each in self.programs]), "")
+
+    def _give_up(self, why: str) -> None:
+        """A program cannot be begun, so those that were are not to run either."""
+        for each in self.programs:
+            if each.root < 0:
+                each.cannot(why)
+            else:
+                os.kill(each.root, signal.SIGKILL)  # perhaps not in its cgroup yet
+        cgroup.kill(self.cgroup)
+        if self.session is not None and self.programs[0].root < 0:
+            self.session.abandon()
 
     def _restored(self) -> str:
         """Restore the tree, frozen, and wait for the end of its root; why it could not be."""
@@ -381,7 +358,7 @@ class _Task:
             "boottime": boottime(),
         }
 
-    def _end_of(self, one: _Program) -> dict[str, Any]:
+    def _end_of(self, one: Program) -> dict[str, Any]:
         status = one.status or 0
         signalled = os.WIFSIGNALED(status)
         cause = limits.CAUSE if one.exceeded else lease.CAUSE if self.lease_over else ""

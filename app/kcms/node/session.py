@@ -53,19 +53,19 @@ class Session:
             gateway = pwd.getpwnam(place["user"])
             listener = _listen(place["directory"], self.path, gateway.pw_gid)
             self._files, ours = _ends(self.terminal, wanted["uid"], wanted["gid"])
+            self._go, go = os.pipe()
+            told, self._tell = os.pipe()
+            self.pid = os.fork()
         except KeyError:
             raise SessionError(
                 f"{plan['node']} has no user {place['user']}, so nobody can be attached there"
             ) from None
         except OSError as error:
+            self.close()
             raise SessionError(f"nobody can be attached: {error}") from error
-        self._go, go = os.pipe()
-        told, self._tell = os.pipe()
-        ids = (wanted["uid"], wanted["gid"])
-        served = relay.Served(listener, ours, go, told, self.terminal, (0, gateway.pw_uid))
-        self.pid = os.fork()
         if self.pid == 0:
-            relay.main(served, *ids)
+            served = relay.Served(listener, ours, go, told, self.terminal, (0, gateway.pw_uid))
+            relay.main(served, wanted["uid"], wanted["gid"])
         listener.close()
         for each in {*ours, go, told}:
             os.close(each)
@@ -82,9 +82,13 @@ class Session:
 
     def began(self, root: int) -> None:
         """The program's process is there: its ends are its own."""
+        self.abandon()
+        self._say({"root": root})
+
+    def abandon(self) -> None:
+        """There is no program: what it would have had is closed."""
         for each in {*self._files, self._go}:
             os.close(each)
-        self._say({"root": root})
 
     def reaped(self, pid: int, status: int) -> None:
         """A child ended; perhaps the relay."""
