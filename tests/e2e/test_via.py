@@ -240,7 +240,7 @@ def test_a_password_is_asked_for_three_times(quiet: Grid, laptop: Laptop) -> Non
     login = Login(known, "/nonexistent", ask)
     _, client = login.log_in(target)
     client.close()
-    assert asked == [f"Password (or that of your key) for alice@{laptop.address}: "] * 2
+    assert asked == [f"Password for alice@{laptop.address}: "] * 2
     asked.clear()
     answers[1] = "wrong"
     with pytest.raises(ViaError, match="does not let alice in: Authentication failed"):

@@ -10,12 +10,14 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kcms.errors import InvalidRequest
 from kcms.via import hostkeys
 from kcms.via.errors import HostKeyError, ViaError
+from kcms.via.keys import Keys, there
 from kcms.via.route import Route, included, route
 from kcms.via.target import Target
 
@@ -25,6 +27,7 @@ LOGIN_SECONDS = 60.0
 ALIVE_SECONDS = 15  # between two signs of life, so that a line that is cut is found out
 CUT_MILLISECONDS = 60_000  # what was sent and nobody acknowledged for so long: it is cut
 TRIES = 3  # of a password
+PASSWORDS = {"password", "keyboard-interactive"}
 DEPTH = 16  # of files that include each other, as in ssh
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 """The quickest first: with the others paramiko makes a checksum of each packet in Python."""
@@ -96,6 +99,7 @@ class Login:
         self._paramiko = load_paramiko()
         self._given = known_hosts
         self._ask = ask
+        self._keys = Keys(self._paramiko, ask)
         self._hops: list[Any] = []  # logins that lead to the next one
         text = configuration(Path(config).expanduser())
         try:
@@ -129,32 +133,39 @@ class Login:
 
     def _enter(self, way: Route, through: Any) -> Any:
         known = self._known(way)
-        password: str | None = None
-        for left in reversed(range(TRIES + 1)):
+        files = there(way.identities)
+        locked = tuple(each for each in files if self._keys.is_locked(each))
+        proof = _Proof(tuple(each for each in files if each not in locked), locked)
+        while True:
             try:
-                return self._attempt(way, self._line(way, through), known, password)
+                return self._attempt(way, self._line(way, through), known, proof)
+            except _RefusedError as refused:
+                more = self._more(way, proof, refused.offered)
+                if more is None:
+                    raise ViaError(_not_let_in(way, refused.error)) from refused.error
+                proof = more
             except self._paramiko.SSHException as error:
-                if not self._may_ask(error):
-                    raise ViaError(f"cannot log in as {way.name}: {error}") from error
-                password = (
-                    self._ask(f"Password (or that of your key) for {way.name}: ") if left else None
-                )
-                if password is None:
-                    raise ViaError(_not_let_in(way, error)) from error
+                raise ViaError(f"cannot log in as {way.name}: {error}") from error
             except (OSError, EOFError) as error:
                 raise ViaError(f"the connection to {way.asked} broke: {error}") from error
-        raise AssertionError("the last try raises")
 
-    def _may_ask(self, error: Exception) -> bool:
-        """Whether a password could still help."""
-        if isinstance(error, self._paramiko.BadAuthenticationType):
-            return bool({"password", "keyboard-interactive"} & set(error.allowed_types))
-        refused = isinstance(error, self._paramiko.AuthenticationException)
-        return refused or "No authentication methods" in str(error)
+    def _more(self, way: Route, proof: _Proof, offered: set[str]) -> _Proof | None:
+        """What else the user has for a host that offers these ways in; None: nothing."""
+        locked = proof.locked
+        while locked and "publickey" in offered and proof.password is None:
+            path, *rest = locked
+            locked = tuple(rest)
+            key = self._keys.unlocked(path)
+            if key is not None:
+                return replace(proof, locked=locked, key=key)
+        if not proof.left or not offered & PASSWORDS:
+            return None
+        password = self._ask(f"Password for {way.name}: ")
+        if password is None:
+            return None
+        return replace(proof, locked=(), password=password, left=proof.left - 1)
 
-    def _attempt(
-        self, way: Route, line: Any, known: list[hostkeys.Entry], password: str | None
-    ) -> Any:
+    def _attempt(self, way: Route, line: Any, known: list[hostkeys.Entry], proof: _Proof) -> Any:
         client = self._paramiko.SSHClient()
         client.set_missing_host_key_policy(_Judge(way, known))
         try:
@@ -162,20 +173,39 @@ class Login:
                 way.host,
                 way.port,
                 way.user,
-                password,
-                key_filename=_there(way.identities),
+                proof.password,
+                proof.key,
+                key_filename=list(proof.files),
                 allow_agent=not way.only_identities,
-                look_for_keys=not way.identities,
+                look_for_keys=False,
                 sock=line,
                 timeout=CONNECT_SECONDS,
                 auth_timeout=LOGIN_SECONDS,
                 transport_factory=self._transports(hostkeys.kinds(known, way.key_name)),
             )
-        except BaseException:
+        except BaseException as error:
+            offered = self._offered(client, way.user, error)
             client.close()
+            if offered:
+                raise _RefusedError(error, offered) from error
             raise
         client.get_transport().set_keepalive(ALIVE_SECONDS)
         return client
+
+    def _offered(self, client: Any, user: str, error: BaseException) -> set[str]:
+        """The ways in that the host offers to who was refused; none when it was not about that."""
+        if isinstance(error, self._paramiko.BadAuthenticationType):
+            return set(error.allowed_types)
+        transport = client.get_transport()
+        if not isinstance(error, self._paramiko.SSHException) or transport is None:
+            return set()
+        try:
+            transport.auth_none(user)
+        except self._paramiko.BadAuthenticationType as told:
+            return set(told.allowed_types)
+        except (self._paramiko.SSHException, OSError, EOFError):
+            pass  # the connection is gone
+        return set()
 
     def _transports(self, kinds: list[str]) -> Callable[..., Any]:
         """Transports that ask a host for the types of keys that are known of it."""
@@ -185,9 +215,15 @@ class Login:
             options = transport.get_security_options()
             options.key_types = _first(key_types(kinds), options.key_types)
             options.ciphers = _first(CIPHERS, options.ciphers)
+            transport.auth_interactive_dumb = self._not_by_itself
             return transport
 
         return made
+
+    def _not_by_itself(self, _user: str) -> Any:
+        """In place of paramiko's own questions at the terminal, in words that the host chose."""
+        said = "it wants a password after the key"
+        raise self._paramiko.BadAuthenticationType(said, sorted(PASSWORDS))
 
     def _line(self, way: Route, through: Any) -> Any:
         """What leads to the head's sshd."""
@@ -218,6 +254,30 @@ class Login:
         return hostkeys.entries(text)
 
 
+@dataclass(frozen=True)
+class _Proof:
+    """What an attempt has to show: unlocked files, and a key that was unlocked, and a password.
+
+    :param locked: files whose passphrase nobody was asked for yet
+    :param left: how many passwords may still be asked for
+    """
+
+    files: tuple[str, ...]
+    locked: tuple[str, ...]
+    key: Any = None
+    password: str | None = None
+    left: int = TRIES
+
+
+class _RefusedError(Exception):
+    """A host that does not let the user in by what was shown, and says what it would take."""
+
+    def __init__(self, error: BaseException, offered: set[str]) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.offered = offered
+
+
 class _Judge:
     """Has every host key checked by us: paramiko is given none to compare with."""
 
@@ -241,13 +301,7 @@ def _first(wanted: Any, there: Any) -> list[str]:
     return able + [each for each in there if each not in able]
 
 
-def _there(names: tuple[str, ...]) -> list[str]:
-    """The keys that exist: a configuration may name those of other machines."""
-    paths = [str(Path(each).expanduser()) for each in names]
-    return [each for each in paths if Path(each).exists()]
-
-
-def _not_let_in(way: Route, error: Exception) -> str:
+def _not_let_in(way: Route, error: BaseException) -> str:
     return (
         f"{way.asked} does not let {way.user} in: {str(error).rstrip('.')}; "
         f"see whether `ssh {way.name}` does"
