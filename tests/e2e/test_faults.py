@@ -115,6 +115,7 @@ def test_a_full_disk_refuses_submissions_and_loses_none(quiet: Grid) -> None:
 
 
 def test_a_node_that_is_cut_off_is_shown_down_and_comes_back(quiet: Grid) -> None:
+    quiet.wait(lambda: set(states(quiet).values()) == {"UP"}, "every node to be UP")
     quiet.lab("cut", "alpha2")
     try:
         quiet.wait(lambda: states(quiet)["alpha2"] == "DOWN", "alpha2 to be DOWN")

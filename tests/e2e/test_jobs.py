@@ -202,6 +202,7 @@ def test_jobs_wait_for_a_slot_by_priority_then_age(quiet: Grid) -> None:
         for node in json.loads(quiet.kcms("head", "nodes", "--cluster", "alpha", "--json").stdout)[
             "nodes"
         ]
+        if not node["drained"]
     )
     fillers = [quiet.submit("alice", program, "600") for _ in range(slots)]
     low = quiet.submit("alice", program, "1")
