@@ -218,7 +218,7 @@ REFUSED = [
     ("output", "/dev/stdout", ""),
     ("output", "/proc/1/fd/3", "Permission denied"),
     ("output", "/proc/self/mem", ""),
-    ("output", "/proc/sysrq-trigger", "Permission denied"),
+    ("output", "/proc/sysrq-trigger", ""),  # not every kernel has it
     ("base_directory", f"{STATE}/tasks", "Permission denied"),
     ("base_directory", "/proc/1/root", "Permission denied"),
     ("executable", f"{ALICE}/t/fifo", "Permission denied"),
