@@ -22,6 +22,11 @@ Host head
 """
 
 
+def _heed_interrupts() -> None:
+    """As at a terminal; a shell that runs tests in the background has them ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Laptop:
     """``kcms --via`` as alice has it, from a checkout; its ``home`` takes what she makes."""
 
@@ -51,6 +56,7 @@ class Laptop:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=_heed_interrupts,
         )
 
     def kcms(self, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
