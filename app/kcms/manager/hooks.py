@@ -10,10 +10,9 @@ from kcms.jobs.spec import SpecError, check_spec
 from kcms.jobs.spec_values import TEXT_LIMIT
 from kcms.manager.memory import Draft
 from kcms.manager.rows import Event
+from kcms.terminal import plain
 
 COMMENT = "on the end of job {}"
-
-
 REASON_LIMIT = 1000
 """Characters of what a program is told of the end."""
 
@@ -51,9 +50,9 @@ def _hook(job: Job, number: int, now: float) -> Job:
     }
     ended = {
         "KCMS_ENDED_JOB": str(job.id),
-        "KCMS_ENDED_NAME": _line(str(spec.get("name") or "")),
+        "KCMS_ENDED_NAME": plain(str(spec.get("name") or "")),
         "KCMS_ENDED_STATE": job.state.value,
-        "KCMS_ENDED_REASON": _line(job.reason),
+        "KCMS_ENDED_REASON": plain(job.reason)[:REASON_LIMIT],
     }
     return Job(
         id=number,
@@ -65,10 +64,6 @@ def _hook(job: Job, number: int, now: float) -> Job:
         submit_host=job.submit_host,
         submit_time=now,
     )
-
-
-def _line(text: str) -> str:
-    return "".join(each if each.isprintable() else "?" for each in text)[:REASON_LIMIT]
 
 
 def _clean(

@@ -12,6 +12,7 @@ from typing import Any
 
 from kcms.jobs.processes import MOST, Process
 from kcms.jobs.target import process_id
+from kcms.terminal import plain
 
 Key = tuple[int, int, int, int, int]
 """Pid, birth, job, task, epoch: a pid that is used again is another process."""
@@ -120,12 +121,8 @@ def _clean(process: Process) -> Process:
     shown = (process.name, process.status, process.command)
     if all(map(str.isprintable, shown)):
         return process
-    name, status, command = map(_printable, shown)
+    name, status, command = map(plain, shown)
     return replace(process, name=name, status=status, command=command)
-
-
-def _printable(text: str) -> str:
-    return "".join(each if each.isprintable() else "?" for each in text)
 
 
 def _document(node: str, row: Shown) -> dict[str, Any]:

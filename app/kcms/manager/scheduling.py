@@ -36,7 +36,7 @@ def _not_kept_back(draft: Draft, now: float) -> list[Job]:
         elif gate.never:
             ended = job.moved(State.CANCELLED, reason=gate.reason, end_time=now)
             draft.put(ended, now, "depend")
-        elif job.reason != gate.reason:
+        elif job.state is State.PENDING and job.reason != gate.reason:
             draft.put(replace(job, reason=gate.reason), now, "wait")
     return found
 

@@ -13,7 +13,7 @@ from kcms.jobs.states import State
 from kcms.manager import core, holding, hooks
 from kcms.manager.memory import Draft
 from kcms.manager.wanted import wanted_tasks
-from tests.unit.manager.world import ALICE, BOB, World, said
+from tests.unit.manager.world import ALICE, BOB, World
 
 
 def running(job: int, task: int, epoch: int = 1, **fields: Any) -> TaskReport:
@@ -469,7 +469,6 @@ def test_another_users_job_is_not_touched() -> None:
     number = world.submit(**{"class": "batch", "total_tasks": 2})
     with pytest.raises(NotFound):
         world.act(holding.requeue, number, BOB)
-    assert said("running")  # the helper of single tasks stays what it was
 
 
 # what a hostile reader found ---------------------------------------------------------------------
@@ -579,6 +578,18 @@ def test_a_job_of_which_a_copy_runs_that_the_store_does_not_know_is_not_placed()
     assert world.job(number).reason == "c has a copy of it that this job store does not know"
     world.report("c")
     assert places(world.job(number)) == [(0, "a")]
+
+
+def test_a_batch_job_with_an_unknown_copy_is_not_written_at_each_report() -> None:
+    world = World("a", "c", slots=1)
+    number = world.submit(**{"class": "batch", "total_tasks": 3})
+    world.report("a", running(number, 0))
+    world.report("c", running(number, 1), running(number, 2, epoch=4))
+    kinds = len(world.kinds)
+    for _ in range(5):
+        world.report("a", running(number, 0))
+        world.report("c", running(number, 1), running(number, 2, epoch=4))
+    assert len(world.kinds) == kinds
 
 
 def test_units_of_one_job_do_not_take_turns_in_its_reason() -> None:
