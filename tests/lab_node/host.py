@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 from ansible_collections.kcms.cluster.plugins.plugin_utils.ca_authority import Authority, Request
 
+from tests.lab_node.hardening import HARDENING
+
 ROOT = Path(__file__).resolve().parents[2]
 CODE = "/opt/kcms-nodetest/releases/1"
 STATE = "/var/lib/kcms-nodetest"
@@ -36,26 +38,6 @@ from kcms.config import NodeConfig, load
 from kcms.node.daemon import main
 sys.exit(main(load(NodeConfig, "{work}/node.toml")))
 """
-# The role's unit is at least as strict; what is here is what could break the daemon's own work.
-HARDENING = [
-    "NoNewPrivileges=yes",
-    "PrivateDevices=yes",
-    "ProtectKernelTunables=yes",
-    "RestrictNamespaces=yes",
-    "RestrictSUIDSGID=yes",
-    "MemoryDenyWriteExecute=yes",
-    "SystemCallFilter=@system-service",
-    "SystemCallErrorNumber=EPERM",
-    "ProtectSystem=strict",
-    "ProtectHome=yes",
-    "PrivateTmp=yes",
-    "ProtectControlGroups=no",
-    "ReadWritePaths=/sys/fs/cgroup",
-    "StateDirectory=kcms-nodetest",
-    "StateDirectoryMode=0700",
-    "UMask=0077",
-    "CapabilityBoundingSet=CAP_KILL",
-]
 CONFIG = """
 host = "testnode"
 cluster = "testcluster"

@@ -309,9 +309,8 @@ def test_init_killed_is_lost(host: Host) -> None:
 def test_two_starts_of_one_task_run_once(host: Host) -> None:
     host.want(job(31, f"echo x >> {ALICE}/31.ran; sleep 2"))
     host.until(31, "running")
-    start = (
-        f"{CODE}/kcms/node/task_start.sh {STATE}/tasks/31.0.1-{STORE} {CODE}/kcms/node/init.py boot"
-    )
+    node = f"{CODE}/kcms/node"
+    start = f"{node}/task_start.sh {STATE}/tasks/31.0.1-{STORE} {node}/begin.py boot"
     host.run(f"systemd-run --quiet --wait -p Delegate=yes --unit=kcms-second /bin/sh {start}")
     assert host.over(31)["exit"]["code"] == 0
     host.run(f"systemd-run --quiet --wait -p Delegate=yes --unit=kcms-third /bin/sh {start}")

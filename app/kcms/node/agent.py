@@ -25,6 +25,7 @@ log = logging.getLogger("kcms.node")
 
 RETRY_FIRST = 1.0
 RETRY_LONGEST = 30.0
+ENDING = frozenset({"exit"})
 COUNTED = 16  # attempts at the most
 
 
@@ -69,7 +70,8 @@ class Agent:
         self._attempts: dict[TaskId, int] = {}
         self._not_before: dict[TaskId, float] = {}
         self._troubles: dict[TaskId, str] = {}
-        self._looked: dict[TaskId, tuple[str, ...]] = {}
+        self._looked: dict[TaskId, frozenset[str]] = {}
+        self._launched: set[TaskId] = set()
         self._next_end: float | None = None
 
     def step(
@@ -92,6 +94,7 @@ class Agent:
         asked, wanted = wanted, self._with_restores(wanted)
         before = self._snapshot(wanted, forget, may_start, store)
         instructions = core.decide(before)
+        self._launched.clear()
         failed: set[TaskId] = set()
         for instruction in instructions:
             task = _task_of(instruction)
@@ -99,7 +102,7 @@ class Agent:
                 continue
             if not self._perform_safely(task, instruction):
                 failed.add(task)
-        after = self._snapshot(wanted, frozenset(), may_start, store) if instructions else before
+        after = self._after(before, instructions) if instructions else before
         after = self._signalled(after)
         self._tidy(after, wanted or {})
         ends = (core.next_end(after), signals.next_end(after))
@@ -160,6 +163,32 @@ class Agent:
             forget=forget,
             attempts=dict(self._attempts),
             store=store,
+        )
+
+    def _after(self, before: core.Snapshot, instructions: list[core.Instruction]) -> core.Snapshot:
+        """How things stand after instructions; when a task only began, or was only forgotten, that
+        is known without asking about all of them again."""
+        if not all(isinstance(each, _SIMPLE) for each in instructions):
+            store = before.store
+            return self._snapshot(before.wanted, frozenset(), before.may_start, store)
+        records, units = dict(before.records), dict(before.units)
+        for task in {_task_of(each) for each in instructions}:
+            self._looked[task] = self.records.signature(task)
+            found = self.records.load_one(task)
+            records.pop(task, None)
+            if found is not None:
+                records[task] = found
+            if task in self._launched:
+                units[task] = core.Unit(alive=True)
+            elif found is None:
+                units.pop(task, None)
+        return replace(
+            before,
+            records=records,
+            units=units,
+            boottime=self.clock.boot(),
+            forget=frozenset(),
+            attempts=dict(self._attempts),
         )
 
     def _must_wait(self, instruction: core.Instruction) -> bool:
@@ -230,6 +259,7 @@ class Agent:
         self._not_before[task] = self.clock.boot() + min(RETRY_FIRST * 2**attempt, RETRY_LONGEST)
         self._attempts[task] = min(attempt + 1, COUNTED)
         self.launcher.start(task, str(self.records.path(task)))
+        self._launched.add(task)
         log.info("task %s is started", task)
 
     def _terminate(self, task: TaskId, grace: float, cause: str) -> None:
@@ -296,17 +326,28 @@ class Agent:
         trouble = self._troubles.get(task, "")
         return replace(report, message=trouble) if trouble and not report.message else report
 
+    def ending(self, tasks: Iterable[TaskId]) -> bool | None:
+        """Whether one of these tasks whose end is on record has an empty unit now; None when the
+        end of none is on record."""
+        there = [each for each in tasks if self.records.signature(each) >= ENDING]
+        empty = any(not cgroup.populated(self.launcher.cgroup(each)) for each in there)
+        return empty if there else None
+
     def moved(self, tasks: Iterable[TaskId]) -> bool:
         """Whether one of these tasks, open when last looked at, may be further now.
 
-        A few file reads a task.  One whose unit is empty is about to end, or to begin.
+        A few file reads a task.  One whose unit is empty is about to end, or to begin; one that has
+        only its end on record has not ended until its unit is empty.
         """
         return self._movement.moved() or any(
-            self.records.signature(each) != self._looked.get(each)
+            self.records.signature(each) - ENDING != self._looked[each] - ENDING
             or not cgroup.populated(self.launcher.cgroup(each))
             for each in tasks
             if each in self._looked
         )
+
+
+_SIMPLE = (core.Prepare, core.Start, core.Forget)
 
 
 def _task_of(instruction: core.Instruction) -> TaskId:

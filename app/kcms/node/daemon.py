@@ -38,6 +38,15 @@ log = logging.getLogger("kcms.node")
 LOOK_INTERVAL = 0.2
 """Seconds between cheap looks at tasks that are not over."""
 
+ENDING_INTERVAL = 0.004
+ENDING = 0.2
+"""Seconds between looks, and for how long, when a task's init says that it put an end on record:
+its unit is over a few ms after that."""
+
+GATHER = 0.05
+"""Seconds that a report waits for more when nothing ended, and what is to be forgotten for other
+work: a short task begins and ends in one report."""
+
 FULL_INTERVAL = 5.0
 """Seconds between full comparisons when nothing seems to happen."""
 
@@ -60,6 +69,8 @@ class _State:
         self.heard = float("-inf")  # boot time of the manager's last word
         self.answered = False  # a report of ours, so that tasks find when we were heard
         self.work = asyncio.Event()
+        self.poked = asyncio.Event()
+        self.urgent = asyncio.Event()
         self.changed = asyncio.Event()
 
     def hear_wanted(self, word: Desired) -> None:
@@ -70,9 +81,7 @@ class _State:
         self.work.set()
 
     def hear_forget(self, forget: frozenset[TaskId]) -> None:
-        if forget:
-            self.forget |= forget
-            self.work.set()
+        self.forget |= forget
 
     def begin_forgetting(self) -> frozenset[TaskId]:
         """Take what is to be forgotten; from now on it is not wanted either."""
@@ -87,9 +96,15 @@ class _State:
     def set_reports(
         self, reports: tuple[TaskReport, ...], moves: tuple[MoveReport, ...] = ()
     ) -> None:
-        if (reports, moves) != (self.reports, self.moves):
-            self.reports, self.moves = reports, moves
-            self.changed.set()
+        if (reports, moves) == (self.reports, self.moves):
+            return
+        before = {TaskId.of(each): each.phase for each in self.reports or ()}
+        if moves != self.moves or any(
+            each.phase in FINAL and before.get(TaskId.of(each)) != each.phase for each in reports
+        ):
+            self.urgent.set()
+        self.reports, self.moves = reports, moves
+        self.changed.set()
 
     def open_tasks(self) -> list[TaskId]:
         return [TaskId.of(each) for each in self.reports or () if each.phase not in FINAL]
@@ -152,6 +167,7 @@ class _Daemon:
         self._silent = False
         self._patient = False
         self._link = Link(config)
+        self._poked = float("-inf")
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         outage = Outage()
@@ -164,6 +180,7 @@ class _Daemon:
                     retrying("report to the manager", self._report, outage, asyncio.sleep),
                 )
             ]
+            self._listen()
             ready()
             waiter = asyncio.create_task(stop.wait())
             done, _ = await asyncio.wait([*loops, waiter], return_when=asyncio.FIRST_COMPLETED)
@@ -172,6 +189,17 @@ class _Daemon:
             await asyncio.gather(*loops, waiter, return_exceptions=True)
             for each in done:
                 each.result()  # a loop that ended by itself failed: let systemd restart us
+
+    def _listen(self) -> None:
+        """Look at once when an init says that there is something to see."""
+        descriptor = os.open(self.agent.records.poke, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+        def hear() -> None:
+            os.read(descriptor, 4096)
+            self._poked = time.monotonic()
+            self.state.poked.set()
+
+        asyncio.get_running_loop().add_reader(descriptor, hear)
 
     async def _fetch(self) -> None:
         """Ask; at first and after a failure without patience, as versions of a manager that was
@@ -184,11 +212,14 @@ class _Daemon:
         self.state.hear_wanted(word)
 
     async def _report(self) -> None:
-        """Report at once when something changed, else when the interval is over."""
-        changed = self.state.changed
+        """Report at once when something ended, soon when something changed, else when the interval
+        is over."""
+        changed, urgent = self.state.changed, self.state.urgent
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(changed.wait(), self.config.report_interval)
+            await asyncio.wait_for(urgent.wait(), GATHER)
         changed.clear()
+        urgent.clear()
         if self.state.reports is None:
             return
         try:
@@ -198,10 +229,13 @@ class _Daemon:
             forget = await self._link.report(self._node_report(reports, moves, processes))
         except BaseException:
             changed.set()
+            urgent.set()
             raise
         self._renew_leases(began)
         self.state.heard, self.state.answered = init.boottime(), True
         self.state.hear_forget(forget)
+        if forget:
+            asyncio.get_running_loop().call_later(GATHER, self.state.work.set)
 
     def _renew_leases(self, when: float) -> None:
         try:
@@ -270,15 +304,31 @@ class _Daemon:
         tasks = self.state.open_tasks()
         end = time.monotonic() + self._patience()
         while (left := end - time.monotonic()) > 0:
-            try:
-                looking = tasks or self.agent.is_moving
-                interval = min(left, LOOK_INTERVAL) if looking else left
-                await asyncio.wait_for(self.state.work.wait(), interval)
-            except TimeoutError:
-                if await asyncio.to_thread(self.agent.moved, tasks):
-                    return
-            else:
+            looking = tasks or self.agent.is_moving
+            await self._pause(min(left, LOOK_INTERVAL) if looking else left)
+            if self.state.work.is_set() or await self._has_ended(tasks):
                 return
+            if await asyncio.to_thread(self.agent.moved, tasks):
+                return
+
+    async def _has_ended(self, tasks: list[TaskId]) -> bool:
+        """Whether a task ended of which an init said a moment ago that it is about to."""
+        while time.monotonic() - self._poked < ENDING and not self.state.work.is_set():
+            ending = await asyncio.to_thread(self.agent.ending, tasks)
+            if ending is None or ending:
+                return bool(ending)
+            await asyncio.sleep(ENDING_INTERVAL)
+        return self.state.work.is_set()
+
+    async def _pause(self, seconds: float) -> None:
+        """Until there is work, an init said something since the last time, or the time is over."""
+        waits = [asyncio.ensure_future(each.wait()) for each in (self.state.work, self.state.poked)]
+        try:
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.state.poked.clear()
+            for each in waits:
+                each.cancel()
 
     def _patience(self) -> float:
         """Seconds until the next full comparison; a kill must begin and be pursued on time."""

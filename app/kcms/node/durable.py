@@ -1,6 +1,6 @@
 """Small JSON files that are either wholly there, and on the disk, or not at all.
 
-Loaded by every task's PID 1: ``os`` and ``json`` only.  All functions raise OSError.
+Loaded by every task's PID 1, hence so few imports.  All functions raise OSError.
 """
 
 # pathlib would cost every init time and memory.
@@ -8,8 +8,9 @@ Loaded by every task's PID 1: ``os`` and ``json`` only.  All functions raise OSE
 
 from __future__ import annotations
 
-import json
 import os
+
+from kcms.node import plain_json
 
 
 def _temporary(name: str) -> str:
@@ -26,7 +27,7 @@ def sync_directory(path: str) -> None:
 
 
 def _write(descriptor: int, document: object) -> None:
-    data = json.dumps(document).encode() + b"\n"
+    data = plain_json.dumps(document).encode() + b"\n"
     written = 0
     while written < len(data):
         written += os.write(descriptor, data[written:])
@@ -68,7 +69,7 @@ def read(directory: str, name: str) -> dict | None:  # type: ignore[type-arg]
     """The document, None when there is no such file.  :raises ValueError: it is no object"""
     try:
         with open(os.path.join(directory, name), encoding="utf-8") as file:
-            document = json.load(file)
+            document = plain_json.loads(file.read())
     except FileNotFoundError:
         return None
     if not isinstance(document, dict):
@@ -77,7 +78,10 @@ def read(directory: str, name: str) -> dict | None:  # type: ignore[type-arg]
 
 
 class Reserved:
-    """A file with its room taken in advance, to be written when the disk may be full."""
+    """A file with its room taken in advance, to be written when the disk may be full.
+
+    It need not outlive a power failure before it is written, so nothing is synced until then.
+    """
 
     def __init__(self, directory: str, size: int) -> None:
         self.directory = directory
@@ -85,7 +89,6 @@ class Reserved:
         self.descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             os.posix_fallocate(self.descriptor, 0, size)
-            os.fsync(self.descriptor)
         except OSError:
             self.discard()
             raise

@@ -86,7 +86,7 @@ def unit_properties(
         "/bin/sh",
         str(release / "node/task_start.sh"),
         directory,
-        str(release / "node/init.py"),
+        str(release / "node/begin.py"),
         boot_id,
     ]
     return [
@@ -149,6 +149,7 @@ class Systemd:
         self._allow_setuid = allow_setuid
         self._connection: Any = None
         self._root = tasks_root(cgroup.of_process(1))
+        self._well: set[TaskId] = set()
         self._release = Path(__file__).resolve().parent.parent
 
     def cgroup(self, task: TaskId) -> str:
@@ -158,16 +159,20 @@ class Systemd:
         """Every loaded unit of a task."""
         (rows,) = self._call("ListUnitsByPatterns", "asas", ([], ["kcms-task-*.service"]))
         found = {}
+        self._well.clear()
         for name, _, _, active, sub, _, path, job, *_ in rows:
             task = task_of_unit(name)
             if task is not None:
-                found[task] = self._unit(task, path, _is_alive(active, sub, job))
+                well = (active, sub) == ("active", "exited")
+                if well:
+                    self._well.add(task)
+                found[task] = self._unit(task, path, _is_alive(active, sub, job), well)
         return found
 
-    def _unit(self, task: TaskId, path: str, alive: bool) -> Unit:
+    def _unit(self, task: TaskId, path: str, alive: bool, well: bool) -> Unit:
         if alive or cgroup.populated(self.cgroup(task)):
             return Unit(alive=True)
-        return Unit(alive=False, status=self._exit_status(path))
+        return Unit(alive=False, status=0 if well else self._exit_status(path))
 
     def _exit_status(self, path: str) -> int:
         address = DBusAddress(path, bus_name=_SYSTEMD, interface="org.freedesktop.DBus.Properties")
@@ -194,11 +199,14 @@ class Systemd:
                 raise
 
     def reset(self, task: TaskId) -> None:
-        """Unload a unit that is over."""
-        for method, signature, body in (
-            ("StopUnit", "ss", (unit_name(task), "replace")),
-            ("ResetFailedUnit", "s", (unit_name(task),)),
-        ):
+        """Unload a unit that is over; one that ended well is gone with its stop."""
+        calls: list[tuple[str, str, tuple[str, ...]]] = [
+            ("StopUnit", "ss", (unit_name(task), "replace"))
+        ]
+        if task not in self._well:
+            calls.append(("ResetFailedUnit", "s", (unit_name(task),)))
+        self._well.discard(task)
+        for method, signature, body in calls:
             try:
                 self._call(method, signature, body)
             except LaunchError as error:

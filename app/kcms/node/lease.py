@@ -11,7 +11,10 @@ lease.  Loaded by every task's PID 1, hence so few imports.
 from __future__ import annotations
 
 import os
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 NAME = "heard"
 INTERVAL = 1.0

@@ -12,10 +12,13 @@ process; so when that is too much, the proportional set size (smaps_rollup) deci
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from kcms.node import cgroup
 from kcms.node.usage import resident
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 INTERVAL = 0.25
 WALK_SHARE = 20  # times as long as the last walk took there is no other

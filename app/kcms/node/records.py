@@ -25,6 +25,7 @@ before it is removed, so that no half-made one is ever read.
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import fields
 from pathlib import Path
@@ -37,6 +38,7 @@ from kcms.jobs.spec import is_interactive
 from kcms.node import durable, logues
 from kcms.node.account import Account
 from kcms.node.core import Kill, Record, Started, TaskId
+from kcms.node.init import POKE
 
 END = "end."
 _EXIT_FIELDS = frozenset(each.name for each in fields(Exit))
@@ -53,6 +55,7 @@ class Records:
         self, state_directory: str | Path, cluster: str, node: str, runtime: str = ""
     ) -> None:
         self.directory = Path(state_directory) / "tasks"
+        self.poke = Path(state_directory) / POKE
         self.cluster = cluster
         self.node = node
         self.runtime = runtime
@@ -61,6 +64,8 @@ class Records:
     def open(self) -> None:
         """Make the directory, and clear away what a killed daemon left half made or removed."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self.poke.is_fifo():
+            os.mkfifo(self.poke, 0o600)
         self.directory.chmod(0o700)
         for each in self.directory.iterdir():
             if each.name.startswith("."):
@@ -177,12 +182,22 @@ class Records:
         """Every record there is."""
         return {each: read_record(self.path(each)) for each in self.tasks()}
 
-    def signature(self, task: TaskId) -> tuple[str, ...]:
-        """Changes whenever a file of the record comes; cheap enough to look often."""
+    def load_one(self, task: TaskId) -> Record | None:
+        """The record of a task, None when there is none."""
+        path = self.path(task)
+        return read_record(path) if path.exists() else None
+
+    def signature(self, task: TaskId) -> frozenset[str]:
+        """The files of the record, which change its meaning when they come; cheap enough to look
+        often."""
         try:
-            return tuple(sorted(each.name for each in self.path(task).iterdir()))
+            return frozenset(each for each in _names(self.path(task)) if each[0] != ".")
         except FileNotFoundError:
-            return ()
+            return frozenset()
+
+
+def _names(path: Path) -> list[str]:
+    return os.listdir(path)  # noqa: PTH208 - pathlib takes several times as long
 
 
 def read_record(path: Path) -> Record:
@@ -194,7 +209,11 @@ def read_record(path: Path) -> Record:
 
 
 def _parse(path: Path) -> Record:
-    documents = {name: durable.read(str(path), name) for name in (*_NAMES, *logues.FILES)}
+    there = frozenset(_names(path))
+    documents = {
+        name: durable.read(str(path), name) if name in there else None
+        for name in (*_NAMES, *logues.FILES)
+    }
     plan, end = documents["wanted.json"], documents["exit"]
     if plan is None:
         raise ValueError("wanted.json is missing")

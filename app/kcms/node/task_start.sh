@@ -14,7 +14,7 @@ for each in memory io; do # only counted by; where there are none the init count
 done
 set -- "$1" "$2" "$3" unshare --pid --mount --fork --kill-child --mount-proc --propagation slave \
     /usr/bin/python3 -I -S -E -X utf8 "$2" "$1" "$3"
-directory=$1 logue=${2%init.py}logue.py boot=$3
+directory=$1 logue=${2%/*}/logue.py boot=$3
 shift 3
 [ -e "$directory/logue" ] || exec "$@"
 

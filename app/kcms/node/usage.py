@@ -14,10 +14,13 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Iterable
-from typing import Any
 
 from kcms.node import cgroup
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
 
 CPU = ("cpu_seconds", "user_seconds", "system_seconds")
 IO = ("read_bytes", "write_bytes")

@@ -38,7 +38,7 @@ def test_unit_runs_the_release_it_was_started_with():
         "/bin/sh",
         "/opt/kcms/releases/0.1.0-abc/kcms/node/task_start.sh",
         "/var/lib/kcms/node/tasks/12.0.3-5e1f0a2b",
-        "/opt/kcms/releases/0.1.0-abc/kcms/node/init.py",
+        "/opt/kcms/releases/0.1.0-abc/kcms/node/begin.py",
         "b1",
     ]
     assert properties["ExecStart"] == ("a(sasb)", [("/bin/sh", argv, False)])
