@@ -5,13 +5,16 @@ Pure: a snapshot in, placements and a reason for every job of which something st
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from kcms.jobs.model import ABILITIES, ATTACH, LIMITS, Job
 from kcms.jobs.needs import Demand
+from kcms.jobs.queue import Turn, turn
 
 PARALLEL = "parallel"
 
@@ -49,10 +52,21 @@ class Placement:
 
 @dataclass(frozen=True)
 class Plan:
-    """Where tasks go, and for each job of which some stay its reason, in words for its user."""
+    """Where tasks go, and for each job that had a turn and of which some stay its reason, in words
+    for its user; ``rest`` has that of all others of a kind."""
 
     placements: tuple[Placement, ...]
     reasons: dict[int, str]
+    rest: dict[Kind, str]
+
+
+Kind = tuple[Demand, int]
+"""What jobs have in common of which either all find room, or none but the first few: what each task
+takes, and how many must begin together."""
+
+
+def kind_of(job: Job) -> Kind:
+    return Demand.of(job), job.size if job.job_class == PARALLEL else 0
 
 
 def pressure(node: Candidate, used: int, metric: str = "load") -> float:
@@ -114,17 +128,16 @@ class _Placing:
         self.partitions = partitions
         self.why = _why_none(bool(alive), len(up) > len(alive))
         self.rooms = [_Room.of(node) for node in alive]
-        self.free = list(self.rooms)
+        self.free = [each for each in self.rooms if each.used < each.node.slots]
         self.refused: dict[Demand, int] = {}  # for what kind: the least memory without room
         self.told: dict[Demand, str] = {}  # why there is none: rooms only fill in one pass
         self.placements: list[Placement] = []
         self.reasons: dict[int, str] = {}
 
-    def place(self, job: Job) -> None:
-        wanted = Demand.of(job)
+    def place(self, job: Job, wanted: Demand) -> bool:
+        """Whether all that waits of it found room."""
         if job.job_class == PARALLEL:
-            self._together(job, wanted)
-            return
+            return self._together(job, wanted)
         if wanted.per_node is not None:
             there = Counter(task.node for task in job.open_tasks)
             for room in self.rooms:
@@ -132,12 +145,23 @@ class _Placing:
         for index in job.unplaced():
             best = self._best(job, wanted)
             if best is None:
-                if wanted not in self.told:
-                    self.told[wanted] = self._why(wanted)
-                self.reasons[job.id] = self.told[wanted]
-                return
-            best.take(wanted, job.id)
-            self.placements.append(Placement(job.id, best.node.name, index))
+                self.reasons[job.id] = self.why_not(job, wanted)
+                return False
+            self._take(best, wanted, Placement(job.id, best.node.name, index))
+        return True
+
+    def why_not(self, job: Job, wanted: Demand) -> str:
+        if job.job_class == PARALLEL:
+            return self._why_not_together(job, wanted)
+        if wanted not in self.told:
+            self.told[wanted] = self._why(wanted)
+        return self.told[wanted]
+
+    def _take(self, room: _Room, wanted: Demand, placement: Placement) -> None:
+        room.take(wanted, placement.job)
+        self.placements.append(placement)
+        if room.used >= room.node.slots:
+            self.free = [each for each in self.free if each is not room]
 
     def _suiting(self, rooms: Iterable[_Room], wanted: Demand) -> list[_Room]:
         name = wanted.partition
@@ -151,12 +175,11 @@ class _Placing:
         fitting = [each for each in self._suiting(self.free, wanted) if each.holds(wanted, job.id)]
         if fitting:
             return min(fitting, key=lambda each: each.rank(wanted))
-        self.free = [each for each in self.free if each.used < each.node.slots]
         if wanted.per_node is None:
             self.refused[kind] = wanted.memory
         return None
 
-    def _together(self, job: Job, wanted: Demand) -> None:
+    def _together(self, job: Job, wanted: Demand) -> bool:
         """All tasks of a job at once or none, the ranks of a node one after another."""
         rooms = sorted(self._suiting(self.free, wanted), key=lambda each: each.rank(wanted))
         chosen: list[_Room] = []
@@ -164,10 +187,10 @@ class _Placing:
             chosen += [room] * min(job.size - len(chosen), room.holds(wanted, job.id))
         if len(chosen) < job.size:
             self.reasons[job.id] = self._why_not_together(job, wanted)
-            return
+            return False
         for rank, room in enumerate(chosen):
-            room.take(wanted, job.id)
-            self.placements.append(Placement(job.id, room.node.name, rank))
+            self._take(room, wanted, Placement(job.id, room.node.name, rank))
+        return True
 
     def _why_not_together(self, job: Job, wanted: Demand) -> str:
         suiting = self._suiting(self.rooms, wanted)
@@ -213,18 +236,43 @@ def _without(wanted: Demand, ability: str) -> Demand:
 
 
 def place(
-    waiting: Sequence[Job],
+    waiting: Mapping[Kind, Iterable[Job]],
     nodes: Iterable[Candidate],
     partitions: Mapping[str, frozenset[str]] | None = None,
 ) -> Plan:
     """Give each task in turn the best node that has room for it, those of a parallel job at once.
 
+    As room only goes in one pass, a kind of which a job found none has no further turn, and nobody
+    has once there is no free slot.  (Where a node may have some of a job's tasks only, another job
+    may find room yet.)
+
+    :param waiting: of each kind those that wait, in their turn
     :param partitions: the nodes of each partition
     """
     placing = _Placing(nodes, partitions or {})
-    for job in waiting:
-        placing.place(job)
-    return Plan(tuple(placing.placements), placing.reasons)
+    lines = {kind: iter(jobs) for kind, jobs in waiting.items()}
+    heads = [(turn(job), kind, job) for kind, line in lines.items() for job in _next(line)]
+    rest: dict[Kind, str] = {}
+    heads.sort(key=_first)
+    while heads and placing.free:
+        _, kind, job = heads.pop(0)
+        placed = placing.place(job, kind[0])
+        if placed or (kind[0].per_node is not None and not kind[1]):
+            for following in _next(lines[kind]):
+                bisect.insort(heads, (turn(following), kind, following), key=_first)
+        else:
+            rest[kind] = placing.reasons[job.id]
+    rest.update((kind, placing.why_not(job, kind[0])) for _, kind, job in heads)
+    return Plan(tuple(placing.placements), placing.reasons, rest)
+
+
+def _next(line: Iterator[Job]) -> Iterable[Job]:
+    """The next of a line, if there is one."""
+    return itertools.islice(line, 1)
+
+
+def _first(head: tuple[Turn, Kind, Job]) -> Turn:
+    return head[0]
 
 
 def _why_none(alive: bool, drained: bool) -> str:

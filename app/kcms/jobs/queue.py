@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from kcms.jobs.model import Job
 from kcms.jobs.states import State
+
+Turn = tuple[int, int]
 
 
 def waits(job: Job) -> bool:
@@ -18,12 +20,12 @@ def waits(job: Job) -> bool:
     return job.state is State.PENDING
 
 
-def waiting(jobs: Iterable[Job]) -> list[Job]:
-    """The jobs that wait, the one to be considered first at the front: by priority, then number.
+def turn(job: Job) -> Turn:
+    """What a waiting job is ordered by, the lowest first: its priority, then its number.
 
     Numbers are given in the order of submission, whatever a clock that is set says of it.
     """
-    return sorted(filter(waits, jobs), key=lambda job: (-job.priority, job.id))
+    return (-job.priority, job.id)
 
 
 @dataclass(frozen=True)

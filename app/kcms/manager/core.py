@@ -59,14 +59,14 @@ def submit(
     :raises InvalidRequest: it is to follow a job that there is not for this user
     """
     most = draft.base.rules.max_open_jobs
-    own = [job.size for job in draft.active() if job.user == caller.user]
-    if len(own) >= most:
+    if draft.open_jobs(caller.user) >= most:
         raise Conflict(
             f"{caller.user} has {most} jobs that are not over: wait for some, or kill some"
         )
-    if sum(own) + task_count(spec) > draft.base.rules.max_open_tasks:
+    tasks = draft.open_tasks_of(caller.user)
+    if tasks + task_count(spec) > draft.base.rules.max_open_tasks:
         raise Conflict(
-            f"{caller.user} has {sum(own)} tasks that are not over, and with these there were more "
+            f"{caller.user} has {tasks} tasks that are not over, and with these there were more "
             f"than {draft.base.rules.max_open_tasks}: wait for some, or kill some"
         )
     job = Job(

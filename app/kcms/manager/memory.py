@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from kcms.jobs.states import State
 from kcms.manager.processes import Processes
 from kcms.manager.rows import Drain, Event
 from kcms.manager.signal_rows import Given
+from kcms.manager.waiting import Waiting
 
 TaskKey = tuple[int, int, int]
 """Job, task, epoch of a unit."""
@@ -37,7 +39,7 @@ class Node:
     machine that slept makes a node silent.  ``listed`` is false for one that was taken out of the
     list of hosts while tasks of it are not over.  ``missing`` are tasks its last report lacked;
     ``foreign`` are tasks in it that are of another job store than ours.  ``orphans`` are tasks that
-    are to be killed, as nobody wants them,
+    are to be killed, as nobody wants them.
     """
 
     name: str
@@ -77,7 +79,8 @@ class Memory:
     tasks that had begun when the copy was made that the store was restored from.  ``followed``
     has what is known of jobs that others follow, as long as these wait.  ``signals`` has those that
     open tasks were given, also the last ones that their nodes have dealt with.  ``unasked`` has the
-    interactive jobs that wait, each with the seconds since somebody asked for it.
+    interactive jobs that wait, each with the seconds since somebody asked for it.  ``open_of``
+    and ``tasks_of`` count the jobs of each user and their tasks.
     """
 
     cluster: str
@@ -97,10 +100,16 @@ class Memory:
 
     def __post_init__(self) -> None:
         self.processes = Processes(self.rules.ended_shown)
+        self.waiting = Waiting(self.jobs)
+        self.open_of: Counter[str] = Counter()
+        self.tasks_of: Counter[str] = Counter()
 
     def adopt(self, job: Job) -> None:
         """Remember the job as it now is, or forget it as it is over."""
         before = self.jobs.pop(job.id, None)
+        self.waiting.follow(before, job)
+        self.open_of[job.user] += is_open(job) - is_open(before)
+        self.tasks_of[job.user] += open_size(job) - open_size(before)
         for name in nodes_of(before):
             self.placed[name].discard(job.id)
             if not self.placed[name]:
@@ -147,7 +156,8 @@ class Draft:
 
     ``concerned`` are nodes of which something else is wanted for another reason than a job's
     change; ``capacity`` says that slots may have come or gone.  ``found`` is what the store had of
-    jobs that are over and that a new one follows.
+    jobs that are over and that a new one follows.  ``kept`` says of the waiting jobs that were
+    looked at whether something keeps them back, and ``copied`` has those that a node's copy does.
     """
 
     def __init__(self, base: Memory) -> None:
@@ -160,6 +170,11 @@ class Draft:
         self.drains: dict[str, Drain | None] = {}
         self.found: dict[int, Followed] = {}
         self.signals: dict[TaskKey, tuple[Given, ...]] = {}
+        self.kept: dict[int, bool] = {}
+        self.copied: set[int] = set()
+        self._open_of: Counter[str] = Counter()
+        self._tasks_of: Counter[str] = Counter()
+        self._keys: dict[tuple[str, str], int] = {}
 
     @property
     def dirty(self) -> bool:
@@ -175,9 +190,18 @@ class Draft:
         job = self.job(number)
         return Followed.of(job) if job else self.found.get(number) or self.base.followed.get(number)
 
-    def active(self) -> Iterator[Job]:
-        merged = {**self.base.jobs, **self.changed} if self.changed else self.base.jobs
-        return (job for job in merged.values() if not job.state.final)
+    def open_jobs(self, user: str) -> int:
+        """How many jobs of a user are not over."""
+        return self.base.open_of[user] + self._open_of[user]
+
+    def open_tasks_of(self, user: str) -> int:
+        """How many tasks the jobs of a user have that are not over."""
+        return self.base.tasks_of[user] + self._tasks_of[user]
+
+    def of_key(self, user: str, key: str) -> Job | None:
+        """The job of that key, when it was changed in this draft."""
+        number = self._keys.get((user, key))
+        return None if number is None else self.changed[number]
 
     def tasks_on(self, name: str) -> list[tuple[Job, Task]]:
         """As :meth:`Memory.tasks_on`, with the changes of this draft."""
@@ -221,6 +245,11 @@ class Draft:
         self.signals[task] = rows
 
     def put(self, job: Job, now: float, kind: str, **document: Any) -> Job:
+        before = self.job(job.id)
+        self._open_of[job.user] += is_open(job) - is_open(before)
+        self._tasks_of[job.user] += open_size(job) - open_size(before)
+        if job.key is not None:
+            self._keys[job.user, job.key] = job.id
         self.changed[job.id] = job
         self.events.append(Event(now, job.id, kind, {"state": job.state.value, **document}))
         return job
@@ -232,6 +261,7 @@ class Draft:
         for job in self.changed.values():
             concerned |= nodes_of(self.base.jobs.get(job.id)) | nodes_of(job)
             self.base.adopt(job)
+        self.base.waiting.settle(self.kept, self.copied)
         self.base.last_job = self.last_job
         for task, rows in self.signals.items():
             self.base.signals.pop(task, None)
@@ -242,6 +272,15 @@ class Draft:
             if drain is not None:
                 self.base.drained[name] = drain
         return frozenset(concerned)
+
+
+def is_open(job: Job | None) -> bool:
+    return job is not None and not job.state.final
+
+
+def open_size(job: Job | None) -> int:
+    """How many tasks a job has, none when it is over."""
+    return job.size if job is not None and is_open(job) else 0
 
 
 def under_way(job: Job | None) -> Migration | None:

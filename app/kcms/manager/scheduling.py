@@ -1,14 +1,20 @@
-"""What every round ends with: who waits is placed, or told why not.  Pure, as :mod:`.core`."""
+"""What every round ends with: who waits is placed, or told why not.  Pure, as :mod:`.core`.
+
+A round does not look at every job that waits, see :mod:`.waiting`: a job costs as much beside ten
+thousand others as beside ten.
+"""
 
 from __future__ import annotations
 
+import heapq
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 
 from kcms.jobs import placement, queue
 from kcms.jobs.model import Job, Task
 from kcms.jobs.needs import is_restartable
-from kcms.jobs.placement import Placement
+from kcms.jobs.placement import Kind, Placement, kind_of
 from kcms.jobs.states import State
 from kcms.manager import hooks, migrations, nodes
 from kcms.manager.memory import Draft
@@ -21,21 +27,31 @@ def settle(draft: Draft, now: float) -> None:
 
 
 def _not_kept_back(draft: Draft, now: float) -> list[Job]:
-    """The waiting jobs that may be placed; the others are told why not, or end.
+    """Of the waiting jobs that a gate may have come for or gone from, those that may be placed;
+    the others are told why not, or end.
 
     In the order of their numbers, as jobs follow those of lower ones.
     """
     found = []
-    waiting = (job for job in draft.active() if queue.waits(job))
     unknown = _copies_unknown(draft)
-    for job in sorted(waiting, key=lambda each: each.id):
+    numbers = sorted(_to_be_looked_at(draft) | unknown.keys() | draft.base.waiting.copied)
+    while numbers:
+        number = heapq.heappop(numbers)
+        job = draft.job(number)
+        if number in draft.kept or job is None or not queue.waits(job):
+            continue
         gate = queue.gate(job, now, draft.followed) if job.state is State.PENDING else None
-        gate = gate or unknown.get(job.id)
+        if gate is None and number in unknown:
+            gate = unknown[number]
+            draft.copied.add(number)
+        draft.kept[number] = gate is not None
         if gate is None:
             found.append(job)
         elif gate.never:
             ended = job.moved(State.CANCELLED, reason=gate.reason, end_time=now)
             draft.put(ended, now, "depend")
+            for each in draft.base.followers.get(number, ()):
+                heapq.heappush(numbers, each)
         elif job.state is State.PENDING and job.reason != gate.reason:
             draft.put(replace(job, reason=gate.reason), now, "wait")
     return found
@@ -51,23 +67,57 @@ def _copies_unknown(draft: Draft) -> dict[int, queue.Gate]:
     }
 
 
+def _to_be_looked_at(draft: Draft) -> set[int]:
+    found = {*draft.changed, *draft.base.waiting.new}
+    for number in draft.changed:
+        found |= draft.base.followers.get(number, set())
+    return found | draft.base.waiting.timed if draft.capacity else found
+
+
 def schedule(draft: Draft, now: float) -> None:
     """Place what can be placed, and say of the rest why it waits."""
-    free = _not_kept_back(draft, now)  # which may end some, too
-    waiting = queue.waiting([*free, *hooks.follow(draft, now)])
+    free = [(kind_of(job), job) for job in _not_kept_back(draft, now)]  # which may end some, too
+    for hook in hooks.follow(draft, now):
+        draft.kept[hook.id] = False
+        free.append((kind_of(hook), hook))
+    looked_at = {*draft.changed, *draft.kept}
+    waiting = draft.base.waiting.in_turn(looked_at, free)
     if not waiting:
         return
     plan = placement.place(waiting, nodes.candidates(draft), draft.base.rules.partitions)
-    by_id = {job.id: job for job in waiting}
     places: defaultdict[int, list[Placement]] = defaultdict(list)
     for each in plan.placements:
         places[each.job].append(each)
     for number, given in places.items():
-        _place(draft, by_id[number], given, now)
+        job = draft.job(number)
+        assert job is not None
+        _place(draft, job, given, now)
     for number, reason in plan.reasons.items():
-        job = by_id[number]
-        if number not in places and job.state is State.PENDING and job.reason != reason:
-            draft.put(replace(job, reason=reason), now, "wait")
+        _tell(draft, number, reason, now)
+    for number, reason in _rest(draft, plan, free, looked_at):
+        if number not in places and number not in plan.reasons:
+            _tell(draft, number, reason, now)
+
+
+def _rest(
+    draft: Draft, plan: placement.Plan, free: list[tuple[Kind, Job]], looked_at: set[int]
+) -> Iterator[tuple[int, str]]:
+    """The jobs that there was no turn for, as far as they may have been told another reason."""
+    for kind, job in free:
+        if kind in plan.rest:
+            yield job.id, plan.rest[kind]
+    for kind, reason in plan.rest.items():
+        for number in draft.base.waiting.told_otherwise(kind, reason):
+            if number not in looked_at:
+                yield number, reason
+
+
+def _tell(draft: Draft, number: int, reason: str, now: float) -> None:
+    """Of a job that nothing keeps back, why it waits."""
+    job = draft.job(number)
+    if job is not None and job.state is State.PENDING and job.reason != reason:
+        draft.kept[number] = False
+        draft.put(replace(job, reason=reason), now, "wait")
 
 
 def _place(draft: Draft, job: Job, given: list[Placement], now: float) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -9,14 +11,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kcms.jobs import placement
 from kcms.jobs.model import ABILITIES, ATTACH, Job
-from kcms.jobs.placement import Candidate, place
+from kcms.jobs.placement import Candidate, Plan, kind_of
 from tests.unit.jobs.test_queue import job
 
 
 def node(name: str, **changes: Any) -> Candidate:
     values: dict[str, Any] = {"up": True, "slots": 2, "used": 0, "load": 0.0, "cpus": 2}
     return Candidate(name=name, **{**values, **changes})
+
+
+def place(
+    jobs: list[Job], nodes: Iterable[Candidate], partitions: dict[str, frozenset[str]] | None = None
+) -> Plan:
+    """The plan, with the reason of each job of which some stay among its reasons."""
+    lines: dict[placement.Kind, list[Job]] = {}
+    for each in jobs:
+        lines.setdefault(kind_of(each), []).append(each)
+    plan = placement.place(lines, nodes, partitions)
+    went = Counter(each.job for each in plan.placements)
+    stay = [each for each in jobs if went[each.id] < each.unplaced_count]
+    return replace(
+        plan,
+        reasons={each.id: plan.reasons.get(each.id) or plan.rest[kind_of(each)] for each in stay},
+    )
 
 
 def placed(count: int, *nodes: Candidate) -> list[tuple[int, str]]:
@@ -58,6 +77,32 @@ def test_each_job_that_waits_has_its_reason() -> None:
     assert place(jobs, [node("a", slots=1)]).reasons == {2: "every slot is taken"}
     assert place(jobs, [node("a", up=False)]).reasons == {1: "no node is up", 2: "no node is up"}
     assert place(jobs, []).reasons == {1: "no node is up", 2: "no node is up"}
+
+
+def test_nobody_is_looked_at_once_every_slot_is_taken() -> None:
+    looked_at = []
+
+    def waiting() -> Iterator[Job]:
+        for number in range(1, 100):
+            looked_at.append(number)
+            yield job(number)
+
+    lines = {kind_of(job(1)): waiting()}
+    plan = placement.place(lines, [node("a", slots=2), node("b", slots=1)])
+    assert (len(plan.placements), plan.reasons) == (3, {})
+    assert set(plan.rest.values()) == {"every slot is taken"}
+    assert looked_at == [1, 2, 3, 4]
+
+
+def test_what_finds_no_room_keeps_its_kind_back_and_nobody_else() -> None:
+    jobs = [large(1, 900), large(2, 900), job(3), large(4, 900), large(5, 10)]
+    lines: dict[placement.Kind, list[Job]] = {}
+    for each in jobs:
+        lines.setdefault(kind_of(each), []).append(each)
+    plan = placement.place(lines, [node("a", slots=9, memory=1000)])
+    assert [each.job for each in plan.placements] == [1, 3, 5]
+    assert plan.reasons.keys() == {2}
+    assert plan.rest.keys() == {kind_of(jobs[1])}
 
 
 def test_a_tie_goes_to_the_first_name_whatever_the_order() -> None:

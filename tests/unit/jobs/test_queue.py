@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kcms.jobs.model import Job
-from kcms.jobs.queue import Followed, Gate, gate, waiting
+from kcms.jobs.queue import Followed, Gate, gate, turn, waits
 from kcms.jobs.states import State
 
 
@@ -25,12 +25,12 @@ def test_higher_priority_then_number_whatever_the_clock_said() -> None:
         job(6, priority=0, time=10.0),
         job(5, priority=0, time=10.0),
     ]
-    assert [each.id for each in waiting(jobs)] == [2, 3, 1, 5, 6, 4]
+    assert [each.id for each in sorted(jobs, key=turn)] == [2, 3, 1, 5, 6, 4]
 
 
 def test_only_pending_jobs_wait() -> None:
     jobs = [job(number, state=state) for number, state in enumerate(State, start=1)]
-    assert [each.state for each in waiting(jobs)] == [State.PENDING]
+    assert [each.state for each in jobs if waits(each)] == [State.PENDING]
 
 
 @pytest.mark.parametrize(
