@@ -14,61 +14,18 @@ What a call of ours does and one of Slurm's does not: it is answered when the jo
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-import socket
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [each for each in (str(ROOT), str(ROOT / "app")) if each not in sys.path]
-
-from tests.certificates import make_site  # noqa: E402
-from tests.integration import test_face_daemons as face  # noqa: E402
+from bench import _ours, _slurm
 
 ROUNDS = 60
 WARM = 3
-PACKAGES = ("slurm-wlm", "munge")
 AIM = 10.0
-SECONDS = 30.0  # for daemons to come up
-POLICY = Path("/usr/sbin/policy-rc.d")
-LAUNCHER = ROOT / "roles/common/templates/kcms.py.j2"
-RELEASE = "/opt/kcms/current"
-SLURM = """\
-ClusterName=bench
-SlurmctldHost={host}(127.0.0.1)
-SlurmUser=root
-SlurmdUser=root
-AuthType=auth/munge
-CredType=cred/munge
-AuthInfo=socket={home}/munge.sock
-SlurmctldPort={ctld}
-SlurmdPort={node}
-StateSaveLocation={home}/state
-SlurmdSpoolDir={home}/spool
-SlurmctldPidFile={home}/slurmctld.pid
-SlurmdPidFile={home}/slurmd.pid
-SlurmctldLogFile={home}/slurmctld.log
-SlurmdLogFile={home}/slurmd.log
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-SwitchType=switch/none
-MpiDefault=none
-JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
-JobCompType=jobcomp/none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
-SlurmdParameters=config_overrides
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={node} CPUs=1 RealMemory=512
-PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
-"""
 
 
 class Call:
@@ -90,119 +47,17 @@ class Call:
             raise SystemExit(f"bench: {self.name} failed: {done.stderr.strip()[:500]}")
 
 
-def install() -> None:
-    """Slurm, unless it is there; it stays, and none of its services is started."""
-    if all(shutil.which(each) for each in ("sbatch", "slurmctld", "slurmd", "munged")):
-        return
-    print(f"bench: installing {' '.join(PACKAGES)}")
-    ours = not POLICY.exists()
-    if ours:
-        POLICY.write_text("#!/bin/sh\nexit 101\n")
-        POLICY.chmod(0o755)
-    try:
-        command = ["apt-get", "-qq", "install", "-y", "--no-install-recommends", *PACKAGES]
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    finally:
-        if ours:
-            POLICY.unlink()
-    if done.returncode:
-        raise SystemExit(
-            f"bench: cannot install {' '.join(PACKAGES)}: {done.stderr.strip()[-300:]}"
-        )
-
-
-@contextlib.contextmanager
-def slurm(home: Path) -> Iterator[dict[str, str]]:
-    """A Slurm of one node; the environment of its commands."""
-    for name in ("state", "spool"):
-        (home / name).mkdir()
-    key = home / "munge.key"
-    key.write_bytes(os.urandom(1024))
-    key.chmod(0o400)
-    host = socket.gethostname().partition(".")[0]
-    text = SLURM.format(host=host, home=home, ctld=face.free_port(), node=face.free_port())
-    (home / "slurm.conf").write_text(text)
-    environment = {"PATH": "/usr/bin:/bin:/usr/sbin", "SLURM_CONF": str(home / "slurm.conf")}
-    files = [f"--{name}={home}/munge.{end}" for name, end in MUNGE_FILES]
-    commands = [["munged", "-F", *files], ["slurmctld", "-D", "-c"], ["slurmd", "-D", "-N", "n1"]]
-    running: list[subprocess.Popen[bytes]] = []
-    try:
-        for command in commands:
-            with (home / f"{command[0]}.out").open("wb") as log:
-                running.append(
-                    subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=home)
-                )
-            if command[0] == "munged":
-                until(lambda: (home / "munge.sock").exists(), "munged")
-        until(lambda: "idle" in output(["sinfo", "-h", "-o", "%T"], environment), "slurmd")
-        yield environment
-    finally:
-        end(running)
-
-
-MUNGE_FILES = (
-    ("key-file", "key"),
-    ("socket", "sock"),
-    ("pid-file", "pid"),
-    ("seed-file", "seed"),
-    ("log-file", "log"),
-)
-
-
-def output(command: list[str], environment: dict[str, str]) -> str:
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    return done.stdout
-
-
-def until(ready: Callable[[], bool], what: str) -> None:
-    end_time = time.monotonic() + SECONDS
-    while not ready():
-        if time.monotonic() > end_time:
-            raise SystemExit(f"bench: {what} did not come up within {SECONDS:g} s")
-        time.sleep(0.05)
-
-
-def end(running: list[subprocess.Popen[bytes]]) -> None:
-    """The last first, each by its own pid."""
-    for process in reversed(running):
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-@contextlib.contextmanager
-def ours(home: Path) -> Iterator[list[str]]:
-    """A manager and gateways; the beginning of every command line."""
-    grid = face.Grid(home, make_site(home / "site"))
-    face.prepare_files(grid)
-    app = home / "app"
-    shutil.copytree(ROOT / "app/kcms", app / "kcms", ignore=shutil.ignore_patterns("__pycache__"))
-    subprocess.run(["/usr/bin/python3", "-m", "compileall", "-q", str(app)], check=True)
-    launcher = home / "kcms"
-    launcher.write_text(LAUNCHER.read_text().replace(RELEASE, str(app)))
-    launcher.chmod(0o755)
-    try:
-        face.start_daemons(grid)
-        yield [str(launcher)]
-    finally:
-        grid.stop()
-
-
-def calls(home: Path, kcms: list[str], slurm_environment: dict[str, str]) -> list[Call]:
+def calls(home: Path, launcher: str, slurm_environment: dict[str, str]) -> list[Call]:
     plain = {"PATH": "/usr/bin:/bin", "KCMS_SOCKET": str(home / "head.sock")}
-    alice, folder = face.ALICE, home / face.ALICE
+    alice, folder = _ours.ALICE, home / _ours.ALICE
     submit = ["submit", "--user", alice, "--base-directory", str(folder), str(folder / "own.sh")]
     held = ["sbatch", "--hold", "-o", "/dev/null", "--wrap", "true"]
     return [
-        Call("kcms submit", [*kcms, *submit], plain),
+        Call("kcms submit", [launcher, *submit], plain),
         Call("sbatch", held, slurm_environment),
-        Call("kcms jobs", [*kcms, "jobs"], plain),
+        Call("kcms jobs", [launcher, "jobs"], plain),
         Call("squeue", ["squeue"], slurm_environment),
-        Call("kcms version", [*kcms, "version"], plain),
+        Call("kcms version", [launcher, "version"], plain),
         Call("python3 -IS -c pass", ["/usr/bin/python3", "-IS", "-c", "pass"], plain),
     ]
 
@@ -228,14 +83,15 @@ def report(found: list[Call]) -> str:
 def main() -> int:
     if os.geteuid() != 0:
         raise SystemExit("bench: the gateway and slurmd need root")
-    install()
+    _slurm.install("sbatch", "slurmctld", "slurmd", "munged")
     with tempfile.TemporaryDirectory(prefix="kcms-bench-") as scratch:
         Path(scratch).chmod(0o755)
         homes = [Path(scratch) / name for name in ("kcms", "slurm")]
         for home in homes:
             home.mkdir(mode=0o755)
-        with slurm(homes[1]) as environment, ours(homes[0]) as kcms:
-            found = calls(homes[0], kcms, environment)
+        launcher = _ours.command(homes[0])
+        with _slurm.slurm(homes[1]) as slurm, _ours.ours(homes[0]):
+            found = calls(homes[0], launcher, slurm.environment)
             for turn in range(WARM + ROUNDS):
                 for each in found:
                     each.run()
