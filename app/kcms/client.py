@@ -23,6 +23,7 @@ REASON_LIMIT = 200
 """Characters of the reason that a node is drained for; the manager's own limit."""
 
 PAGE = 1000  # jobs that one call lists
+BULK_JOBS, BULK_BYTES = 1000, 1_000_000  # that one call submits
 ANSWER_LIMIT = 256 * 1024 * 1024
 _UNRESERVED = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
 
@@ -87,6 +88,31 @@ class Client:
             if error.status and error.code != "protocol_error":
                 raise
             return self.call("POST", path, body)
+
+    def submit_all(self, jobs: Iterable[tuple[dict[str, Any], str | None]]) -> list[dict[str, Any]]:
+        """Submit many jobs, specifications with keys, each by itself: a row for each, with
+        ``status`` (201, or 200 when it was there already) and ``job``, or with ``error``.
+
+        As many go in one call as one takes.  Repeated as :meth:`submit` is.
+        """
+        rows: list[dict[str, Any]] = []
+        own = f"client-{os.urandom(16).hex()}"
+        asked = [
+            {"spec": spec, "key": f"{own}-{at}" if key is None else key}
+            for at, (spec, key) in enumerate(jobs)
+        ]
+        for part in _parts(asked):
+            try:
+                document = self.call("POST", "/v1/jobs/bulk", {"jobs": part})[1]
+            except ClientError as error:
+                if error.status and error.code != "protocol_error":
+                    raise
+                document = self.call("POST", "/v1/jobs/bulk", {"jobs": part})[1]
+            rows += document["jobs"]
+        for row, one in zip(rows, asked, strict=True):
+            if row["status"] == 200 and str(one["key"]).startswith(own):
+                row["status"] = 201
+        return rows
 
     def check(self, spec: dict[str, Any], key: str | None = None) -> dict[str, Any]:
         """Have everything checked that :meth:`submit` would check; the complete specification."""
@@ -548,6 +574,21 @@ def _quoted(value: object) -> str:
         chr(byte) if byte in _UNRESERVED else f"%{byte:02X}"
         for byte in str(value).encode("utf-8", "surrogateescape")
     )
+
+
+def _parts(asked: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """What one call takes at a time."""
+    part: list[dict[str, Any]] = []
+    room = BULK_BYTES
+    for each in asked:
+        size = len(json.dumps(each)) + 2
+        if part and (size > room or len(part) == BULK_JOBS):
+            yield part
+            part, room = [], BULK_BYTES
+        part.append(each)
+        room -= size
+    if part:
+        yield part
 
 
 def _parsed(answer: bytes, who: str) -> tuple[int, dict[str, Any]]:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from aiohttp import web
 
 from kcms.errors import Unavailable
-from kcms.http import error_response
+from kcms.http import error_response, most_bytes, too_large
 
 BODY_SECONDS = 10.0  # for the whole body of a request
 QUEUED = 64
@@ -71,6 +71,14 @@ def _drop(counts: Counter[Hashable], who: Hashable) -> None:
     counts[who] -= 1
     if not counts[who]:
         del counts[who]
+
+
+class Careful(asyncio.Protocol):
+    """A server that says itself whether it keeps up, and tells its guard when it does again."""
+
+    @property
+    def keeps_up(self) -> bool:
+        raise NotImplementedError
 
 
 class Guard(asyncio.Protocol):
@@ -141,6 +149,16 @@ class Guard(asyncio.Protocol):
             protocol.data_received(rest)
         return transport
 
+    def pass_on(self, server: asyncio.Protocol, unread: bytes) -> None:
+        """Let another protocol serve the connection from here on, beginning with what the one so
+        far has got and not taken."""
+        if self._transport is None:
+            return
+        self._inner = server
+        server.connection_made(self._transport)
+        self._waiting = unread + self._waiting
+        asyncio.get_running_loop().call_soon(self._hand_on)
+
     def data_received(self, data: bytes) -> None:
         if self._inner is not None and self._diverted:
             self._inner.data_received(data)
@@ -168,11 +186,17 @@ class Guard(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
 
+    def more(self) -> None:
+        """The server has room for more again."""
+        self._hand_on()
+
     def _takes_more(self) -> bool:
-        """Whether the server begins what it reads; it tells nobody.
+        """Whether the server begins what it reads; aiohttp's tells nobody.
 
         aiohttp keeps all that follows a request to upgrade, until that is answered.
         """
+        if isinstance(self._inner, Careful):
+            return self._inner.keeps_up
         queued = len(getattr(self._inner, "_messages", ()))
         return queued <= QUEUED and not getattr(self._inner, "_upgrade", False)
 
@@ -212,11 +236,18 @@ class Guard(asyncio.Protocol):
             self._transport.abort()
 
 
+def guard_of(transport: asyncio.BaseTransport) -> Guard | None:
+    """The guard of a connection, when it came by a door."""
+    assert isinstance(transport, asyncio.Transport)
+    guard = transport.get_protocol()
+    return guard if isinstance(guard, Guard) else None
+
+
 @web.middleware
 async def tell_guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Tell a connection's guard when a request begins and ends."""
-    guard = request.transport.get_protocol() if request.transport is not None else None
-    if not isinstance(guard, Guard):
+    guard = None if request.transport is None else guard_of(request.transport)
+    if guard is None:
         return await handler(request)
     guard.work()
     try:
@@ -228,12 +259,21 @@ async def tell_guard(request: web.Request, handler: Handler) -> web.StreamRespon
 @web.middleware
 async def whole_body(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Have the whole body before anything is done about a request, or give the request up."""
+    if (request.content_length or 0) > most_bytes(request.path):
+        return _too_large(request)
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            await request.read()
+            size = len(await request.read())
     except TimeoutError:
         message = f"the request did not arrive whole within {BODY_SECONDS:g} s"
         answer = error_response(408, "timeout", message)
         answer.force_close()
         return answer
-    return await handler(request)
+    return _too_large(request) if size > most_bytes(request.path) else await handler(request)
+
+
+def _too_large(request: web.Request) -> web.Response:
+    """The other end may not have sent all of it, so nothing else is taken from it."""
+    answer = too_large(request.path)
+    answer.force_close()
+    return answer

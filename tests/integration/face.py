@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import pwd
@@ -46,7 +47,7 @@ def gateway_config(site: Site, directory: Path, ports: dict[str, int]) -> Gatewa
 
 @contextlib.asynccontextmanager
 async def gateway(
-    config: GatewayConfig, door: Callable[[web.Server], Door] = Door
+    config: GatewayConfig, door: Callable[[Callable[[], asyncio.Protocol]], Door] = Door
 ) -> AsyncIterator[None]:
     async with (
         Managers.open(config) as managers,
@@ -56,7 +57,7 @@ async def gateway(
         peers = Peers(config, managers, clusters.named(None), {})
         attaching = Attaching(managers, peers)
         face = Gateway(clusters, managers, checker, UserDatabase(), attaching)
-        async with listening(face.application(), Path(config.socket), door):
+        async with listening(face.application(), Path(config.socket), door, face.road()):
             yield
 
 

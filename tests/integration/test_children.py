@@ -13,12 +13,14 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kcms.errors import InvalidRequest, Unavailable
+from kcms.gateway import children as module
 from kcms.gateway.checker import Checker
 from kcms.gateway.children import APP, TRIES, Children
 from kcms.gateway.users import User
@@ -43,7 +45,8 @@ def answer(request):
     status = {{key: value.strip() for key, value in status.items()}}
     return {{"pid": os.getpid(), "server": os.getppid(), "sid": os.getsid(0), "status": status,
              "files": len(os.listdir("/proc/self/fd")) - 1,
-             "groups": sorted(os.getgroups()), "back": back(), "path": request.get("path")}}
+             "groups": sorted(os.getgroups()), "back": back(), "path": request.get("path"),
+             "problems": [None] * len(request.get("files", []))}}
 def back():
     done = []
     for call in (lambda: os.setuid(0), lambda: os.seteuid({own}), lambda: os.setgid(0),
@@ -177,13 +180,69 @@ def files(program: str, base: str) -> dict[str, str | None]:
     return {"executable": program, "base_directory": base, **rest}
 
 
-async def test_no_child_answers_twice() -> None:
+async def test_a_child_answers_what_its_user_asks_next_and_two_questions_at_once_are_two() -> None:
     async with scripted() as children:
         got = [await asked(children, MYSELF, path=f"/{each}") for each in range(3)]
         both = await asyncio.gather(*(asked(children, MYSELF, path=each) for each in "ab"))
     assert [each["path"] for each in [*got, *both]] == ["/0", "/1", "/2", "a", "b"]
-    assert len({each["pid"] for each in [*got, *both]}) == 5
+    assert len({each["pid"] for each in got}) == 1
+    assert len({each["pid"] for each in both}) == 2
     assert len({each["server"] for each in [*got, *both]}) == 1
+
+
+@needs_root
+async def test_no_child_answers_for_another_user() -> None:
+    bobs_too = replace(ALICE, gid=BOB.gid)
+    async with scripted(*AS_GATEWAY) as children:
+        got = [await asked(children, each) for each in (ALICE, BOB, bobs_too, ALICE)]
+    assert [each["status"]["Uid"].split()[0] for each in got] == ["5", "9", "5", "5"]
+    assert len({each["pid"] for each in got[:3]}) == 3
+    assert got[3]["pid"] == got[0]["pid"]
+
+
+async def test_a_child_is_kept_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def another_after(pause: float) -> bool:
+        first = (await asked(children, MYSELF))["pid"]
+        await asyncio.sleep(pause)
+        again = (await asked(children, MYSELF))["pid"]
+        if first != again:
+            await ended(first)
+        return bool(first != again)
+
+    async with scripted() as children:
+        monkeypatch.setattr(module, "IDLE_SECONDS", 0.2)
+        assert not await another_after(0.0)
+        assert await another_after(0.5)
+        monkeypatch.setattr(module, "IDLE_SECONDS", 60.0)
+        monkeypatch.setattr(module, "LIFE_SECONDS", -1.0)
+        assert await another_after(0.0)
+
+
+@needs_root
+async def test_few_idle_children_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "IDLE", 1)
+    async with scripted(*AS_GATEWAY) as children:
+        first = (await asked(children, ALICE))["pid"]
+        await asked(children, BOB)
+        await ended(first)
+
+
+async def test_a_child_that_ended_meanwhile_is_not_noticed() -> None:
+    async with scripted() as children:
+        first = (await asked(children, MYSELF))["pid"]
+        os.kill(first, signal.SIGKILL)
+        assert (await asked(children, MYSELF))["pid"] != first
+
+
+async def test_whoever_asks_no_more_leaves_no_child(place: Path) -> None:
+    async with scripted() as children:
+        call = asyncio.create_task(asked(children, MYSELF, sleep=f"{place}/pid"))
+        pid = await written(place / "pid")
+        call.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await call
+        assert (await asked(children, MYSELF))["pid"] != pid
+        os.kill(pid, signal.SIGKILL)
 
 
 async def test_a_hung_child_holds_no_other_and_is_ended(place: Path) -> None:
@@ -255,7 +314,10 @@ async def test_a_child_that_is_killed_is_not_repeated_for_ever(place: Path) -> N
         assert await call is None
 
 
-async def test_a_server_that_is_stopped_keeps_no_order_beyond_its_time() -> None:
+async def test_a_server_that_is_stopped_keeps_no_order_beyond_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "LIFE_SECONDS", -1.0)  # so that none is kept
     async with scripted() as children:
         server = (await asked(children, MYSELF))["server"]
         checker = Checker(["/"], children, seconds=0.5)
@@ -277,8 +339,9 @@ async def test_another_users_child_outlives_its_server_for_its_time_only(place: 
 
 
 async def test_an_idle_server_that_was_killed_is_not_noticed(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "LIFE_SECONDS", -1.0)  # so that no child is kept
     async with scripted() as children:
         server = (await asked(children, MYSELF))["server"]
         os.kill(server, signal.SIGKILL)

@@ -149,7 +149,8 @@ def prepare_files(grid: Grid) -> None:
         path.chmod(mode)
 
 
-def start_daemons(grid: Grid) -> None:
+def start_daemons(grid: Grid, **manager: Any) -> None:
+    """``manager``: settings of the manager beyond what it needs to be one."""
     directory, port = grid.directory, free_port()
     tls = {"tls_ca": grid.site.ca_path}
     hosts = {"alpha1": {"roles": ["node", "submit"]}, "head": {"roles": ["admin"]}}
@@ -158,6 +159,7 @@ def start_daemons(grid: Grid) -> None:
     certificate, key = grid.site.issue("manager", ("kcms://manager/alpha",))
     settings = {"cluster": "alpha", "address": "127.0.0.1", "port": port, **tls}
     settings |= {"state_directory": f"{directory}/state", "hosts_file": f"{directory}/hosts.json"}
+    settings |= manager
     grid.start("manager", "manager", {**settings, "tls_certificate": certificate, "tls_key": key})
     for host, role in (("alpha1", "submit"), ("head", "admin")):
         start_gateway(grid, host, role, port)

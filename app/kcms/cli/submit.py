@@ -11,7 +11,7 @@ from kcms.cli import FAILURE_STATUS, stage, tables
 from kcms.cli.options import Parser, client, client_options, whole_number
 from kcms.client import Client
 from kcms.errors import InvalidRequest
-from kcms.jobs.spec import FIELDS, Field, SpecError, check_repeatable, check_spec
+from kcms.jobs.spec import FIELDS, Field, SpecError, check_key, check_repeatable, check_spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ def submit(words: list[str]) -> int:
     options = parser().parse_args(words)
     stage.check_options(options)
     caller = client(options, options.user)
+    if options.file is not None:
+        return _submit_file(options, caller)
+    if options.executable is None:
+        parser().error("the following arguments are required: EXECUTABLE")
     spec = specification(options) if options.via is None else _from_away(options, caller)
     if options.check:
         answer = caller.check(spec, options.key)
@@ -65,17 +69,35 @@ def _from_away(options: argparse.Namespace, caller: Client) -> dict[str, Any]:
     return away.staged(spec, local) if local else spec
 
 
+def _submit_file(options: argparse.Namespace, caller: Client) -> int:
+    given = [row.name for row in FIELDS if getattr(options, row.name) not in (None, [])]
+    given += [name for name in ("key", "check", "wait") if getattr(options, name)]
+    if given:
+        parser().error(f"--file names all of its jobs' fields, so {given[0]} cannot be given here")
+    if options.via is not None:
+        parser().error("--file is of a host of the grid, as its paths are: --via cannot be given")
+    from kcms.cli.submit_file import submit_file  # what a single job need not load
+
+    return submit_file(options.file, caller, clean, options.json)
+
+
 def parser() -> Parser:
     made = Parser(
         "submit",
         "Submit a job.  What follows EXECUTABLE are its arguments, so options come first.  "
         "Relative paths begin at the current directory.",
-        usage="kcms submit [options] EXECUTABLE [ARGUMENT ...]",
+        usage="kcms submit [options] EXECUTABLE [ARGUMENT ...]\n       kcms submit --file FILE",
     )
     for row in FIELDS:
         if row.name not in POSITIONAL:
             made.add_argument(f"--{row.name.replace('_', '-')}", dest=row.name, **option_of(row))
     made.add_argument("--key", help="submit only if no job of this user has this key yet")
+    made.add_argument(
+        "--file",
+        metavar="FILE",
+        help="submit many jobs: each line is a JSON object of the fields of one, and may have its "
+        "key; - is standard input",
+    )
     made.add_argument("--check", action="store_true", help="check everything, submit nothing")
     made.add_argument(
         "--wait",
@@ -84,7 +106,7 @@ def parser() -> Parser:
     )
     stage.stage_options(made)
     client_options(made, "whose job it is; only root may say")
-    made.add_argument("executable", metavar="EXECUTABLE", help=_text("executable"))
+    made.add_argument("executable", metavar="EXECUTABLE", nargs="?", help=_text("executable"))
     made.add_argument(
         "arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER, help=_text("arguments")
     )
@@ -129,17 +151,27 @@ def specification(
     spec = {}
     for row in FIELDS:
         value = getattr(options, row.name)
-        if value is None:
-            continue
-        if row.kind == "path":
-            value = absolute(value) if placed is None else placed(row.name, value)
-        spec[row.name] = dict(value) if row.kind == "table" else value
+        if value is not None:
+            if row.kind == "path" and placed is not None:
+                value = placed(row.name, value)
+            spec[row.name] = dict(value) if row.kind == "table" else value
+    return clean(spec, options.key)
+
+
+def clean(spec: dict[str, Any], key: str | None) -> dict[str, Any]:
+    """The fields of a job as they are sent.  :raises InvalidRequest: a field is wrong"""
+    paths = [row.name for row in FIELDS if row.kind == "path"]
+    spec = {
+        name: absolute(value) if name in paths and isinstance(value, str) else value
+        for name, value in spec.items()
+    }
     try:
-        check_repeatable(spec, options.key)
-        clean = check_spec(spec)
+        check_key(key)
+        check_repeatable(spec, key)
+        whole = check_spec(spec)
     except SpecError as error:
         raise InvalidRequest(str(error)) from error
-    return {each: clean[each] for each in spec}
+    return {each: whole[each] for each in spec}
 
 
 def absolute(path: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import logging
 import re
 import uuid
@@ -14,9 +15,11 @@ from aiohttp import web
 from kcms.config import ClusterAddress
 from kcms.door import tell_guard, whole_body
 from kcms.errors import Forbidden, InvalidRequest, KcmsError, NotFound
+from kcms.express import Road
 from kcms.gateway import output
 from kcms.gateway.attach import Attaching
 from kcms.gateway.checker import Checker
+from kcms.gateway.desk import Desk, Name, Outcome
 from kcms.gateway.managers import Answer, Clusters, Managers
 from kcms.gateway.submission import Submission, parse
 from kcms.gateway.users import (
@@ -28,10 +31,9 @@ from kcms.gateway.users import (
     require_person,
     submitter,
 )
-from kcms.gateway.voice import Voice, logged_in, voice, voice_of
-from kcms.http import application, json_body
+from kcms.gateway.voice import AS, Voice, logged_in, voice, voice_of
+from kcms.http import BULK, Asked, application, bulk_rows, error_document, json_body
 from kcms.jobs.number import job_number
-from kcms.jobs.spec import given
 
 log = logging.getLogger("kcms.gateway")
 
@@ -56,12 +58,14 @@ class Gateway:
         self._checker = checker
         self._users = users
         self._attaching = attaching
+        self._desk = Desk(managers, checker)
 
     def application(self) -> web.Application:
         app = application()
         app.middlewares.insert(0, tell_guard)
         app.middlewares.append(whole_body)
         app.router.add_post("/v1/jobs", self.submit)
+        app.router.add_post(BULK, self.bulk)
         app.router.add_get("/v1/jobs", self.listing)
         app.router.add_get("/v1/jobs/{id}", self.job)
         app.router.add_get("/v1/jobs/{id}/output", self.output)
@@ -81,31 +85,43 @@ class Gateway:
             app.router.add_post(path, self.forward_body)
         return app
 
-    async def submit(self, request: web.Request) -> web.Response:
+    def road(self) -> Road:
+        """The fast way for submissions."""
+        return Road({"/v1/jobs": self.submit, BULK: self.bulk}, (AS,))
+
+    async def submit(self, request: Asked) -> web.Response:
+        name = await self._name(request)
+        submission = parse(await json_body(request), name.user)
+        if request.query.get("check", "0") != "0":
+            await self._checker.check(name.user, submission.files())
+            return web.json_response({"checked": True, "spec": submission.spec})
+        (outcome,) = await self._desk.submit(name, [submission])
+        if isinstance(outcome, KcmsError):
+            raise outcome
+        log.info("%s submits %s: %d", name.user.name, submission.program, outcome.status)
+        return _response(_as_new(outcome, submission))
+
+    async def bulk(self, request: Asked) -> web.Response:
+        """Many submissions, each by itself: an answer for each, in their order."""
+        name = await self._name(request)
+        parsed = [_parsed(row, name.user) for row in await bulk_rows(request)]
+        good = [each for each in parsed if isinstance(each, Submission)]
+        outcomes = iter(await self._desk.submit(name, good))
+        rows = [each if isinstance(each, bytes) else _row(next(outcomes), each) for each in parsed]
+        log.info("%s submits %d jobs", name.user.name, len(good))
+        return web.Response(
+            body=b'{"jobs": [%s]}' % b", ".join(rows), content_type="application/json"
+        )
+
+    async def _name(self, request: Asked) -> Name:
+        """In whose name something is submitted, and where to."""
         speaks = await voice(request, self._users)
         cluster = self._cluster(request)
         if speaks.caller is None:
             user = await logged_in(speaks, cluster, self._managers, self._users)
         else:
             user = submitter(speaks.caller)
-        submission = parse(await json_body(request), user)
-        await self._checker.check(user, submission.files())
-        if request.query.get("check", "0") != "0":
-            return web.json_response({"checked": True, "spec": submission.spec})
-        return _response(await self._submitted(cluster, user, speaks, submission))
-
-    async def _submitted(
-        self, cluster: ClusterAddress, user: User, speaks: Voice, submission: Submission
-    ) -> Answer:
-        """Hand a submission on; with a key of our own if it has none, so that it can be repeated
-        when the connection breaks, and still is one job."""
-        key = submission.key or f"gateway-{uuid.uuid4()}"
-        body = {"spec": given(submission.spec), "key": key}
-        answer = await self._managers.call(cluster, "POST", "/v1/jobs", speaks.headers, body=body)
-        log.info("%s submits %s: %d", user.name, submission.spec["executable"], answer.status)
-        if answer.status == 200 and submission.key is None:
-            return Answer(201, answer.body)
-        return answer
+        return Name.of(cluster, user, speaks.headers)
 
     async def listing(self, request: web.Request) -> web.Response:
         """Jobs, processes or what jobs took; of a name that neither this host nor the answer
@@ -220,12 +236,38 @@ class Gateway:
             return {**row, "state": "DOWN", "release": None, "message": error.message}
         return {**row, "state": "UP", "release": document.get("release"), "message": ""}
 
-    def _cluster(self, request: web.Request) -> ClusterAddress:
+    def _cluster(self, request: Asked) -> ClusterAddress:
         return self._clusters.named(request.query.get("cluster"))
 
 
 def _lists_any(document: dict[str, Any]) -> bool:
     return any(each for each in document.values() if isinstance(each, list))
+
+
+def _as_new(answer: Answer, submission: Submission) -> Answer:
+    """A job that was there already was made by the same call, tried twice, unless the caller gave
+    its key."""
+    again = answer.status == 200 and submission.key is None
+    return Answer(201, answer.body) if again else answer
+
+
+def _parsed(row: dict[str, Any], user: User) -> Submission | bytes:
+    """A submission, or the row of an answer that says what is wrong with it."""
+    try:
+        return parse(row, user)
+    except KcmsError as error:
+        return json.dumps(error_document(error)).encode()
+
+
+def _row(outcome: Outcome, submission: Submission) -> bytes:
+    if isinstance(outcome, KcmsError):
+        return json.dumps(error_document(outcome)).encode()
+    answer = _as_new(outcome, submission)
+    try:
+        answer.document()
+    except KcmsError as error:
+        return json.dumps(error_document(error)).encode()
+    return b'{"status": %d, "job": %s}' % (answer.status, answer.body)
 
 
 def _job_id(request: web.Request) -> int:

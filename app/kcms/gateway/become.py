@@ -89,21 +89,25 @@ def restrict() -> None:
     _prctl("PR_SET_DUMPABLE", PR_SET_DUMPABLE, 0)
 
 
-def die_after(seconds: float) -> None:
-    """Have the kernel kill this process then, whatever it hangs in, ids it has or signals it gets.
+class Timer:
+    """Has the kernel kill this process, whatever it hangs in, ids it has or signals it gets.
 
     It is the process's own timer, as no process without CAP_KILL may kill one of another user (a
-    parent's end does not either: PR_SET_PDEATHSIG asks for the same right).
-
-    :raises OSError: the kernel refused
+    parent's end does not either: PR_SET_PDEATHSIG asks for the same right).  Both raise OSError
+    when the kernel refuses.
     """
-    timer = ctypes.c_void_p()
-    event = _Event(None, signal.SIGKILL, SIGEV_SIGNAL)
-    created = libc.timer_create(CLOCK_MONOTONIC, ctypes.byref(event), ctypes.byref(timer))
-    _called("timer_create", created)
-    fraction, whole = math.modf(max(seconds, 0.001))
-    times = _Times(0, 0, int(whole), int(fraction * 1e9))
-    _called("timer_settime", libc.timer_settime(timer, 0, ctypes.byref(times), None))
+
+    def __init__(self) -> None:
+        self._timer = ctypes.c_void_p()
+        event = _Event(None, signal.SIGKILL, SIGEV_SIGNAL)
+        created = libc.timer_create(CLOCK_MONOTONIC, ctypes.byref(event), ctypes.byref(self._timer))
+        _called("timer_create", created)
+
+    def die_after(self, seconds: float) -> None:
+        """So many seconds from now, and no sooner or later that was said before."""
+        fraction, whole = math.modf(max(seconds, 0.001))
+        times = _Times(0, 0, int(whole), int(fraction * 1e9))
+        _called("timer_settime", libc.timer_settime(self._timer, 0, ctypes.byref(times), None))
 
 
 def become(name: str, uid: int, gid: int) -> None:

@@ -2,8 +2,8 @@
 
 :func:`answer` gets one of these and returns what stands below it:
 
-    {"shared": […], "files": {field: path or null}}     can a submission use these files?
-        {"problem": null} or {"problem": "one line"}
+    {"shared": […], "files": [{field: path or null}, …]}     can submissions use these files?
+        {"problems": [null or "one line", …]}
     {"tail": {"name": …, "path": …, "bytes": N, "from": OFFSET or null}}
         the end of a file, or what follows an offset
         {"size": …, "offset": …, "end": …, "text": …} or {"problem": "one line", "code": …}
@@ -208,7 +208,26 @@ def answer(request: dict[str, Any]) -> dict[str, object]:
         if "tail" in request:
             wanted = request["tail"]
             return tail(wanted["name"], wanted["path"], wanted["bytes"], wanted["from"])
-        check(request["files"], request["shared"])
+        return {"problems": problems(request["files"], request["shared"])}
     except CheckError as error:
         return {"problem": str(error), "code": error.code}
-    return {"problem": None}
+
+
+def problems(many: Sequence[Files], shared: Sequence[str]) -> list[str | None]:
+    """The problem with each submission's files; what several have in common is looked at once."""
+    known: dict[tuple[tuple[str, str | None], ...], str | None] = {}
+    found = []
+    for files in many:
+        key = tuple(files.items())
+        if key not in known:
+            known[key] = problem(files, shared)
+        found.append(known[key])
+    return found
+
+
+def problem(files: Files, shared: Sequence[str]) -> str | None:
+    try:
+        check(files, shared)
+    except CheckError as error:
+        return str(error)
+    return None

@@ -1,7 +1,7 @@
 """Has the files of users looked at by children that are those users, in bounded time and number.
 
-Root opens nothing on a shared directory: whatever touches a user's files is a child that
-:mod:`kcms.gateway.forks` makes for one look.
+Root opens nothing on a shared directory: whatever touches a user's files is a child of
+:mod:`kcms.gateway.forks` that is that user.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from kcms.errors import Conflict, Forbidden, InvalidRequest, KcmsError, NotFound, Unavailable
@@ -67,9 +67,34 @@ class Checker:
         finally:
             await children.close()
 
-    async def check(self, user: User, files: dict[str, str | None]) -> None:
+    async def check(self, user: User, files: Files) -> None:
         """:raises InvalidRequest: a file cannot be used  :raises Unavailable: no telling"""
-        await self._asked(user, {"shared": self.shared, "files": files})
+        problem = await self._problem(user, files)
+        if problem is not None:
+            raise problem
+
+    async def check_all(self, user: User, many: Sequence[Files]) -> list[KcmsError | None]:
+        """As :meth:`check` of each, by one child; one that hangs holds the others up, and no more:
+        then each is looked at by itself."""
+        try:
+            return await self._problems(user, many)
+        except Unavailable as error:
+            if len(many) == 1:
+                return [error]
+        return await asyncio.gather(*(self._problem(user, each) for each in many))
+
+    async def _problem(self, user: User, files: Files) -> KcmsError | None:
+        try:
+            return (await self._problems(user, [files]))[0]
+        except Unavailable as error:
+            return error
+
+    async def _problems(self, user: User, many: Sequence[Files]) -> list[KcmsError | None]:
+        answer = await self._asked(user, {"shared": self.shared, "files": list(many)})
+        found = answer.get("problems")
+        if not isinstance(found, list) or len(found) != len(many):
+            raise _failed(user, "no answer for each")
+        return [None if each is None else InvalidRequest(str(each)) for each in found]
 
     async def tail(
         self, user: User, name: str, path: str, count: int, begin: int | None = None
@@ -133,6 +158,8 @@ class Checker:
         )
 
 
+Files = Mapping[str, str | None]
+
 PROBLEMS: dict[str, type[KcmsError]] = {
     each.code: each for each in (InvalidRequest, NotFound, Forbidden, Conflict)
 }
@@ -146,11 +173,15 @@ def _checked(answer: bytes, user: User) -> dict[str, Any]:
         problem = document.get("problem")
         kind = PROBLEMS[document.get("code", InvalidRequest.code)]
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        log.error("check as %s: %s", user.name, error if answer else "it ended without an answer")
-        raise Unavailable(
-            f"could not look at the files of {user.name} as {user.name}; "
-            "the journal of kcms-gateway says why"
-        ) from error
+        raise _failed(user, error if answer else "it ended without an answer") from error
     if problem is not None:
         raise kind(problem)
     return document
+
+
+def _failed(user: User, why: object) -> Unavailable:
+    log.error("check as %s: %s", user.name, why)
+    return Unavailable(
+        f"could not look at the files of {user.name} as {user.name}; "
+        "the journal of kcms-gateway says why"
+    )

@@ -27,6 +27,9 @@ TRIES = 3
 """A look at files changes nothing, so one that was lost is repeated: a server that is killed may
 take one order along, and keep its end of the pair open until the next."""
 
+IDLE = 32
+IDLE_SECONDS = 2.0
+LIFE_SECONDS = 10.0
 PAUSE = 0.02  # seconds between tries to hand an order to a server that has many waiting
 
 
@@ -93,14 +96,46 @@ class Server:
         await self._watch
 
 
+class Child:
+    """The gateway's end of the stream to one child."""
+
+    def __init__(self, stream: socket.socket, born: float) -> None:
+        self.born = born
+        self._stream = stream
+
+    async def answer(self, request: bytes) -> bytes:
+        """One answer; empty when it ended without: then its end is closed everywhere."""
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            await loop.sock_sendall(self._stream, request + b"\n")
+        got = b""
+        with contextlib.suppress(ConnectionResetError):
+            while not got.endswith(b"\n"):
+                part = await loop.sock_recv(self._stream, 65536)
+                if not part:
+                    return b""
+                got += part
+        return got[:-1]
+
+    def close(self) -> None:
+        """Let it end."""
+        self._stream.close()
+
+
 class Children:
-    """Asks children that are users; the server that forks them is there when it is needed."""
+    """Asks children that are users; the server that forks them is there when it is needed.
+
+    A child that answered stays for the next question in its user's name, the newest one of each
+    user: for :data:`IDLE_SECONDS` without one, for :data:`LIFE_SECONDS` in all (a user's groups may
+    change) and beside :data:`IDLE` others at the most.
+    """
 
     def __init__(self, command: Sequence[str] = COMMAND) -> None:
         self._command = command
         self._server: Server | None = None
         self._one = asyncio.Lock()
         self._closed = False
+        self._idle: dict[User, tuple[Child, asyncio.TimerHandle]] = {}
 
     async def ready(self) -> Server:
         """The server, which is started unless it runs.  :raises Unavailable: it cannot be"""
@@ -115,53 +150,78 @@ class Children:
             return self._server
 
     async def ask(self, user: User, request: bytes, seconds: float) -> bytes:
-        """What a new child that is ``user`` answers; empty when it ended without an answer.
+        """What a child that is ``user`` answers; empty when it ended without an answer.
 
-        It returns when the child is gone, which the kernel ends ``seconds`` after its start; one
-        that hangs in the kernel goes when what it waits for answers.
+        It returns with the answer, or when the child is gone, which the kernel ends ``seconds``
+        after it was asked; one that hangs in the kernel goes when what it waits for answers.
 
         :raises Unavailable: no child can be started
         """
         clock = asyncio.get_running_loop().time
         end = clock() + seconds
-        for _ in range(TRIES):
-            who = {"name": user.name, "uid": user.uid, "gid": user.gid, "seconds": end - clock()}
-            answer = await self._asked(await self.ready(), json.dumps(who).encode(), request)
+        tries = TRIES + (user in self._idle)  # one that was kept may be ending
+        for _ in range(tries):
+            child = self._kept(user) or await self._new(user, seconds)
+            answer = await self._answer(user, child, request) if child is not None else b""
             if answer or clock() >= end:
                 return answer
         return b""
 
-    async def _asked(self, server: Server, order: bytes, request: bytes) -> bytes:
+    async def _answer(self, user: User, child: Child, request: bytes) -> bytes:
+        try:
+            answer = await child.answer(request)
+        except BaseException:
+            child.close()
+            raise
+        self._keep(user, child, bool(answer))
+        return answer
+
+    def _kept(self, user: User) -> Child | None:
+        child, timer = self._idle.pop(user, (None, None))
+        if timer is not None:
+            timer.cancel()
+        return child
+
+    async def _new(self, user: User, seconds: float) -> Child | None:
+        """None: the server went away; there will be another."""
+        who = {"name": user.name, "uid": user.uid, "gid": user.gid, "seconds": seconds}
+        server = await self.ready()
         try:
             ours, theirs = socket.socketpair()
         except OSError as error:
             raise _cannot_start(error) from error
-        with ours:
-            ours.setblocking(False)
-            with theirs:
-                if not await server.order(order, theirs):
-                    return b""
-            return await _exchanged(ours, request)
+        ours.setblocking(False)
+        with theirs:
+            if not await server.order(json.dumps(who).encode(), theirs):
+                ours.close()
+                return None
+        return Child(ours, asyncio.get_running_loop().time())
+
+    def _keep(self, user: User, child: Child, answered: bool) -> None:
+        """Keep a child for the next question, or let it end."""
+        loop = asyncio.get_running_loop()
+        if not answered or self._closed or loop.time() - child.born > LIFE_SECONDS:
+            child.close()
+            return
+        self._drop(user)
+        if len(self._idle) >= IDLE:
+            self._drop(next(iter(self._idle)))
+        timer = loop.call_later(IDLE_SECONDS, self._drop, user)
+        self._idle[user] = child, timer
+
+    def _drop(self, user: User) -> None:
+        child = self._kept(user)
+        if child is not None:
+            child.close()
 
     async def close(self) -> None:
         async with self._one:
             self._closed = True
+            for user in list(self._idle):
+                self._drop(user)
             if self._server is not None:
                 await self._server.close()
                 self._server = None
-
-
-async def _exchanged(stream: socket.socket, request: bytes) -> bytes:
-    """Send a request and its end, and read until the other end is closed everywhere."""
-    loop = asyncio.get_running_loop()
-    parts = []
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        await loop.sock_sendall(stream, request)
-        stream.shutdown(socket.SHUT_WR)
-    with contextlib.suppress(ConnectionResetError):
-        while part := await loop.sock_recv(stream, 65536):
-            parts.append(part)
-    return b"".join(parts)
 
 
 def _cannot_start(error: OSError) -> Unavailable:

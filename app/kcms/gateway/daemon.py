@@ -11,6 +11,7 @@ from aiohttp import web
 
 from kcms.config import GatewayConfig
 from kcms.errors import ConfigError
+from kcms.express import Front, Road
 from kcms.gateway import attach
 from kcms.gateway.api import Gateway
 from kcms.gateway.checker import Checker
@@ -38,7 +39,8 @@ def main(config: GatewayConfig) -> int:
             peers = Peers(config, managers, clusters.named(None), kinds)
             attaching = attach.Attaching(managers, peers)
             gateway = Gateway(clusters, managers, checker, UserDatabase(), attaching)
-            async with peers.listening(), listening(gateway.application(), Path(config.socket)):
+            serving = listening(gateway.application(), Path(config.socket), road=gateway.road())
+            async with peers.listening(), serving:
                 ready()
                 await stop.wait()
 
@@ -47,9 +49,12 @@ def main(config: GatewayConfig) -> int:
 
 @contextlib.asynccontextmanager
 async def listening(
-    app: web.Application, path: Path, door: Callable[[web.Server], Door] = Door
+    app: web.Application,
+    path: Path,
+    door: Callable[[Callable[[], asyncio.Protocol]], Door] = Door,
+    road: Road | None = None,
 ) -> AsyncIterator[None]:
-    """Serve ``app`` at ``path`` for as long as the context lasts.
+    """Serve ``app`` at ``path`` for as long as the context lasts, and ``road`` by a faster way.
 
     :raises ConfigError: the socket cannot be made
     """
@@ -57,11 +62,13 @@ async def listening(
     await runner.setup()
     try:
         assert runner.server is not None
-        server = await _listen(door(runner.server), path)
+        front = Front(road or Road({}, ()), runner.server)
+        server = await _listen(door(front), path)
         try:
             yield
         finally:
             server.close()
+            front.close()
     finally:
         await runner.cleanup()
 

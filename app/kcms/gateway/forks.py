@@ -1,14 +1,16 @@
-"""A program of its own: forks a child for each look at a user's files, and does nothing else.
+"""A program of its own: forks the children that look at users' files, and does nothing else.
 
 The gateway starts it with one end of a SOCK_SEQPACKET pair as its standard input.  An order is one
 packet, ``{"name": …, "uid": …, "gid": …, "seconds": N}``, and one descriptor: the child's end of a
-stream, from which the child, once it *is* that user, reads one request of
-:mod:`kcms.gateway.check`, and to which it writes the answer.  When the other end of the pair
-closes, this ends.  Children do not depend on it: each answers, or is ended by its own timer.
+stream, from which the child, once it *is* that user, reads requests of
+:mod:`kcms.gateway.check`, and to which it writes the answers, each a line.  When the other end of
+the pair closes, this ends.  Children do not depend on it: each ends with its stream, or by its own
+timer, ``seconds`` after it began or was asked last.
 
 A fork takes a fortieth of the time of a new Python, which was most of a submission's.  What makes
 it safe: this process has one thread, reads nothing that a user wrote, opens nothing, holds no
-stream longer than the fork takes, and can do nothing but become users; every child answers once.
+stream longer than the fork takes, and can do nothing but become users; a child is of one user, and
+answers that user's gateway alone.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from kcms.gateway import become, check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 ORDER_BYTES = 4096
@@ -76,27 +79,30 @@ def start(order: dict[str, Any], stream: int) -> None:
 
 
 def serve(order: dict[str, Any], stream: int) -> None:
-    """The child: become the user, and answer the one request."""
+    """The child: become the user, and answer every request."""
     try:
-        become.die_after(order["seconds"])
+        timer = become.Timer()
+        timer.die_after(order["seconds"])
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         become.become(order["name"], order["uid"], order["gid"])
-        answer = check.answer(json.loads(everything(stream)))
+        for request in lines(stream):
+            timer.die_after(order["seconds"])
+            say(stream, check.answer(json.loads(request)))
     except Exception as error:  # noqa: BLE001 - whatever it is, the gateway is to hear of it
-        answer = {"failed": f"{type(error).__name__}: {error}"}
-    say(stream, answer)
+        say(stream, {"failed": f"{type(error).__name__}: {error}"})
 
 
-def everything(stream: int) -> bytes:
-    parts = []
+def lines(stream: int) -> Iterator[bytes]:
+    """What comes, line by line, to its end."""
+    left = b""
     while part := os.read(stream, 65536):
-        parts.append(part)
-    return b"".join(parts)
+        *whole, left = (left + part).split(b"\n")
+        yield from whole
 
 
 def say(stream: int, answer: dict[str, Any]) -> None:
     """Write all of an answer; that nobody waits for it any more is no trouble."""
-    left = json.dumps(answer).encode()
+    left = json.dumps(answer).encode() + b"\n"
     try:
         while left:
             left = left[os.write(stream, left) :]

@@ -17,6 +17,7 @@ from yarl import URL
 
 from kcms.config import ClusterAddress, GatewayConfig
 from kcms.errors import ConfigError, Forbidden, KcmsError, NotFound, ProtocolError, Unavailable
+from kcms.gateway.line import Line
 from kcms.tls import Identity, client_context, require_identity
 
 CONNECT_SECONDS = 5.0
@@ -27,6 +28,8 @@ TRIES = 2  # a connection that was kept alive may be gone when it is used again
 
 UNKNOWN = {404: b'Not Found"', 405: b'Method Not Allowed"'}
 """What a manager says to a call that its release does not have; its own errors are sentences."""
+
+UNSUPPORTED = 501
 
 
 class Refused(KcmsError):
@@ -112,18 +115,44 @@ class Clusters:
 class Managers:
     """Calls managers.  :meth:`open` belongs into the loop that makes the calls."""
 
-    def __init__(self, sessions: Mapping[str, aiohttp.ClientSession]) -> None:
+    def __init__(
+        self, sessions: Mapping[str, aiohttp.ClientSession], lines: Mapping[str, Line]
+    ) -> None:
         self._sessions = sessions
+        self._lines = lines
 
     @classmethod
     @contextlib.asynccontextmanager
     async def open(cls, config: GatewayConfig) -> AsyncIterator[Managers]:
         async with contextlib.AsyncExitStack() as stack:
-            sessions = {}
+            sessions, lines = {}, {}
             for each in config.clusters:
-                session = _session(manager_context(config, each.name))
-                sessions[each.name] = await stack.enter_async_context(session)
-            yield cls(sessions)
+                context = manager_context(config, each.name)
+                sessions[each.name] = await stack.enter_async_context(_session(context))
+                lines[each.name] = Line(each, context)
+                stack.callback(lines[each.name].close)
+            yield cls(sessions, lines)
+
+    async def hand_on(
+        self, cluster: ClusterAddress, path: str, headers: Mapping[str, str], body: bytes
+    ) -> Answer:
+        """A submission; as :meth:`call`, over the connection that is for these alone."""
+        line = self._lines[cluster.name]
+        for left in reversed(range(TRIES)):
+            try:
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    await line.connect()
+            except OSError as error:
+                raise _unavailable(cluster, error, CONNECT_SECONDS) from error
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    status, kind, content = await line.call(path, headers, body)
+            except OSError as error:
+                if not left or isinstance(error, TimeoutError):
+                    raise _unavailable(cluster, error, ANSWER_SECONDS) from error
+            else:
+                return _in_json(Answer(status, content), kind, cluster)
+        raise AssertionError("unreachable: the last try returns or raises")
 
     async def call(
         self,
@@ -149,7 +178,8 @@ class Managers:
                 async with asyncio.timeout(seconds):
                     session = self._sessions[cluster.name]
                     async with session.request(method, url, headers=headers, json=body) as answer:
-                        return _checked(Answer(answer.status, await answer.read()), answer, cluster)
+                        found = Answer(answer.status, await answer.read())
+                        return _in_json(found, answer.content_type, cluster)
             except (aiohttp.ClientError, OSError) as error:
                 if not left or not _gone(error):
                     raise _unavailable(cluster, error, seconds) from error
@@ -174,12 +204,12 @@ def _gone(error: Exception) -> bool:
     return isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
 
 
-def _checked(answer: Answer, response: aiohttp.ClientResponse, cluster: ClusterAddress) -> Answer:
-    if response.content_type != "application/json":
+def _in_json(answer: Answer, content_type: str, cluster: ClusterAddress) -> Answer:
+    if content_type != "application/json":
         raise ProtocolError(f"the manager of {cluster.name} did not answer in JSON")
     if answer.status in UNKNOWN and b'"message": "' + UNKNOWN[answer.status] in answer.body:
         raise Refused(
-            501,
+            UNSUPPORTED,
             "unsupported",
             f"the manager of {cluster.name} is of an older release, which cannot do this: "
             "upgrade it (playbooks/upgrade.yml)",

@@ -20,6 +20,10 @@ class Submission:
     spec: dict[str, Any]
     key: str | None
 
+    @property
+    def program(self) -> str:
+        return str(self.spec["executable"])
+
     def files(self) -> dict[str, str | None]:
         """The paths that the user must be able to use.
 
@@ -36,19 +40,32 @@ def parse(document: dict[str, Any], user: User) -> Submission:
         if name not in ("spec", "key"):
             raise InvalidRequest(f"unknown member {name!r}; known are spec, key")
     try:
-        spec = completed(check_spec(document.get("spec")), user)
-        # The manager checks what is sent there, so a check here must have seen the same.
-        return Submission(check_spec(spec), check_key(document.get("key")))
+        # Completed first, as the manager checks what is sent there: that is what is looked at here.
+        spec = check_spec(completed(document.get("spec"), user))
+        return Submission(spec, check_key(document.get("key")))
     except SpecError as error:
         raise InvalidRequest(str(error)) from error
 
 
-def completed(spec: dict[str, Any], user: User) -> dict[str, Any]:
-    """``spec`` with the defaults that depend on the user: home, and where output goes."""
-    base = spec["base_directory"] or user.home
-    if not base.startswith("/"):
-        raise InvalidRequest(f"{user.name} has no home directory; name a base_directory")
+def completed(spec: Any, user: User) -> Any:
+    """``spec`` with the defaults that depend on the user: home, and where output goes; what can be
+    no specification as it is."""
+    if not isinstance(spec, dict):
+        return spec
+    base = spec.get("base_directory")
+    if base is None:
+        base = user.home
+        if not base.startswith("/"):
+            raise InvalidRequest(f"{user.name} has no home directory; name a base_directory")
     if is_interactive(spec):
         return {**spec, "base_directory": base}
-    output = spec["output"] or f"{base.rstrip('/')}/{default_output(spec['class'])}"
-    return {**spec, "base_directory": base, "output": output, "error": spec["error"] or output}
+    output = spec.get("output")
+    if output is None and isinstance(base, str):
+        output = f"{base.rstrip('/')}/{default_output(str(spec.get('class') or 'single'))}"
+    error = spec.get("error")
+    return {
+        **spec,
+        "base_directory": base,
+        "output": output,
+        "error": output if error is None else error,
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pwd
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import TypeVar
 from kcms.errors import Forbidden, InvalidRequest, Unavailable
 
 LOOKUP_SECONDS = 10.0
+RECENT_SECONDS = 1.0
+RECENT = 1024
 SERVICES = frozenset(
     {"kcms-aggregator", "kcms-gateway", "kcms-manager", "kcms-monitor", "kcms-web"}
 )
@@ -45,10 +48,25 @@ class Caller:
 
 
 class UserDatabase:
-    """Users by uid and by name, from NSS; an unmapped uid is nobody's."""
+    """Users by uid and by name, from NSS; an unmapped uid is nobody's.
+
+    Who spoke in whose name is known for a second, as one who submits a thousand jobs is looked up
+    a thousand times otherwise.
+    """
 
     def __init__(self, overflow_uid: int | None = None) -> None:
         self._overflow = _overflow_uid() if overflow_uid is None else overflow_uid
+        self._recent: dict[tuple[int, str | None], tuple[float, Caller]] = {}
+
+    def recent(self, uid: int, wanted: str | None) -> Caller | None:
+        """What :func:`caller` found a moment ago."""
+        until, found = self._recent.get((uid, wanted), (0.0, None))
+        return found if time.monotonic() < until else None
+
+    def remember(self, uid: int, wanted: str | None, found: Caller) -> None:
+        if len(self._recent) >= RECENT:
+            self._recent.clear()
+        self._recent[uid, wanted] = time.monotonic() + RECENT_SECONDS, found
 
     def by_uid(self, uid: int) -> User | None:
         """None also for the uid that stands for all ids this host cannot express."""

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from aiohttp import web
-
 from kcms.config import ClusterAddress
 from kcms.errors import Forbidden, InvalidRequest, ProtocolError, Unauthorized
 from kcms.gateway.door import uid_of
@@ -26,6 +24,7 @@ from kcms.gateway.users import (
     local_user,
     require_person,
 )
+from kcms.http import Asked
 
 TOKEN = "Kcms-Token"  # noqa: S105 - the name of a header
 AS = "Kcms-As"
@@ -50,19 +49,22 @@ def voice_of(user: User, who: Caller) -> Voice:
     return Voice(headers, user.name, who)
 
 
-def peer_uid(request: web.Request) -> int:
+def peer_uid(request: Asked) -> int:
     """The uid of the process at the other end, as the kernel recorded it when it connected."""
     assert request.transport is not None
     return uid_of(request.transport.get_extra_info("socket"))
 
 
-async def voice(request: web.Request, users: UserDatabase) -> Voice:
+async def voice(request: Asked, users: UserDatabase) -> Voice:
     """:raises Forbidden: the caller has no name, or takes another's, or is a daemon and would act
     :raises Unauthorized: a token that can be none  :raises InvalidRequest: a token and a name"""
     token, wanted = request.headers.get(TOKEN), request.headers.get(AS)
     if token is None:
         uid, name = peer_uid(request), None if wanted is None else unquote(wanted)
-        who = await in_time(lambda: caller(uid, name, users))
+        who = users.recent(uid, name)
+        if who is None:
+            who = await in_time(lambda: caller(uid, name, users))
+            users.remember(uid, name, who)
         if request.method != "GET" and request.path != LOGIN:
             require_person(who)
         return voice_of(who.user, who)

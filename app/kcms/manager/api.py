@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import functools
 import re
+import ssl
 import time
 import uuid
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
 import kcms
 from kcms.door import tell_guard, whole_body
-from kcms.errors import Forbidden, InvalidRequest, ProtocolError
-from kcms.http import application, json_body
+from kcms.errors import Forbidden, InvalidRequest, KcmsError, ProtocolError
+from kcms.express import Road
+from kcms.http import BULK, Asked, application, bulk_rows, error_document, json_body
 from kcms.jobs.listed import LISTED_TASKS, Listed
 from kcms.jobs.model import Job, NodeReport
 from kcms.jobs.number import job_number
@@ -51,6 +54,7 @@ class Api:
         self._hosts = hosts
         self._logins = logins
         self._tickets = Tickets(time.monotonic)
+        self._claimed: WeakKeyDictionary[ssl.SSLObject, frozenset[Identity]] = WeakKeyDictionary()
 
     def application(self) -> web.Application:
         app = application()
@@ -59,6 +63,7 @@ class Api:
         app.router.add_get("/v1/ping", self.ping)
         app.router.add_get("/v1/openapi.json", self.openapi)
         app.router.add_post("/v1/jobs", self.submit)
+        app.router.add_post(BULK, self.bulk)
         app.router.add_get("/v1/jobs", self.jobs)
         app.router.add_get("/v1/jobs/{id}", self.job)
         app.router.add_post("/v1/jobs/{id}/kill", self.kill)
@@ -88,16 +93,30 @@ class Api:
         self._roles(request)
         return web.json_response(openapi.document())
 
-    async def submit(self, request: web.Request) -> web.Response:
+    def road(self) -> Road:
+        """The fast way for submissions."""
+        handlers = {"/v1/jobs": self.submit, BULK: self.bulk}
+        return Road(handlers, ("Kcms-User", "Kcms-Uid", "Kcms-Gid"))
+
+    async def submit(self, request: Asked) -> web.Response:
         caller = self._caller(request)
-        body = await _members(request, "spec", "key")
-        try:
-            key = check_key(body.get("key"))
-            spec = check_spec(body.get("spec"))
-        except SpecError as error:
-            raise InvalidRequest(str(error)) from error
+        spec, key = _submission(await json_body(request))
         job, created = await self._engine.submit(caller, spec, key)
         return web.json_response(job.document(), status=201 if created else 200)
+
+    async def bulk(self, request: Asked) -> web.Response:
+        """Many submissions, each by itself, in one commit: an answer for each, in their order."""
+        caller = self._caller(request)
+        asked: list[tuple[dict[str, Any], str | None] | KcmsError] = []
+        for row in await bulk_rows(request):
+            try:
+                asked.append(_submission(row))
+            except InvalidRequest as error:
+                asked.append(error)
+        good = [each for each in asked if not isinstance(each, KcmsError)]
+        made = iter(await self._engine.submit_all(caller, good))
+        outcomes = (each if isinstance(each, KcmsError) else next(made) for each in asked)
+        return web.json_response({"jobs": [_row(each) for each in outcomes]})
 
     async def jobs(self, request: web.Request) -> web.Response:
         caller = self._caller(request)
@@ -211,14 +230,20 @@ class Api:
             }
         )
 
-    def _roles(self, request: web.Request) -> frozenset[Identity]:
+    def _roles(self, request: Asked) -> frozenset[Identity]:
         """The peer's identities that are in force.  :raises Forbidden: it has none"""
         tls = request.transport.get_extra_info("ssl_object") if request.transport else None
-        claimed = identities(tls.getpeercert() if tls else None)
+        claimed = self._claims(tls) if tls else frozenset()
         held = claimed & self._hosts.identities()
         if not held:
             raise Forbidden(_stranger(claimed, self._cluster))
         return held
+
+    def _claims(self, tls: ssl.SSLObject) -> frozenset[Identity]:
+        """What the certificate says whose connection that is; it says the same as long as it is."""
+        if tls not in self._claimed:
+            self._claimed[tls] = identities(tls.getpeercert())
+        return self._claimed[tls]
 
     def _node(self, request: web.Request) -> str:
         name = request.match_info["name"]
@@ -226,7 +251,7 @@ class Api:
             raise Forbidden(f"only node {name} may speak as {name}")
         return name
 
-    def _speaker(self, request: web.Request) -> tuple[str, bool]:
+    def _speaker(self, request: Asked) -> tuple[str, bool]:
         """The host that may speak for its users, and whether its root is the grid's."""
         roles = {each.role: each.name for each in self._roles(request)}
         host = roles.get("admin") or roles.get("submit")
@@ -234,7 +259,7 @@ class Api:
             raise Forbidden("this certificate may not speak for users")
         return host, "admin" in roles
 
-    def _caller(self, request: web.Request) -> Caller:
+    def _caller(self, request: Asked) -> Caller:
         host, admin = self._speaker(request)
         if TOKEN in request.headers:
             return self._logins.caller(token_of(request), host)
@@ -260,6 +285,23 @@ def _stranger(claimed: frozenset[Identity], cluster: str) -> str:
         f"this host, {names}, is not among the hosts of cluster {cluster}: "
         "it was taken out of the inventory"
     )
+
+
+def _submission(body: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """:raises InvalidRequest: not a submission"""
+    _no_others(body, "spec", "key")
+    try:
+        key = check_key(body.get("key"))
+        return check_spec(body.get("spec")), key
+    except SpecError as error:
+        raise InvalidRequest(str(error)) from error
+
+
+def _row(outcome: tuple[Job, bool] | KcmsError) -> dict[str, Any]:
+    if isinstance(outcome, KcmsError):
+        return error_document(outcome)
+    job, created = outcome
+    return {"status": 201 if created else 200, "job": job.document()}
 
 
 def _in_listing(job: Job) -> dict[str, Any]:
@@ -301,10 +343,14 @@ def _whose(request: web.Request, caller: Caller, what: str) -> str | None:
 async def _members(request: web.Request, *known: str) -> dict[str, Any]:
     """The body, which has no other members than these.  :raises InvalidRequest: it has"""
     body = await json_body(request)
+    _no_others(body, *known)
+    return body
+
+
+def _no_others(body: dict[str, Any], *known: str) -> None:
     unknown = body.keys() - set(known)
     if unknown:
         raise InvalidRequest(f"unknown member {min(unknown)!r}; known are {', '.join(known)}")
-    return body
 
 
 def _flag(body: dict[str, Any], name: str) -> bool:

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from kcms import service
 from kcms.config import ManagerConfig
+from kcms.express import Front
 from kcms.listener import Listener, bound, listening
 from kcms.manager.api import Api
 from kcms.manager.engine import Engine
@@ -45,13 +46,15 @@ async def _run(config: ManagerConfig, stop: asyncio.Event, ready: Callable[[], N
     hosts.require()
     engine = Engine(store, hosts, _rules(config))
     logins = _logins(config)
-    runner = web.AppRunner(Api(config.cluster, engine, hosts, logins).application())
+    api = Api(config.cluster, engine, hosts, logins)
+    runner = web.AppRunner(api.application())
     await runner.setup()
     assert runner.server is not None
+    front = Front(api.road(), runner.server)
     worker = asyncio.create_task(engine.run())
     try:
         listener = Listener(
-            bound(config.address, config.port), runner.server, context, config.host_connections
+            bound(config.address, config.port), front, context, config.host_connections
         )
         log.info("manager of %s listens on %s port %d", config.cluster, config.address, config.port)
         async with listening(listener), serving(config, engine, hosts):
@@ -62,6 +65,7 @@ async def _run(config: ManagerConfig, stop: asyncio.Event, ready: Callable[[], N
         if worker.done():
             worker.result()
     finally:
+        front.close()
         await engine.end_waits()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SHUTDOWN_SECONDS):

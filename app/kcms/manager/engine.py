@@ -12,7 +12,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -51,6 +51,7 @@ ACTS: dict[str, Callable[[Draft, Caller, Job, float], Job]] = {
     "resume": holding.resume,
     "requeue": holding.requeue,
 }
+_Submitted = tuple[Job, bool] | KcmsError
 Wanted = tuple[list[WantedTask], list[WantedMove]]
 
 
@@ -94,7 +95,7 @@ class Engine:
         self._reading = ThreadPoolExecutor(1, "listing")
         self._versions: dict[str, int] = {}
         self._wanted: dict[str, Wanted] = {}
-        self._moved = asyncio.Condition()
+        self._moved: dict[str, asyncio.Event] = {}
         self._first_version = time.time_ns() // 1_000_000
         self._refused = False
         self._released = False
@@ -129,21 +130,39 @@ class Engine:
         :raises Conflict: the key's job was asked for with other fields
         """
 
-        def decide(draft: Draft, now: float) -> tuple[Job, bool]:
-            there = self._of_key(draft, caller.user, key) if key else None
-            if there is not None and key:
-                return core.check_same(there, spec, key), False
-            return core.submit(draft, caller, spec, key, now, self._store.job), True
-
-        answer: tuple[Job, bool] = await self._ask(decide)
+        (answer,) = await self.submit_all(caller, [(spec, key)])
+        if isinstance(answer, KcmsError):
+            raise answer
         return answer
 
+    async def submit_all(
+        self, caller: Caller, asked: Sequence[tuple[dict[str, Any], str | None]]
+    ) -> list[_Submitted]:
+        """As :meth:`submit` of each, in one commit; what is refused keeps back none of the others.
+
+        A key may come twice: the second time it is that of the job of the first.
+        """
+
+        def one(draft: Draft, now: float, spec: dict[str, Any], key: str | None) -> _Submitted:
+            try:
+                there = self._of_key(draft, caller.user, key) if key else None
+                if there is not None and key:
+                    return core.check_same(there, spec, key), False
+                return core.submit(draft, caller, spec, key, now, self._store.job), True
+            except KcmsError as error:
+                return error
+
+        def decide(draft: Draft, now: float) -> list[_Submitted]:
+            return [one(draft, now, *each) for each in asked]
+
+        made: list[_Submitted] = await self._ask(decide)
+        return made
+
     def _of_key(self, draft: Draft, user: str, key: str) -> Job | None:
-        for job in draft.changed.values():
-            if (job.user, job.key) == (user, key):
-                return job
-        found = self._store.listing(Query(user=user, key=key, limit=1))
-        return found[0] if found else None
+        number = self._store.of_key(user, key)
+        if number is None:
+            return draft.of_key(user, key)
+        return draft.job(number) or self._store.job(number)
 
     async def kill(self, caller: Caller, number: int, task: int | None = None) -> Job:
         """A job, or one task of it, as its end is asked for.
@@ -302,14 +321,10 @@ class Engine:
 
     async def desired(self, name: str, seen: int, wait: float) -> tuple[int, Wanted]:
         """What is wanted of a node, once its version is not ``seen`` or ``wait`` seconds passed."""
-        async with self._moved:
-            try:
-                async with asyncio.timeout(wait):
-                    await self._moved.wait_for(
-                        lambda: self._released or self._version(name) != seen
-                    )
-            except TimeoutError:
-                pass
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                while not self._released and self._version(name) == seen:
+                    await self._moved.setdefault(name, asyncio.Event()).wait()
         return self._version(name), self._wanted_of(name)
 
     def _wanted_of(self, name: str) -> Wanted:
@@ -319,8 +334,14 @@ class Engine:
     async def end_waits(self) -> None:
         """Answer every held question now, as the manager is to end."""
         self._released = True
-        async with self._moved:
-            self._moved.notify_all()
+        for name in list(self._moved):
+            self._wake(name)
+
+    def _wake(self, name: str) -> None:
+        """Let those go on that wait for another word for a node."""
+        moved = self._moved.pop(name, None)
+        if moved is not None:
+            moved.set()
 
     def _version(self, name: str) -> int:
         return self._versions.get(name, self._first_version)
@@ -394,16 +415,12 @@ class Engine:
 
     async def _publish(self, names: Iterable[str]) -> None:
         """Wake the nodes of which something else is wanted than before."""
-        moved = False
         for name in list(names):
             now = self._wanted_of(name)
             if now != self._wanted.get(name):
                 self._wanted[name] = now
                 self._versions[name] = self._version(name) + 1
-                moved = True
-        if moved:
-            async with self._moved:
-                self._moved.notify_all()
+                self._wake(name)
 
     async def _tick(self) -> None:
         last = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import kcms
+from kcms.http import BULK_JOBS
 from kcms.jobs.migration import OVER, STEPS
 from kcms.jobs.model import USAGE
 from kcms.jobs.signals import NAMES
@@ -83,6 +84,11 @@ def _paths() -> dict[str, Any]:
                 {200: jobs},
                 listing,
             ),
+        },
+        "/v1/jobs/bulk": {
+            "post": _call(
+                "Submit many jobs, each by itself", {200: _rows()}, body=_many(submission)
+            )
         },
         "/v1/jobs/{id}": {
             "get": _call(
@@ -170,6 +176,18 @@ def _ticket_paths(number: dict[str, Any]) -> dict[str, Any]:
             )
         },
     }
+
+
+def _many(submission: dict[str, Any]) -> dict[str, Any]:
+    return _object(jobs={"type": "array", "items": submission, "maxItems": BULK_JOBS})
+
+
+def _rows() -> dict[str, Any]:
+    """What became of each, in their order."""
+    status, text = {"type": "integer"}, {"type": "string"}
+    made = _object(status=status, job=_ref("Job"))
+    refused = _object(status=status, error=_object(code=text, message=text))
+    return _object(jobs={"type": "array", "items": {"oneOf": [made, refused]}})
 
 
 def _login_paths() -> dict[str, Any]:

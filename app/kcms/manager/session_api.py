@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from kcms.errors import Forbidden, InvalidRequest, Unauthorized
-from kcms.http import json_body
+from kcms.http import Asked, json_body
 from kcms.manager.core import Caller
 from kcms.manager.logins import Asker, Logins
 from kcms.manager.passwords import LONGEST
@@ -75,7 +75,7 @@ class SessionApi:
         return web.json_response({})
 
 
-def token_of(request: web.Request) -> str:
+def token_of(request: Asked) -> str:
     """The token of a call.  :raises Unauthorized: none  :raises InvalidRequest: and a user"""
     if any(each in request.headers for each in NAMES):
         raise InvalidRequest(f"a call has {TOKEN} or the three {', '.join(NAMES)}, not both")

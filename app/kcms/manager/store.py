@@ -156,6 +156,13 @@ class Reader:
         each = {row[1]: rows.task(row[1:]) for row in found}
         return tuple(each[index] for index in sorted(each))
 
+    def of_key(self, user: str, key: str) -> int | None:
+        """The number of the user's job of that key."""
+        ask = "SELECT id FROM jobs WHERE user = ? AND key = ?"
+        with self._errors():
+            row = self._reader.execute(ask, (user, key)).fetchone()
+        return None if row is None else int(row[0])
+
     def listing(self, query: Query) -> list[Job]:
         """The newest jobs that ``query`` asks for, newest last, with their first tasks only, see
         :data:`LISTED_TASKS`, and all of them counted."""

@@ -6,11 +6,13 @@ Loaded by every task's PID 1, hence so few imports.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
 from kcms.node import cgroup, limits, program
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from kcms.node import session
 
 NOT_RUN = 127

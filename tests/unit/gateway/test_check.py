@@ -200,20 +200,36 @@ def problem_of_a_user(shared: Path, **files: str) -> str:
     )
     done = subprocess.run(
         ["/usr/bin/setpriv", *NOBODY, "/usr/bin/python3", "-IS", "-c", code],
-        input=json.dumps({"shared": [str(shared)], "files": good}),
+        input=json.dumps({"shared": [str(shared)], "files": [good]}),
         capture_output=True,
         text=True,
         check=True,
     )
-    return str(json.loads(done.stdout)["problem"])
+    (found,) = json.loads(done.stdout)["problems"]
+    return str(found)
 
 
-def test_an_answer_is_the_problem_and_its_code() -> None:
-    files = {"executable": "/nonexistent/x"}
-    assert check.answer({"shared": ["/nonexistent"], "files": files}) == {
-        "problem": "executable /nonexistent/x does not exist",
-        "code": "invalid_request",
+def test_an_answer_has_the_problem_of_each_and_a_code_when_it_is_one(shared: Path) -> None:
+    good = {"executable": f"{shared}/run.sh", "base_directory": str(shared), "input": None}
+    good |= {"output": "/dev/null", "error": "/dev/null"}
+    bad = {**good, "executable": f"{shared}/none"}
+    asked = {"shared": [str(shared)], "files": [bad, good, bad]}
+    said = f"executable {shared}/none does not exist"
+    assert check.answer(asked) == {"problems": [said, None, said]}
+    wanted = {"name": "output", "path": f"{shared}/none", "bytes": 5, "from": None}
+    assert check.answer({"tail": wanted}) == {
+        "problem": f"output {shared}/none does not exist",
+        "code": "not_found",
     }
+
+
+def test_what_many_have_in_common_is_looked_at_once(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[object] = []
+    monkeypatch.setattr(check, "check", lambda files, _: looked_at.append(files["executable"]))
+    check.problems([{"executable": each} for each in "aabab"], ["/"])
+    assert looked_at == ["a", "b"]
 
 
 def test_check_and_node_mean_the_same_by_a_jobs_id() -> None:

@@ -18,6 +18,7 @@ from kcms.gateway.users import User
 ALICE = User("alice", 2001, 2002, "/shared/home/alice")
 BOB = User("bob", 2003, 2003, "/")
 CAROL = User("carol", 2004, 2004, "/")
+WELL = {"problems": [None]}
 Said = Callable[[Any], dict[str, Any] | bytes]
 
 
@@ -39,20 +40,59 @@ class Scripted(Children):
         return answer if isinstance(answer, bytes) else json.dumps(answer).encode()
 
 
+class Hanging(Scripted):
+    """A child that comes to this program hangs."""
+
+    def __init__(self, program: str) -> None:
+        super().__init__(lambda request: {"problems": [None] * len(request["files"])})
+        self.program = program
+
+    async def ask(self, user: User, request: bytes, seconds: float) -> bytes:
+        if self.program in request.decode():
+            await self.end.wait()
+        return await super().ask(user, request, seconds)
+
+
 def scripted(answer: dict[str, Any] | bytes) -> Checker:
     return Checker(["/shared"], Scripted(lambda _: answer))
 
 
 async def test_a_problem_is_the_callers_fault() -> None:
     with pytest.raises(InvalidRequest, match="input is bad"):
-        await scripted({"problem": "input is bad"}).check(ALICE, {})
+        await scripted({"problems": ["input is bad"]}).check(ALICE, {})
 
 
 async def test_no_problem_passes_and_the_request_arrives() -> None:
     got: list[Any] = []
-    children = Scripted(lambda request: got.append(request) or {"problem": None})
+    children = Scripted(lambda request: got.append(request) or WELL)
     await Checker(["/shared"], children).check(ALICE, {"executable": "/x"})
-    assert got == [{"shared": ["/shared"], "files": {"executable": "/x"}}]
+    assert got == [{"shared": ["/shared"], "files": [{"executable": "/x"}]}]
+
+
+async def test_many_are_one_question_and_each_has_its_answer() -> None:
+    got: list[Any] = []
+    children = Scripted(lambda request: got.append(request) or {"problems": [None, "x is bad"]})
+    many = [{"executable": each} for each in ("/a", "/b")]
+    well, bad = await Checker(["/shared"], children).check_all(ALICE, many)
+    assert well is None
+    assert isinstance(bad, InvalidRequest)
+    assert str(bad) == "x is bad"
+    assert got == [{"shared": ["/shared"], "files": many}]
+
+
+async def test_one_that_hangs_is_told_so_and_the_others_with_it_are_looked_at() -> None:
+    children = Hanging("/hangs")
+    checker = Checker(["/shared"], children, seconds=0.2)
+    many = [{"executable": each} for each in ("/a", "/hangs", "/b")]
+    first, hung, last = await checker.check_all(ALICE, many)
+    assert (first, last) == (None, None)
+    assert isinstance(hung, Unavailable)
+    children.end.set()
+
+
+async def test_an_answer_for_each_or_none() -> None:
+    with pytest.raises(Unavailable, match="could not look at the files of alice"):
+        await scripted({"problems": []}).check(ALICE, {})
 
 
 async def test_the_end_of_a_file_is_the_childs_answer() -> None:
@@ -101,7 +141,7 @@ async def waiting(checker: Checker, user: User, count: int) -> list[asyncio.Task
 
 
 async def test_hanging_children_are_bounded_and_others_go_on() -> None:
-    children = Scripted(lambda _: {"problem": None}, ALICE)
+    children = Scripted(lambda _: WELL, ALICE)
     checker = Checker(["/shared"], children, seconds=0.3)
     calls = await waiting(checker, ALICE, AT_ONCE + 3)
     await checker.check(BOB, {})
@@ -118,7 +158,7 @@ async def test_hanging_children_are_bounded_and_others_go_on() -> None:
 
 
 async def test_all_together_are_bounded_and_one_who_waits_for_himself_keeps_nobody_out() -> None:
-    children = Scripted(lambda _: {"problem": None}, ALICE, BOB)
+    children = Scripted(lambda _: WELL, ALICE, BOB)
     checker = Checker(["/shared"], children, at_once=2, in_all=4)
     calls = await waiting(checker, ALICE, 5)
     await checker.check(CAROL, {})
@@ -132,7 +172,7 @@ async def test_all_together_are_bounded_and_one_who_waits_for_himself_keeps_nobo
 
 
 async def test_one_who_gives_up_waiting_leaves_no_place_taken() -> None:
-    children = Scripted(lambda _: {"problem": None}, BOB)
+    children = Scripted(lambda _: WELL, BOB)
     checker = Checker(["/shared"], children, at_once=1, in_all=1)
     (first,) = await waiting(checker, BOB, 1)
     (second,) = await waiting(checker, ALICE, 1)
