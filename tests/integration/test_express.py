@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from kcms import express
-from kcms.door import tell_guard
+from kcms.door import QUEUED, SLICE, Guard, tell_guard
 from kcms.errors import Conflict
 from kcms.express import Road
 from kcms.gateway.daemon import listening
@@ -170,6 +170,39 @@ async def test_who_sends_too_much_ahead_is_read_no_further(line: Stream, kitchen
         await sending
     kitchen.let.set()
     line[1].transport.abort()
+
+
+async def test_so_many_bytes_are_under_way(
+    line: Stream, kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(express, "BYTES_AT_ONCE", 3 * len('{"n": 1}'))
+    kitchen.let.clear()
+    line[1].write(b"".join(map(post, range(9))))
+    await asyncio.sleep(0.2)
+    assert kitchen.under_way == 3
+    kitchen.let.set()
+    assert by(await answers(line, 9)) == [(number, "express") for number in range(9)]
+    assert kitchen.most == 3
+
+
+async def test_what_is_passed_on_is_bounded_as_ever(
+    line: Stream, kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a plain request that takes long, aiohttp gets no more at once than it would alone."""
+    kitchen.let.clear()
+    queued: list[int] = []
+    hand_on = Guard._hand_on
+
+    def watched(guard: Guard) -> None:
+        hand_on(guard)
+        queued.append(len(getattr(guard._inner, "_messages", ())))
+
+    monkeypatch.setattr(Guard, "_hand_on", watched)
+    line[1].write(post(1) + PING * 20_000)
+    await asyncio.sleep(0.2)
+    kitchen.let.set()
+    assert by(await answers(line, 20_001))[-1] == ("ping", "aiohttp")
+    assert 0 < max(queued) < QUEUED + SLICE // len(PING) + 2
 
 
 async def flood(writer: asyncio.StreamWriter, count: int) -> None:

@@ -108,6 +108,8 @@ def test_the_open_jobs_of_each_user_are_counted() -> None:
     first, second = world.submit(), world.submit()
     world.submit(ROOT)
     assert world.memory.open_of == {"alice": 2, "root": 1}
+    world.submit(ROOT, **{"class": "batch", "total_tasks": 5})
+    assert world.memory.tasks_of == {"alice": 2, "root": 6}
     world.kill(second)
     world.report("a", said("ended", first, exit=ended().exit))
-    assert world.memory.open_of["alice"] == 0
+    assert world.memory.open_of["alice"] == world.memory.tasks_of["alice"] == 0

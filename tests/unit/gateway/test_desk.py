@@ -1,0 +1,40 @@
+"""What waits to be handed on is taken in lots, and is bounded."""
+
+from __future__ import annotations
+
+from unittest.mock import Mock
+
+import pytest
+
+from kcms.errors import Unavailable
+from kcms.gateway.desk import LOT_JOBS, PILE_BYTES, _Handed, _Pile
+from kcms.http import BULK_BYTES
+
+
+def handed(size: int, count: int = 1) -> list[_Handed]:
+    return [_Handed(Mock(), b"x" * size, Mock()) for _ in range(count)]
+
+
+def test_a_lot_is_what_one_call_takes() -> None:
+    pile = _Pile()
+    pile.add(handed(10, LOT_JOBS + 1))
+    assert [len(pile.take()), len(pile.take())] == [LOT_JOBS, 1]
+    pile.add(handed(BULK_BYTES // 4, 5))
+    lots = [len(pile.take()), len(pile.take())]
+    assert lots == [3, 2]
+    assert pile.size == 0
+
+
+def test_one_that_is_too_large_for_others_goes_alone() -> None:
+    pile = _Pile()
+    pile.add([*handed(BULK_BYTES), *handed(10)])
+    assert [len(pile.take()), len(pile.take())] == [1, 1]
+
+
+def test_more_than_so_much_does_not_wait() -> None:
+    pile = _Pile()
+    pile.add(handed(PILE_BYTES))
+    with pytest.raises(Unavailable, match="too many submissions"):
+        pile.add(handed(1))
+    pile.take()
+    pile.add(handed(1))
