@@ -88,7 +88,7 @@ class Job:
         node = f"{CODE}/kcms/node"
         host.run(
             f"systemd-run --quiet --collect --unit={self.unit} -p Delegate=yes /bin/sh "
-            f"{node}/task_start.sh {self.directory} {node}/init.py boot"
+            f"{node}/task_start.sh {self.directory} {node}/begin.py boot"
         )
 
     def ready(self) -> None:
