@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -62,8 +61,7 @@ def roll_out(grid: Grid, tree: Path) -> None:
 
 
 def releases(grid: Grid) -> dict[str, str]:
-    rows = json.loads(grid.kcms("head", "nodes", "--cluster", "alpha", "--json").stdout)["nodes"]
-    return {row["name"]: row["release"] for row in rows}
+    return {row["name"]: row["release"] for row in grid.nodes()}
 
 
 def upgrade(grid: Grid, check: bool = True) -> Play:

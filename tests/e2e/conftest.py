@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 
@@ -15,8 +14,9 @@ STANDING = os.environ.get("KCMS_E2E_LAB")
 
 LAB = STANDING or "e2e"
 HOSTS = "head alpha=3"
-THIRD = "alpha3"
-"""A node that is out of use but for the tests that take three, see :func:`three`."""
+USUAL, THIRD = ("alpha1", "alpha2"), "alpha3"
+"""The nodes that tests use, and one that is out of use but for those that take three, see
+:func:`three`."""
 
 STRANGER, FRIEND = "beta1", "beta2"
 """The nodes of a second cluster, the first on the older of the two supported Debian releases."""
@@ -52,19 +52,22 @@ def out_of_use(grid: Grid) -> None:
 def three(quiet: Grid) -> Iterator[Grid]:
     """The grid with three nodes of alpha in use."""
     quiet.kcms("head", "resume", THIRD, "--cluster", "alpha")
+    quiet.await_idle(*USUAL, THIRD)
     yield quiet
     out_of_use(quiet)
 
 
 @pytest.fixture
 def quiet(grid: Grid) -> Iterator[Grid]:
-    """The grid with no job running: whatever a test leaves is killed after it."""
+    """The grid with no job running and two nodes of alpha that take some: whatever a test leaves
+    is killed after it."""
+    grid.await_idle(*USUAL)
     yield grid
-    for cluster in grid.clusters:
-        for job in grid.jobs(cluster):
-            if job["state"] in ("PENDING", "RUNNING", "SUSPENDED"):
-                grid.kcms("head", "kill", str(job["id"]), "--cluster", cluster, check=False)
-    grid.wait(lambda: not grid.active_jobs(), "all jobs to end")
+    left = grid.active_jobs()
+    for job in left:
+        grid.kcms("head", "kill", str(job["id"]), "--cluster", job["cluster"], check=False)
+    if left:
+        grid.wait(lambda: not grid.active_jobs(), "all jobs to end")
 
 
 @pytest.fixture
@@ -72,8 +75,8 @@ def movers(quiet: Grid) -> Grid:
     """The grid, once every node of alpha has found out that its criu works."""
 
     def known() -> bool:
-        nodes = json.loads(quiet.kcms("head", "nodes", "--cluster", "alpha", "--json").stdout)
-        return all(each["mover"].get("trouble") == "" for each in nodes["nodes"])
+        found = {each["name"] for each in quiet.nodes() if each["mover"].get("trouble") == ""}
+        return found.issuperset((*USUAL, THIRD))
 
     quiet.wait(known, "criu to be tried on every node")
     return quiet

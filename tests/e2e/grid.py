@@ -20,7 +20,6 @@ import paramiko
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-ACTIVE = ("PENDING", "RUNNING", "SUSPENDED")
 
 
 @dataclass
@@ -199,14 +198,40 @@ class Grid:
         return dict(json.loads(done.stdout))
 
     def jobs(self, cluster: str) -> list[dict[str, Any]]:
-        done = self.kcms("head", "jobs", "--all", "--cluster", cluster, "--json", check=False)
-        document = json.loads(done.stdout) if done.returncode == 0 else []
-        return list(document["jobs"] if isinstance(document, dict) else document)
+        """All jobs on record."""
+        return self._listed(cluster, "--all")
+
+    def _listed(self, cluster: str, *words: str) -> list[dict[str, Any]]:
+        """Jobs, once the manager can be asked."""
+        said = ""
+
+        def answered() -> bool:
+            nonlocal said
+            done = self.kcms("head", "jobs", *words, "--cluster", cluster, "--json", check=False)
+            said = done.stdout
+            return done.returncode == 0
+
+        self.wait(answered, f"the manager of {cluster} to answer")
+        return list(json.loads(said)["jobs"])
+
+    def nodes(self, cluster: str = "alpha") -> list[dict[str, Any]]:
+        """The nodes as their manager tells of them; none when it cannot be asked."""
+        done = self.kcms("head", "nodes", "--cluster", cluster, "--json", check=False)
+        return list(json.loads(done.stdout)["nodes"]) if done.returncode == 0 else []
+
+    def await_idle(self, *names: str) -> None:
+        """Wait until nodes of alpha are there for jobs: up, in use, and with no task left.  One
+        that was started anew, or whose manager was, is not until it has reported."""
+
+        def idle() -> bool:
+            found = {each["name"] for each in self.nodes() if each["availability"] == "idle"}
+            return found.issuperset(names)
+
+        self.wait(idle, f"{' and '.join(names)} to be idle")
 
     def active_jobs(self) -> list[dict[str, Any]]:
-        return [
-            job for cluster in self.clusters for job in self.jobs(cluster) if job["state"] in ACTIVE
-        ]
+        """Those of every cluster that are not yet over."""
+        return [job for cluster in self.clusters for job in self._listed(cluster)]
 
     def wait_job(self, number: int, *states: str, cluster: str = "alpha") -> dict[str, Any]:
         job: dict[str, Any] = {}

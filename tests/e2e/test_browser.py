@@ -145,34 +145,34 @@ def test_kill_from_the_process_monitor(quiet: Grid, url: str, alice: Browser) ->
     alice.wait_text("ended", again=True)
 
 
-def test_migrate_from_the_process_monitor(quiet: Grid, url: str, alice: Browser) -> None:
-    number = running(quiet)
-    source = node_of(quiet, number)
+def test_migrate_from_the_process_monitor(movers: Grid, url: str, alice: Browser) -> None:
+    number = running(movers)
+    source = node_of(movers, number)
     target = {"alpha1": "alpha2", "alpha2": "alpha1"}[source]
     alice.go(f"{url}/cluster/alpha/processes")
     alice.wait_text("sleep", again=True)
     alice.choose_process(number)
     alice.choose("Target node", target)
     alice.press("Migration")
-    quiet.wait(lambda: node_of(quiet, number) == target, "the job to move")
+    movers.wait(lambda: node_of(movers, number) == target, "the job to move")
     alice.go(f"{url}/cluster/alpha/jobs/{number}")
     alice.wait_text(target, again=True)
-    assert quiet.job(number)["state"] == "RUNNING"
+    assert movers.job(number)["state"] == "RUNNING"
 
 
-def test_a_refused_migration_says_why(quiet: Grid, url: str, alice: Browser) -> None:
+def test_a_refused_migration_says_why(movers: Grid, url: str, alice: Browser) -> None:
     listen = "import socket, time\ns = socket.create_server(('', 0))\ntime.sleep(600)"
-    program = quiet.program("alice", "listen.py", f"#!/usr/bin/python3\n{listen}")
-    number = int(quiet.submit("alice", program)["id"])
-    quiet.wait_job(number, "RUNNING")
-    quiet.wait(lambda: quiet.job(number)["start_time"], "the job to start")
-    source = node_of(quiet, number)
+    program = movers.program("alice", "listen.py", f"#!/usr/bin/python3\n{listen}")
+    number = int(movers.submit("alice", program)["id"])
+    movers.wait_job(number, "RUNNING")
+    movers.wait(lambda: movers.job(number)["start_time"], "the job to start")
+    source = node_of(movers, number)
     alice.go(f"{url}/cluster/alpha/jobs/{number}")
     alice.choose("Target node", {"alpha1": "alpha2", "alpha2": "alpha1"}[source])
     alice.press("Migration")
     alice.wait_text("TCP", again=True)
-    assert node_of(quiet, number) == source
-    assert quiet.job(number)["state"] == "RUNNING"
+    assert node_of(movers, number) == source
+    assert movers.job(number)["state"] == "RUNNING"
 
 
 def test_the_orders_work_without_scripts(quiet: Grid, url: str, passwords: dict[str, str]) -> None:

@@ -162,8 +162,7 @@ def test_a_job_that_is_cut_off_ends_there_before_it_is_begun_elsewhere(three: Gr
 
 
 def up(grid: Grid) -> set[str]:
-    nodes = json.loads(grid.kcms("head", "nodes", "--cluster", "alpha", "--json").stdout)["nodes"]
-    return {each["name"] for each in nodes if each["state"] == "UP"}
+    return {each["name"] for each in grid.nodes() if each["state"] == "UP"}
 
 
 def test_a_program_is_run_when_a_job_is_over(three: Grid) -> None:

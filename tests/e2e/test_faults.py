@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -56,6 +55,7 @@ def test_a_reboot_brings_the_daemons_back_and_names_what_it_ended(quiet: Grid) -
         ),
         f"the daemons of {node}",
     )
+    quiet.await_idle(node)
     nap = quiet.program("alice", "nap.sh", "#!/bin/sh\nsleep 1\n")
     again = [quiet.submit("alice", nap)["id"] for _ in range(8)]
     nodes = {quiet.wait_job(each, "COMPLETED")["tasks"][0]["node"] for each in again}
@@ -126,5 +126,4 @@ def test_a_node_that_is_cut_off_is_shown_down_and_comes_back(quiet: Grid) -> Non
 
 
 def states(grid: Grid) -> dict[str, str]:
-    document = json.loads(grid.kcms("head", "nodes", "--cluster", "alpha", "--json").stdout)
-    return {node["name"]: node["state"] for node in document["nodes"]}
+    return {node["name"]: node["state"] for node in grid.nodes()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -197,13 +196,7 @@ def test_a_background_child_does_not_outlive_its_job(quiet: Grid) -> None:
 
 def test_jobs_wait_for_a_slot_by_priority_then_age(quiet: Grid) -> None:
     program = quiet.program("alice", "nap.sh", "#!/bin/sh\nsleep ${1:-3}\n")
-    slots = sum(
-        node["slots"]
-        for node in json.loads(quiet.kcms("head", "nodes", "--cluster", "alpha", "--json").stdout)[
-            "nodes"
-        ]
-        if not node["drained"]
-    )
+    slots = sum(node["slots"] for node in quiet.nodes() if not node["drained"])
     fillers = [quiet.submit("alice", program, "600") for _ in range(slots)]
     low = quiet.submit("alice", program, "1")
     high = quiet.submit("alice", "--priority", "5", program, "1")

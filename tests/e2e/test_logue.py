@@ -62,8 +62,7 @@ def well(site: Grid, quiet: Grid) -> Iterator[None]:
 
 
 def node(grid: Grid, name: str) -> dict[str, Any]:
-    rows = json.loads(grid.kcms("head", "nodes", "--cluster", "alpha", "--json").stdout)["nodes"]
-    return dict(next(each for each in rows if each["name"] == name))
+    return dict(next(each for each in grid.nodes() if each["name"] == name))
 
 
 def story(grid: Grid, number: int) -> list[str]:
@@ -128,9 +127,7 @@ def test_the_manager_killed_meanwhile_loses_neither_drain_nor_job(quiet: Grid) -
         quiet.shell("alpha1", "systemctl kill -s KILL kcms-node")
 
     def drained() -> bool:
-        done = quiet.kcms("head", "nodes", "--cluster", "alpha", "--json", check=False)
-        rows = json.loads(done.stdout)["nodes"] if done.returncode == 0 else []
-        return any(each["name"] == "alpha1" and each["drained"] for each in rows)
+        return any(each["name"] == "alpha1" and each["drained"] for each in quiet.nodes())
 
     quiet.wait(drained, "alpha1 to be drained")
     quiet.shell("alpha1", f"rm {SITE}/prologue.hangs")

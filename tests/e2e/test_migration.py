@@ -212,10 +212,7 @@ def test_the_manager_refuses_what_makes_no_sense(movers: Grid) -> None:
 
 def test_a_host_whose_criu_does_not_work_is_refused(quiet: Grid) -> None:
     """beta1 is of a release whose criu fails on this kernel: neither from there nor to there."""
-    done = quiet.kcms("head", "nodes", "--cluster", "beta", "--json")
-    troubles = {
-        each["name"]: each["mover"].get("trouble", "") for each in json.loads(done.stdout)["nodes"]
-    }
+    troubles = {each["name"]: each["mover"].get("trouble", "") for each in quiet.nodes("beta")}
     if not troubles["beta1"]:
         pytest.skip("the older criu works on this kernel")
     assert troubles["beta2"] == ""
