@@ -261,9 +261,8 @@ def parsed(road: Road, data: bytes, at: int) -> tuple[str, dict[str, str], bytes
     it is not there as a whole.  :raises NotPlain: it is another"""
     line = data.find(b"\r\n", at, at + FIRST_LIMIT)
     if line < 0:
-        if any(
-            first.startswith(data[at : at + FIRST_LIMIT].rstrip(b"\r")) for first in road.firsts
-        ):
+        begun = data[at : at + FIRST_LIMIT]
+        if any((first + b"\r").startswith(begun) for first in road.firsts):
             return None
         raise NotPlain
     path = road.firsts.get(data[at:line])
