@@ -12,6 +12,7 @@ that request on.  So there is one parser for every request, and this one takes n
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -87,16 +88,32 @@ class Front:
     def __init__(self, road: Road, server: Callable[[], asyncio.Protocol]) -> None:
         self.road = road
         self.server = server
-        self.open: set[Express] = set()
+        self._open: set[Express] = set()
+        self._empty = asyncio.Event()
 
     def __call__(self) -> Express:
         return Express(self)
 
-    def close(self) -> None:
-        """Close every connection once what is under way is answered; those that are aiohttp's are
-        closed by it."""
-        for each in list(self.open):
+    def join(self, one: Express) -> None:
+        self._open.add(one)
+        self._empty.clear()
+
+    def leave(self, one: Express) -> None:
+        self._open.discard(one)
+        if not self._open:
+            self._empty.set()
+
+    async def close(self, seconds: float) -> None:
+        """Close every connection once what is under way is answered and the other end has that, or
+        so many seconds are over; those that are aiohttp's are closed by it."""
+        for each in list(self._open):
             each.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._open:
+                    await self._empty.wait()
+        for each in list(self._open):
+            each.break_off()
 
 
 class Express(door.Careful):
@@ -119,14 +136,14 @@ class Express(door.Careful):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport, self._guard = transport, door.guard_of(transport)
-        self._front.open.add(self)
+        self._front.join(self)
 
     def close(self) -> None:
         self._ended, self._is_plain = True, False
         self._go_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._front.open.discard(self)
+        self._front.leave(self)
         self._transport = self._guard = None
         self._stop_timer()
 
@@ -221,7 +238,7 @@ class Express(door.Careful):
             task, size = self._under_way.popleft()
             self._bytes -= size
             if task.cancelled() or task.exception() is not None:
-                self._break_off()
+                self.break_off()
                 return
             ready.append(task.result())
         if not ready or self._transport is None:
@@ -232,14 +249,14 @@ class Express(door.Careful):
         self._go_on()
         self._have_more()
 
-    def _break_off(self) -> None:
+    def break_off(self) -> None:
         if self._transport is not None:
             self._transport.abort()
 
     def _hand_over(self) -> None:
         """From here on the connection is aiohttp's."""
         self._stop_timer()
-        self._front.open.discard(self)
+        self._front.leave(self)
         transport, guard = self._transport, self._guard
         self._transport = self._guard = None
         if transport is None or guard is None:

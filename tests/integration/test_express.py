@@ -16,6 +16,7 @@ from kcms import express
 from kcms.door import QUEUED, SLICE, Guard, tell_guard
 from kcms.errors import Conflict
 from kcms.express import Road
+from kcms.gateway import daemon
 from kcms.gateway.daemon import listening
 from kcms.gateway.door import Door
 from kcms.http import application, json_body
@@ -56,21 +57,27 @@ def kitchen() -> Kitchen:
     return Kitchen()
 
 
-@pytest.fixture
-async def line(kitchen: Kitchen, tmp_path: Path) -> AsyncIterator[Stream]:
+@contextlib.asynccontextmanager
+async def open_kitchen(kitchen: Kitchen, path: Path) -> AsyncIterator[Stream]:
+    """A kitchen's socket for as long as the context lasts, and a connection to it, which is the
+    caller's to close."""
     app = application()
     app.middlewares.insert(0, tell_guard)
     app.router.add_post("/v1/jobs", kitchen.submit)
     app.router.add_get("/v1/ping", kitchen.ping)
     road = Road({"/v1/jobs": kitchen.submit}, ("Kcms-As",))
-    path = tmp_path / "api.sock"
     async with (
         asyncio.timeout(30),
         listening(app, path, lambda server: Door(server, 9, 0.5), road),
     ):
-        reader, writer = await asyncio.open_unix_connection(str(path))
-        yield reader, writer
-        writer.close()
+        yield await asyncio.open_unix_connection(str(path))
+
+
+@pytest.fixture
+async def line(kitchen: Kitchen, tmp_path: Path) -> AsyncIterator[Stream]:
+    async with open_kitchen(kitchen, tmp_path / "api.sock") as made:
+        yield made
+        made[1].close()
 
 
 def post(number: int, *headers: str) -> bytes:
@@ -216,3 +223,37 @@ async def test_what_is_under_way_is_answered_to_who_sends_no_more(line: Stream) 
     line[1].write_eof()
     assert by(await answers(line, 2)) == [(1, "express"), (2, "express")]
     assert await line[0].read() == b""
+
+
+async def test_who_stops_serving_answers_what_is_under_way_first(
+    kitchen: Kitchen, tmp_path: Path
+) -> None:
+    kitchen.let.clear()
+    async with open_kitchen(kitchen, tmp_path / "api.sock") as line:
+        line[1].write(post(1) + post(2))
+        await asyncio.sleep(0.1)
+        asyncio.get_running_loop().call_later(0.3, kitchen.let.set)
+    assert kitchen.under_way == 0
+    assert by(await answers(line, 2)) == [(1, "express"), (2, "express")]
+    assert await line[0].read() == b""
+    await ended(line)
+
+
+async def test_who_stops_serving_waits_for_nobody_for_long(
+    kitchen: Kitchen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "LAST_SECONDS", 0.2)
+    kitchen.let.clear()
+    async with open_kitchen(kitchen, tmp_path / "api.sock") as line:
+        line[1].write(post(1))
+        await asyncio.sleep(0.1)
+    with contextlib.suppress(ConnectionResetError):
+        assert await line[0].read() == b""
+    kitchen.let.set()
+    await ended(line)
+
+
+async def ended(line: Stream) -> None:
+    line[1].close()
+    with contextlib.suppress(OSError):
+        await line[1].wait_closed()

@@ -107,6 +107,25 @@ async def test_kill_under_load_loses_nothing_and_starts_nothing_twice(tmp_path: 
             )
 
 
+async def test_who_is_stopped_answers_for_every_job_that_it_takes(tmp_path: Path) -> None:
+    grid = Grid(tmp_path)
+    async with grid.peer("alpha1", "alice") as alice:
+        acknowledged: dict[str, int] = {}
+        for turn in range(3):
+            async with started(grid, alice) as process:
+                keys = [[f"{turn}.{lane}.{each}" for each in range(500)] for lane in range(16)]
+                lanes = [asyncio.create_task(submit_until_it_breaks(alice, each)) for each in keys]
+                await asyncio.sleep(0.5)
+                process.send_signal(signal.SIGTERM)
+                for lane in lanes:
+                    acknowledged |= await lane
+                assert await asyncio.to_thread(process.wait, 10) == 0
+        async with started(grid, alice):
+            _, listed = await alice.call("GET", "/v1/jobs?limit=10000")
+        assert len(acknowledged) > 30
+        assert {job["id"] for job in listed["jobs"]} == set(acknowledged.values())
+
+
 async def test_a_store_that_was_lost_takes_nothing_of_what_the_old_one_left(tmp_path: Path) -> None:
     """Alice's job 1 of the old store still runs when bob's becomes job 1 of the new one."""
     grid = Grid(tmp_path)

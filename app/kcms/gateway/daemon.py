@@ -22,6 +22,8 @@ from kcms.gateway.users import UserDatabase
 from kcms.service import serve
 
 SOCKET_MODE = 0o666  # everybody may call; the kernel says who it is
+LAST_SECONDS = 10.0
+"""For the answers to submissions that are under way when it ends."""
 
 
 def main(config: GatewayConfig) -> int:
@@ -68,7 +70,7 @@ async def listening(
             yield
         finally:
             server.close()
-            front.close()
+            await front.close(LAST_SECONDS)
     finally:
         await runner.cleanup()
 

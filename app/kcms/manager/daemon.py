@@ -65,8 +65,8 @@ async def _run(config: ManagerConfig, stop: asyncio.Event, ready: Callable[[], N
         if worker.done():
             worker.result()
     finally:
-        front.close()
         await engine.end_waits()
+        await front.close(SHUTDOWN_SECONDS)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SHUTDOWN_SECONDS):
                 await runner.server.shutdown(SHUTDOWN_SECONDS)
