@@ -38,10 +38,6 @@ class Line:
                 loop = asyncio.get_running_loop()
                 _, self._talk = await loop.create_connection(_Talk, *where, ssl=self._context)
 
-    @property
-    def is_connected(self) -> bool:
-        return self._talk is not None and not self._talk.is_over
-
     async def call(self, path: str, headers: Mapping[str, str], body: bytes) -> Raw:
         """:raises OSError: the connection broke before the answer was there"""
         talk = self._talk

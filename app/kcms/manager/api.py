@@ -35,7 +35,7 @@ from kcms.manager.documents import job_json
 from kcms.manager.engine import Engine
 from kcms.manager.hosts import Hosts
 from kcms.manager.logins import Logins
-from kcms.manager.session_api import TOKEN, SessionApi, token_of
+from kcms.manager.session_api import NAMES, TOKEN, SessionApi, token_of
 from kcms.manager.store import Query
 from kcms.manager.tickets import Tickets
 from kcms.tls import Identity, identities
@@ -96,7 +96,7 @@ class Api:
     def road(self) -> Road:
         """The fast way for submissions."""
         handlers = {"/v1/jobs": self.submit, BULK: self.bulk}
-        return Road(handlers, ("Kcms-User", "Kcms-Uid", "Kcms-Gid"))
+        return Road(handlers, (*NAMES, TOKEN))
 
     async def submit(self, request: Asked) -> web.Response:
         caller = self._caller(request)
