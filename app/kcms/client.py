@@ -93,7 +93,8 @@ class Client:
         """Submit many jobs, specifications with keys, each by itself: a row for each, with
         ``status`` (201, or 200 when it was there already) and ``job``, or with ``error``.
 
-        As many go in one call as one takes.  Repeated as :meth:`submit` is.
+        As many go in one call as one takes.  Repeated as :meth:`submit` is.  When a call fails
+        behind another that did not, it and all after it are rows with its error.
         """
         rows: list[dict[str, Any]] = []
         own = f"client-{os.urandom(16).hex()}"
@@ -103,12 +104,13 @@ class Client:
         ]
         for part in _parts(asked):
             try:
-                document = self.call("POST", "/v1/jobs/bulk", {"jobs": part})[1]
+                rows += self._keyed("/v1/jobs/bulk", {"jobs": part})[1]["jobs"]
             except ClientError as error:
-                if error.status and error.code != "protocol_error":
+                if not rows:
                     raise
-                document = self.call("POST", "/v1/jobs/bulk", {"jobs": part})[1]
-            rows += document["jobs"]
+                told = {"code": error.code, "message": error.message}
+                rows += [{"status": error.status, "error": told}] * (len(asked) - len(rows))
+                break
         for row, one in zip(rows, asked, strict=True):
             if row["status"] == 200 and str(one["key"]).startswith(own):
                 row["status"] = 201

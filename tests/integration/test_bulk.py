@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import tempfile
@@ -12,9 +13,12 @@ from typing import Any
 
 import pytest
 
+from kcms import client as client_module
 from kcms.cli import main
-from kcms.client import Client
+from kcms.client import Client, ClientError
+from kcms.errors import InvalidRequest, KcmsError
 from kcms.gateway import desk, users
+from kcms.gateway.checker import Checker
 from kcms.http import BULK_JOBS
 from tests.certificates import Site, make_site
 from tests.integration.face import ME, gateway, gateway_config, manager_tls, stub
@@ -193,6 +197,51 @@ async def test_a_lot_has_its_bounds(face: Face, monkeypatch: pytest.MonkeyPatch)
     assert [row["job"]["id"] for row in rows] == [1, 2, 3, 4, 5]
 
 
+async def test_many_of_one_user_keep_the_others_waiting_for_a_moment_only(
+    face: Face, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each connection may send many calls of a thousand jobs at once, which are seconds of work."""
+
+    async def refused(_: Checker, __: Any, many: Any) -> list[KcmsError]:
+        return [InvalidRequest("not this one")] * len(many)
+
+    monkeypatch.setattr(Checker, "check_all", refused)
+    monkeypatch.setattr(users, "RECENT_SECONDS", 60.0)
+    body = b'{"jobs":[%s]}' % b",".join([b'{"spec":{"executable":"/x"}}'] * 1000)
+    head = f"POST /v1/jobs/bulk HTTP/1.1\r\nHost: x\r\nKcms-As: {ME.pw_name}\r\n"
+    request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    channels = [await asyncio.open_unix_connection(face.socket) for _ in range(24)]
+    late = asyncio.create_task(latest())
+    for _, writer in channels:
+        writer.write(request * 5)
+    for reader, writer in channels:
+        for _ in range(5):
+            said = (await reader.readuntil(b"\r\n\r\n")).decode()
+            size = int(said.partition("Content-Length: ")[2].split()[0])
+            await reader.readexactly(size)
+        writer.close()
+    late.cancel()
+    assert await late < 1.0
+
+
+async def latest() -> float:
+    """The most seconds that the loop came too late, until it is cancelled."""
+    most, clock = 0.0, asyncio.get_running_loop().time
+    with contextlib.suppress(asyncio.CancelledError):
+        while True:
+            before = clock()
+            await asyncio.sleep(0.001)
+            most = max(most, clock() - before)
+    return most
+
+
+async def test_they_are_not_submitted_by_who_would_have_them_checked(face: Face) -> None:
+    body = {"jobs": [{"spec": face.spec()}]}
+    with pytest.raises(ClientError, match="check one by one"):
+        await face.call(lambda client: client.call("POST", "/v1/jobs/bulk", body, check="1"))
+    assert face.manager.asked == []
+
+
 # the command line --------------------------------------------------------------------------------
 
 
@@ -273,3 +322,33 @@ async def test_more_than_a_call_takes_are_several_calls(
     await face.call(lambda client: client.submit_all([(long, None)] * 40))
     assert sum(sent) == 40
     assert max(sent) <= 16
+
+
+async def test_what_was_submitted_before_a_call_failed_is_told(
+    face: Face, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "BULK_JOBS", 2)
+    answers = [{"jobs": [{"status": 201, "job": {"id": each}} for each in (1, 2)]}]
+
+    def call(self: Client, *_: Any, **__: Any) -> Any:
+        if not answers:
+            raise ClientError("unavailable", "too many wait", 503)
+        return 200, answers.pop()
+
+    monkeypatch.setattr(Client, "call", call)
+    path = lines(face, *[face.spec()] * 5)
+    assert await submitted(face, path) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "job 1\njob 2\n"
+    assert captured.err == "".join(f"kcms: line {at}: too many wait\n" for at in (5, 7, 9))
+
+
+async def test_when_nothing_was_submitted_that_is_told_once(
+    face: Face, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def call(self: Client, *_: Any, **__: Any) -> Any:
+        raise ClientError("unavailable", "nobody listens")
+
+    monkeypatch.setattr(Client, "call", call)
+    with pytest.raises(ClientError, match="nobody listens"):
+        await face.call(lambda client: client.submit_all([({"executable": "/x"}, None)] * 5))

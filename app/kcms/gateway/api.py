@@ -9,6 +9,7 @@ import logging
 import re
 import uuid
 from typing import Any
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 
@@ -38,6 +39,11 @@ from kcms.jobs.number import job_number
 log = logging.getLogger("kcms.gateway")
 
 PING_SECONDS = 3.0
+BULKS = 2
+"""Calls of one user with many submissions that are looked into at once; of the others nothing but
+their bytes waits."""
+
+PARSED = 50  # submissions, about a ms
 OURS = frozenset({"cluster", "check"})  # query parameters that are not the manager's
 NODE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")
 
@@ -59,6 +65,7 @@ class Gateway:
         self._users = users
         self._attaching = attaching
         self._desk = Desk(managers, checker)
+        self._bulks: WeakValueDictionary[User, asyncio.Semaphore] = WeakValueDictionary()
 
     def application(self) -> web.Application:
         app = application()
@@ -103,15 +110,25 @@ class Gateway:
 
     async def bulk(self, request: Asked) -> web.Response:
         """Many submissions, each by itself: an answer for each, in their order."""
+        if request.query.get("check", "0") != "0":
+            raise InvalidRequest("many submissions cannot be checked only: check one by one")
         name = await self._name(request)
-        parsed = [_parsed(row, name.user) for row in await bulk_rows(request)]
-        good = [each for each in parsed if isinstance(each, Submission)]
-        outcomes = iter(await self._desk.submit(name, good))
-        rows = [each if isinstance(each, bytes) else _row(next(outcomes), each) for each in parsed]
-        log.info("%s submits %d jobs", name.user.name, len(good))
+        async with self._bulks.setdefault(name.user, asyncio.Semaphore(BULKS)):
+            rows = await self._bulk(name, await bulk_rows(request))
         return web.Response(
             body=b'{"jobs": [%s]}' % b", ".join(rows), content_type="application/json"
         )
+
+    async def _bulk(self, name: Name, asked: list[dict[str, Any]]) -> list[bytes]:
+        """The answer to each; others have their turns while these are taken apart."""
+        parsed: list[Submission | bytes] = []
+        for at in range(0, len(asked), PARSED):
+            parsed += [_parsed(row, name.user) for row in asked[at : at + PARSED]]
+            await asyncio.sleep(0)
+        good = [each for each in parsed if isinstance(each, Submission)]
+        outcomes = iter(await self._desk.submit(name, good))
+        log.info("%s submits %d jobs", name.user.name, len(good))
+        return [each if isinstance(each, bytes) else _row(next(outcomes), each) for each in parsed]
 
     async def _name(self, request: Asked) -> Name:
         """In whose name something is submitted, and where to."""
