@@ -180,6 +180,8 @@ class Express(door.Careful):
         self._begin(self._transport)
         if self._under_way:
             self._stop_timer()
+        elif self._full and self._is_plain and self._buffer:
+            self._stop_timer()  # it goes on once the other end has taken what it was answered
         elif self._ended:
             self._transport.close()
         elif not self._is_plain:

@@ -225,6 +225,25 @@ async def test_what_is_under_way_is_answered_to_who_sends_no_more(line: Stream) 
     assert await line[0].read() == b""
 
 
+@pytest.mark.parametrize("ends", [True, False])
+async def test_who_reads_late_has_every_answer(
+    line: Stream, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    monkeypatch.setattr(express, "WHOLE_SECONDS", 0.05)
+    numbers = [each % 600 for each in range(6000)]
+    sending = asyncio.create_task(send(line[1], numbers, ends))
+    await asyncio.sleep(0.4)  # less than a connection may idle
+    assert by(await answers(line, 6000)) == [(number, "express") for number in numbers]
+    await sending
+    assert await line[0].read() == b""
+
+
+async def send(writer: asyncio.StreamWriter, numbers: list[int], ends: bool) -> None:
+    writer.write(b"".join(map(post, numbers)))
+    if ends:
+        writer.write_eof()
+
+
 async def test_who_stops_serving_answers_what_is_under_way_first(
     kitchen: Kitchen, tmp_path: Path
 ) -> None:
