@@ -305,23 +305,22 @@ def _headers(road: Road, path: str, head: bytes) -> tuple[dict[str, str], int]:
         text = head.decode("ascii")
     except UnicodeDecodeError as error:
         raise NotPlain from error
-    most = most_bytes(path)
-    size, found = -1, {}
+    given: dict[str, str] = {}
     for line in text.split("\r\n"):
         name, colon, value = line.partition(":")
         name, value = name.lower(), value.strip(" \t")
-        if not colon or not value.isprintable():
+        if not colon or not value.isprintable() or name in given:
             raise NotPlain
-        if name in road.names:
-            if road.names[name] in found:
-                raise NotPlain
-            found[road.names[name]] = value
-        elif name == "content-length":
-            if size >= 0 or not value.isdigit() or len(value) > 7 or int(value) > most:
-                raise NotPlain
-            size = int(value)
-        elif name not in IGNORED and (name, value.lower()) != ("connection", "keep-alive"):
-            raise NotPlain
-    if size < 0:
+        given[name] = value
+    size = _size(given.pop("content-length", ""), most_bytes(path))
+    if given.pop("connection", "keep-alive").lower() != "keep-alive":
         raise NotPlain
-    return found, size
+    if not given.keys() <= IGNORED | road.names.keys():
+        raise NotPlain
+    return {road.names[name]: given[name] for name in road.names if name in given}, size
+
+
+def _size(text: str, most: int) -> int:
+    if not text.isdigit() or len(text) > 7 or int(text) > most:
+        raise NotPlain
+    return int(text)

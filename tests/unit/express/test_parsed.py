@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
-from hypothesis import given
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http_parser import HttpRequestParser
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kcms.express import HEAD_LIMIT, NotPlain, Road, parsed
@@ -86,3 +89,66 @@ def test_a_part_of_one_is_waited_for(cut: int) -> None:
 def test_everything_else_is_not_plain(data: bytes) -> None:
     with pytest.raises(NotPlain):
         parsed(ROAD, data, 0)
+
+
+PIECES = st.sampled_from(
+    [
+        *(b"POST /v1/jobs HTTP/1.1\r\n", b"POST /v1/jobs/bulk HTTP/1.1\r\n", b"\r\n", b"\n", b"\r"),
+        *(b"Content-Length: 4", b"content-length:4", b"Content-Length:\t04 ", b"Content-Length: 0"),
+        *(
+            b"Content-Length: 4,4",
+            b"Content-Length: +4",
+            b"Content-Length: 4_0",
+            b"Content-Length:",
+        ),
+        *(
+            b"Transfer-Encoding: chunked",
+            b"Transfer-Encoding : chunked",
+            b"Host: x",
+            b"Accept: */*",
+        ),
+        *(
+            b"Kcms-As: alice",
+            b"KCMS-AS:bob",
+            b"Kcms-As :eve",
+            b" folded",
+            b"Connection: keep-alive",
+        ),
+        *(
+            b"Connection: close",
+            b"Content-Encoding: gzip",
+            b"body",
+            b"\0",
+            b"\x0b",
+            b"\xc3\xa4",
+            b":",
+        ),
+        *(b"Content-Length: 4\r\n\r\nbody", b"Expect: 100-continue", b"Upgrade: h2c", b"x" * 50),
+    ]
+)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(PIECES, max_size=14), st.booleans())
+def test_what_is_plain_means_the_same_to_aiohttp(pieces: list[bytes], lines: bool) -> None:
+    head = LINE + (b"\r\n".join(pieces) if lines else b"".join(pieces))
+    data = head + b"\r\n\r\nbody"
+    try:
+        found = parsed(ROAD, data, 0)
+    except NotPlain:
+        return
+    if found is None:
+        return
+    path, headers, body, end = found
+    ((message, payload),), _, rest = asyncio.run(read_by_aiohttp(data[:end]))
+    assert (message.method, message.path, message.url.raw_path) == ("POST", path, path)
+    assert (message.chunked, message.upgrade, message.should_close) == (False, False, False)
+    assert {each: message.headers[each] for each in headers} == headers
+    assert "Kcms-As" in headers or "Kcms-As" not in message.headers
+    assert b"".join(getattr(payload, "_buffer", ())) == body
+    assert rest == b""
+
+
+async def read_by_aiohttp(data: bytes) -> Any:
+    loop = asyncio.get_running_loop()
+    return HttpRequestParser(BaseProtocol(loop), loop, 2**16).feed_data(data)
