@@ -65,6 +65,7 @@ class Records:
         """Make the directory, and clear away what a killed daemon left half made or removed."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self.poke.is_fifo():
+            self.poke.unlink(missing_ok=True)
             os.mkfifo(self.poke, 0o600)
         self.directory.chmod(0o700)
         for each in self.directory.iterdir():

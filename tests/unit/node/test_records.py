@@ -164,3 +164,11 @@ def test_create_never_replaces_and_leaves_no_rest(tmp_path):
         durable.create(str(tmp_path), "started", {"by": 2})
     assert [each.name for each in tmp_path.iterdir()] == ["started"]
     assert durable.read(str(tmp_path), "started") == {"by": 1}
+
+
+def test_what_is_in_the_place_of_the_fifo_is_put_away(tmp_path):
+    (tmp_path / "poke").write_text("from a copy of the directory")
+    for _ in range(2):
+        made = Records(tmp_path, "alpha", "alpha1", "/run/kcms-node")
+        made.open()
+        assert made.poke.is_fifo()
