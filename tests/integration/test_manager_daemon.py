@@ -107,6 +107,46 @@ async def test_kill_under_load_loses_nothing_and_starts_nothing_twice(tmp_path: 
             )
 
 
+async def many_until_it_breaks(peer: Peer, lots: list[list[str]]) -> dict[str, int]:
+    """As :func:`submit_until_it_breaks`, of calls with many."""
+    acknowledged: dict[str, int] = {}
+    for keys in lots:
+        rows = [{"spec": {"executable": "/shared/x"}, "key": key} for key in keys]
+        try:
+            status, answer = await peer.call("POST", "/v1/jobs/bulk", {"jobs": rows})
+        except aiohttp.ClientError:
+            break
+        assert status == 200
+        made = [row["job"]["id"] for row in answer["jobs"]]
+        acknowledged |= dict(zip(keys, made, strict=True))
+    return acknowledged
+
+
+async def test_kill_amid_calls_with_many_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    grid = Grid(tmp_path)
+    every: list[list[str]] = []
+    async with grid.peer("alpha1", "alice") as alice:
+        acknowledged: dict[str, int] = {}
+        for turn in range(3):
+            lanes = [
+                [[f"{turn}.{lane}.{lot}.{each}" for each in range(20)] for lot in range(20)]
+                for lane in range(4)
+            ]
+            every += [lot for lane in lanes for lot in lane]
+            async with started(grid, alice) as process:
+                calls = [asyncio.create_task(many_until_it_breaks(alice, each)) for each in lanes]
+                await asyncio.sleep(0.1 + turn * 0.07)
+                process.send_signal(signal.SIGKILL)
+                for call in calls:
+                    acknowledged |= await call
+        async with started(grid, alice):
+            again = await many_until_it_breaks(alice, every)
+            _, listed = await alice.call("GET", "/v1/jobs?limit=10000")
+    assert len(acknowledged) > 20
+    assert acknowledged.items() <= again.items()
+    assert sorted(again.values()) == [job["id"] for job in listed["jobs"]]
+
+
 async def test_who_is_stopped_answers_for_every_job_that_it_takes(tmp_path: Path) -> None:
     grid = Grid(tmp_path)
     async with grid.peer("alpha1", "alice") as alice:

@@ -26,7 +26,6 @@ from kcms.jobs.spec import given
 
 log = logging.getLogger("kcms.gateway")
 
-LOTS = 1  # of one user under way: while a manager writes one, the next is looked at
 LOT_JOBS = 256  # so that nobody waits for a thousand of the same user's
 PILE_BYTES = 16 * BULK_BYTES
 """Of one user's that wait, be those who sent them still there or not; what is more is refused."""
@@ -56,7 +55,6 @@ class _Handed:
 @dataclass
 class _Pile:
     waiting: deque[_Handed] = field(default_factory=deque)
-    lots: int = 0
     size: int = 0
 
     def add(self, handed: list[_Handed]) -> None:
@@ -107,16 +105,19 @@ class Desk:
         :raises Unavailable: too much of this user's waits
         """
         handed = [_Handed.of(each) for each in submissions]
-        pile = self._piles.setdefault(name, _Pile())
-        pile.add(handed)
-        if pile.lots < LOTS:
-            pile.lots += 1
+        pile = self._piles.get(name)
+        if pile is not None:
+            pile.add(handed)
+        else:
+            pile = self._piles[name] = _Pile()
+            pile.add(handed)
             task = asyncio.create_task(self._work(name, pile))
             self._working.add(task)
             task.add_done_callback(self._working.discard)
         return await asyncio.gather(*(each.outcome for each in handed))
 
     async def _work(self, name: Name, pile: _Pile) -> None:
+        """Lot by lot, until nothing waits."""
         while pile.waiting:
             lot = pile.take()
             outcomes = await self._outcomes(name, lot)
@@ -124,9 +125,7 @@ class Desk:
                 if not each.outcome.done():
                     each.outcome.set_result(outcome)
             await _gathered(pile, len(lot))
-        pile.lots -= 1
-        if not pile.lots:
-            self._piles.pop(name, None)
+        del self._piles[name]
 
     async def _outcomes(self, name: Name, lot: list[_Handed]) -> list[Outcome]:
         try:
