@@ -66,10 +66,11 @@ async def _run(config: ManagerConfig, stop: asyncio.Event, ready: Callable[[], N
             worker.result()
     finally:
         await engine.end_waits()
-        await front.close(SHUTDOWN_SECONDS)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SHUTDOWN_SECONDS):
-                await runner.server.shutdown(SHUTDOWN_SECONDS)
+                await asyncio.gather(
+                    front.close(SHUTDOWN_SECONDS), runner.server.shutdown(SHUTDOWN_SECONDS)
+                )
                 await runner.cleanup()
         worker.cancel()
         with contextlib.suppress(asyncio.CancelledError):
