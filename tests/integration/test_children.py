@@ -214,6 +214,8 @@ async def test_a_child_is_kept_for_a_while_only(monkeypatch: pytest.MonkeyPatch)
         assert not await another_after(0.0)
         assert await another_after(0.5)
         monkeypatch.setattr(module, "IDLE_SECONDS", 60.0)
+        monkeypatch.setattr(module, "LIFE_SECONDS", 1.0)
+        assert await another_after(1.5)
         monkeypatch.setattr(module, "LIFE_SECONDS", -1.0)
         assert await another_after(0.0)
 

@@ -200,13 +200,14 @@ class Children:
     def _keep(self, user: User, child: Child, answered: bool) -> None:
         """Keep a child for the next question, or let it end."""
         loop = asyncio.get_running_loop()
-        if not answered or self._closed or loop.time() - child.born > LIFE_SECONDS:
+        left = child.born + LIFE_SECONDS - loop.time()
+        if not answered or self._closed or left < 0:
             child.close()
             return
         self._drop(user)
         if len(self._idle) >= IDLE:
             self._drop(next(iter(self._idle)))
-        timer = loop.call_later(IDLE_SECONDS, self._drop, user)
+        timer = loop.call_later(min(IDLE_SECONDS, left), self._drop, user)
         self._idle[user] = child, timer
 
     def _drop(self, user: User) -> None:
