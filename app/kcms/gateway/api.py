@@ -9,7 +9,6 @@ import logging
 import re
 import uuid
 from typing import Any
-from weakref import WeakValueDictionary
 
 from aiohttp import web
 
@@ -20,7 +19,7 @@ from kcms.express import Road
 from kcms.gateway import output
 from kcms.gateway.attach import Attaching
 from kcms.gateway.checker import Checker
-from kcms.gateway.desk import Desk, Name, Outcome
+from kcms.gateway.desk import Desk, Name, Outcome, Turns
 from kcms.gateway.managers import Answer, Clusters, Managers
 from kcms.gateway.submission import Submission, parse
 from kcms.gateway.users import (
@@ -39,10 +38,6 @@ from kcms.jobs.number import job_number
 log = logging.getLogger("kcms.gateway")
 
 PING_SECONDS = 3.0
-BULKS = 2
-"""Calls of one user with many submissions that are looked into at once; of the others nothing but
-their bytes waits."""
-
 PARSED = 50  # submissions, about a ms
 OURS = frozenset({"cluster", "check"})  # query parameters that are not the manager's
 NODE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")
@@ -65,7 +60,7 @@ class Gateway:
         self._users = users
         self._attaching = attaching
         self._desk = Desk(managers, checker)
-        self._bulks: WeakValueDictionary[User, asyncio.Semaphore] = WeakValueDictionary()
+        self._turns = Turns()
 
     def application(self) -> web.Application:
         app = application()
@@ -113,7 +108,7 @@ class Gateway:
         if request.query.get("check", "0") != "0":
             raise InvalidRequest("many submissions cannot be checked only: check one by one")
         name = await self._name(request)
-        async with self._bulks.setdefault(name.user, asyncio.Semaphore(BULKS)):
+        async with self._turns.turn(name.user, len(await request.read())):
             rows = await self._bulk(name, await bulk_rows(request))
         return web.Response(
             body=b'{"jobs": [%s]}' % b", ".join(rows), content_type="application/json"

@@ -8,11 +8,12 @@ submissions at once cost each of them little, and a single one waits for nobody.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import uuid
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kcms.config import ClusterAddress
@@ -30,6 +31,10 @@ LOT_JOBS = 256  # so that nobody waits for a thousand of the same user's
 PILE_BYTES = 16 * BULK_BYTES
 """Of one user's that wait, be those who sent them still there or not; what is more is refused."""
 
+BULKS = 2
+"""Calls of one user with many submissions that are looked into at once."""
+
+TOO_MUCH = "too many submissions of this user wait; try again later"
 GATHER = 30  # turns of the loop, some 10 µs each
 NO_ANSWER = "the manager did not answer for each job"
 
@@ -61,7 +66,7 @@ class _Pile:
         """:raises Unavailable: too much waits already"""
         size = sum(len(each.row) for each in handed)
         if self.size and self.size + size > PILE_BYTES:
-            raise Unavailable("too many submissions of this user wait; try again later")
+            raise Unavailable(TOO_MUCH)
         self.size += size
         self.waiting.extend(handed)
 
@@ -88,6 +93,35 @@ class Name:
     @classmethod
     def of(cls, cluster: ClusterAddress, user: User, headers: Mapping[str, str]) -> Name:
         return cls(cluster, user, tuple(headers.items()))
+
+
+@dataclass
+class _Queue:
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(BULKS))
+    size: int = 0
+
+
+class Turns:
+    """Who has calls with many submissions has two of them looked into at once; the others wait as
+    the bytes that they are, :data:`PILE_BYTES` of them."""
+
+    def __init__(self) -> None:
+        self._queues: dict[User, _Queue] = {}
+
+    @contextlib.asynccontextmanager
+    async def turn(self, user: User, size: int) -> AsyncIterator[None]:
+        """:raises Unavailable: too much waits already"""
+        queue = self._queues.setdefault(user, _Queue())
+        if queue.size and queue.size + size > PILE_BYTES:
+            raise Unavailable(TOO_MUCH)
+        queue.size += size
+        try:
+            async with queue.turns:
+                yield
+        finally:
+            queue.size -= size
+            if not queue.size:
+                self._queues.pop(user, None)
 
 
 class Desk:

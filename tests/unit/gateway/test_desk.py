@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from unittest.mock import Mock
 
 import pytest
 
 from kcms.errors import Unavailable
-from kcms.gateway.desk import LOT_JOBS, PILE_BYTES, _Handed, _Pile
+from kcms.gateway.desk import BULKS, LOT_JOBS, PILE_BYTES, Turns, _Handed, _Pile
+from kcms.gateway.users import User
 from kcms.http import BULK_BYTES
 
 
@@ -38,3 +40,31 @@ def test_more_than_so_much_does_not_wait() -> None:
         pile.add(handed(1))
     pile.take()
     pile.add(handed(1))
+
+
+ALICE, BOB = User("alice", 1, 1, "/"), User("bob", 2, 2, "/")
+
+
+async def test_two_calls_of_a_user_have_their_turn_and_little_waits() -> None:
+    turns, began, end = Turns(), list[str](), asyncio.Event()
+
+    async def call(user: User, size: int) -> None:
+        async with turns.turn(user, size):
+            began.append(user.name)
+            await end.wait()
+
+    calls = [asyncio.create_task(call(ALICE, PILE_BYTES // 4)) for _ in range(4)]
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable, match="too many submissions"):
+        await call(ALICE, 1)
+    calls.append(asyncio.create_task(call(BOB, 1)))
+    await asyncio.sleep(0)
+    assert began == ["alice"] * BULKS + ["bob"]
+    calls[2].cancel()  # gives back what it waited with
+    await asyncio.sleep(0)
+    calls.append(asyncio.create_task(call(ALICE, 1)))
+    await asyncio.sleep(0)
+    end.set()
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert began == ["alice"] * BULKS + ["bob"] + ["alice"] * 2
+    assert turns._queues == {}
