@@ -94,9 +94,11 @@ class _Talk(asyncio.Protocol):
         try:
             while self._awaited and self._take_one():
                 continue
+            if self._buffer and not self._awaited:
+                raise ValueError("more than was asked for")  # and so nobody's answer
         except ValueError:
             self.break_off()
-        if not self._awaited:
+        if not self._awaited and not self.is_over:
             loop = asyncio.get_running_loop()
             self._stop_timer()
             self._timer = loop.call_later(IDLE_SECONDS, self.break_off)
