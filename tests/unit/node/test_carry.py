@@ -82,6 +82,7 @@ def test_a_trouble_of_the_server_is_tried_again(
         raise OSError(116, "Stale file handle")
 
     monkeypatch.setattr("os.unlink", broken)
+    monkeypatch.setattr("os.umask", lambda _: 0o022)  # which is this process's own
     assert carrier.main(["remove", str(image(put))]) == 1
     assert capsys.readouterr().err == "Stale file handle\n"
 
