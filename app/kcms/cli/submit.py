@@ -122,7 +122,8 @@ def option_of(row: Field) -> dict[str, Any]:
     if row.kind == "table":
         return {"metavar": "NAME=VALUE", "action": "append", "type": _pair, "help": text}
     if row.kind == "integer":
-        return {"metavar": "N", "type": whole_number, "help": f"{text}; {row.default} by default"}
+        usual = "" if row.default is None else f"; {row.default} by default"
+        return {"metavar": "N", "type": whole_number, "help": text + usual}
     if row.choices:
         return {"metavar": "|".join(row.choices), "help": text}
     metavars = {"path": "PATH", "duration": "TIME", "moment": "WHEN", "size": "SIZE"}

@@ -274,6 +274,14 @@ def test_help_is_as_wide_as_it_is_told(
     assert widths[0] <= 58 < widths[2] <= 78 < widths[1] <= 118
 
 
+def test_help_tells_of_no_default_that_there_is_none_of(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("submit", "run"):
+        assert run(name, "--help") == 0
+        told = " ".join(capsys.readouterr().out.split())
+        assert "None" not in told
+        assert "slots that each of its tasks takes; 1 by default" in told
+
+
 def test_what_somebody_else_has_named_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
     complain("no file /s/a\x1b]0;b\x07\n\x9b2J \u202e here: größe")
     assert capsys.readouterr().err == "kcms: no file /s/a?]0;b? ?2J ? here: größe\n"
