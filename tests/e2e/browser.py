@@ -54,6 +54,12 @@ class Browser:
     def go(self, url: str) -> None:
         self.driver.get(url)
 
+    def login(self, url: str, user: str, password: str) -> None:
+        self.go(f"{url}/login")
+        self.fill("User", user)
+        self.fill("Password", password)
+        self.press("Login")
+
     @property
     def url(self) -> str:
         return str(self.driver.current_url)
@@ -96,6 +102,14 @@ class Browser:
 
     def choose(self, label: str, option: str) -> None:
         Select(self.field(label)).select_by_visible_text(option)
+
+    def tick(self, label: str) -> None:
+        self.field(label).click()
+
+    def open_details(self) -> None:
+        """Show what the page keeps folded."""
+        for each in self.driver.find_elements(By.CSS_SELECTOR, "details:not([open]) > summary"):
+            each.click()
 
     def rows(self) -> list[str]:
         """What each row of the page's tables says, headings left out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 
 import pytest
@@ -80,3 +81,20 @@ def movers(quiet: Grid) -> Grid:
 
     quiet.wait(known, "criu to be tried on every node")
     return quiet
+
+
+@pytest.fixture(scope="session")
+def url(grid: Grid) -> str:
+    """Of the page."""
+    return f"https://{grid.address('head')}:8443"
+
+
+@pytest.fixture(scope="session")
+def passwords(grid: Grid) -> dict[str, str]:
+    """Passwords that the users set themselves, by the command that is for it."""
+    found = {}
+    for user in ("alice", "bob"):
+        found[user] = secrets.token_urlsafe(12)
+        command = f"echo {found[user]} | kcms web-password --stdin"
+        assert grid.shell("alpha1", command, user=user).returncode == 0
+    return found

@@ -182,6 +182,24 @@ class Grid:
     ) -> subprocess.CompletedProcess[str]:
         return self.shell(host, "kcms " + shlex.join(words), user=user, check=check)
 
+    @contextmanager
+    def managed(self, settings: str) -> Iterator[None]:
+        """The manager of alpha with other settings, lines of TOML; then with its own again.
+
+        The rollout would write them as well, and take half a minute for it.
+        """
+        path, unit = "/etc/kcms/manager-alpha.toml", "kcms-manager@alpha"
+        names = "|".join(line.partition(" ")[0] for line in settings.splitlines())
+        change = (
+            f"cp -p {path} {path}.kept && grep -Ev '^({names}) ' {path}.kept > {path}; "
+            f"cat >> {path} <<'END'\n{settings}\nEND\nsystemctl restart {unit}"
+        )
+        self.shell("head", change)
+        try:
+            yield
+        finally:
+            self.shell("head", f"mv {path}.kept {path} && systemctl restart {unit}")
+
     def program(self, user: str, name: str, text: str) -> str:
         """Put a program into a user's home on the shared directory, as that user; its path."""
         path = f"/shared/home/{user}/{name}"
@@ -228,6 +246,17 @@ class Grid:
             return found.issuperset(names)
 
         self.wait(idle, f"{' and '.join(names)} to be idle")
+
+    @contextmanager
+    def drained(self, *names: str) -> Iterator[None]:
+        """Nodes of alpha get nothing new meanwhile."""
+        try:
+            for name in names:
+                self.kcms("head", "drain", name, "--cluster", "alpha", "--reason", "for the test")
+            yield
+        finally:
+            for name in names:
+                self.kcms("head", "resume", name, "--cluster", "alpha")
 
     def active_jobs(self) -> list[dict[str, Any]]:
         """Those of every cluster that are not yet over."""

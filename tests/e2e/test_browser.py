@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import socket
 import ssl
 import urllib.request
@@ -18,34 +17,11 @@ from tests.e2e.grid import Grid
 LONG = "#!/bin/sh\nsleep 600 | cat\n"
 
 
-@pytest.fixture(scope="module")
-def url(grid: Grid) -> str:
-    return f"https://{grid.address('head')}:8443"
-
-
-@pytest.fixture(scope="module")
-def passwords(grid: Grid) -> dict[str, str]:
-    """Passwords that the users set themselves, by the command that is for it."""
-    found = {}
-    for user in ("alice", "bob"):
-        found[user] = secrets.token_urlsafe(12)
-        command = f"echo {found[user]} | kcms web-password --stdin"
-        assert grid.shell("alpha1", command, user=user).returncode == 0
-    return found
-
-
-def login(browser: Browser, url: str, user: str, password: str) -> None:
-    browser.go(f"{url}/login")
-    browser.fill("User", user)
-    browser.fill("Password", password)
-    browser.press("Login")
-
-
 @pytest.fixture
 def alice(quiet: Grid, url: str, passwords: dict[str, str]) -> Iterator[Browser]:
     """A browser in which alice is logged in."""
     with chromium() as browser:
-        login(browser, url, "alice", passwords["alice"])
+        browser.login(url, "alice", passwords["alice"])
         browser.wait_text("alice")
         yield browser
 
@@ -83,7 +59,7 @@ def test_a_wrong_password_is_refused_in_one_sentence(
     said = set()
     with chromium() as browser:
         for user, password in (("alice", "wrong-" + passwords["alice"]), ("nobody-here", "x" * 12)):
-            login(browser, url, user, password)
+            browser.login(url, user, password)
             said.add(browser.text.replace(user, "USER"))
             assert browser.has_button("Login")
             assert not browser.has_button("Logout")
@@ -178,7 +154,7 @@ def test_a_refused_migration_says_why(movers: Grid, url: str, alice: Browser) ->
 def test_the_orders_work_without_scripts(quiet: Grid, url: str, passwords: dict[str, str]) -> None:
     number = running(quiet)
     with chromium(script=False) as browser:
-        login(browser, url, "alice", passwords["alice"])
+        browser.login(url, "alice", passwords["alice"])
         browser.go(f"{url}/cluster/alpha/jobs/{number}")
         browser.press("Kill")
         quiet.wait_job(number, "CANCELLED")
@@ -201,7 +177,7 @@ def test_bob_cannot_touch_alices_work_on_the_page(
 ) -> None:
     number = running(quiet)
     with chromium() as browser:
-        login(browser, url, "bob", passwords["bob"])
+        browser.login(url, "bob", passwords["bob"])
         for path in ("processes", "results", f"jobs/{number}"):
             browser.go(f"{url}/cluster/alpha/{path}")
             assert "of-alice" not in browser.text, path

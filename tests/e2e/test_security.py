@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.api import SOCKET
 from tests.e2e.grid import Grid
-from tests.e2e.test_users import SOCKET
 
 HOME = "/shared/home/alice"
 AS_NODE = """python3 - <<'END'

@@ -6,28 +6,8 @@ import json
 
 import pytest
 
+from tests.e2e.api import api
 from tests.e2e.grid import Grid
-
-SOCKET = "/run/kcms-gateway/api.sock"
-CURL = f"""python3 - <<'END'
-import http.client, socket, sys
-connection = http.client.HTTPConnection("gateway")
-connection.sock = socket.socket(socket.AF_UNIX)
-connection.sock.connect("{SOCKET}")
-connection.request("METHOD", "PATH", headers=HEADERS)
-answer = connection.getresponse()
-print(answer.status, answer.read().decode())
-END"""
-
-
-def api(
-    grid: Grid, user: str, method: str, path: str, headers: dict[str, str] | None = None
-) -> tuple[int, dict[str, object]]:
-    """One raw request to the gateway of alpha1, as a user."""
-    script = CURL.replace("METHOD", method).replace("PATH", path)
-    script = script.replace("HEADERS", repr(headers or {}))
-    status, _, body = grid.shell("alpha1", script, user=user).stdout.partition(" ")
-    return int(status), json.loads(body)
 
 
 @pytest.fixture

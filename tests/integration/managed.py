@@ -161,13 +161,14 @@ class FakeNode:
         self.processes: tuple[Process, ...] = ()
         self.abilities: tuple[str, ...] = ()
         self.received: list[tuple[int, str, int | None]] = []
+        self.load: dict[str, float] = {"load_one": 0.1, "cpu_num": 2}
 
     async def report(self) -> list[list[int]]:
         said = NodeReport(
             boot_id="boot",
             release="1",
             slots=self.slots,
-            load={"load_one": 0.1, "cpu_num": 2},
+            load=self.load,
             tasks=tuple(self.tasks.values()),
             moves=tuple(self.moves),
             processes=self.processes,

@@ -12,7 +12,7 @@ from kcms.jobs.processes import Process
 from kcms.jobs.spec import FIELDS, INTERACTIVE
 from kcms.manager.api import Api
 from kcms.manager.processes import Processes
-from tests.integration.managed import FakeNode, Peer, code
+from tests.integration.managed import FakeNode, Grid, Peer, code
 
 # a job's way -------------------------------------------------------------------------------------
 
@@ -230,6 +230,23 @@ async def test_nodes_as_they_are_listed(alice: Peer, root: Peer, node: FakeNode)
         }
         assert (rows["alpha1"]["slots"], rows["alpha1"]["used"]) == (2, 0)
         assert (rows["alpha2"]["slots"], rows["alpha2"]["heard"]) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("metric", "best"), [("load", "alpha1"), ("queue", "alpha2"), ("load_memory", "alpha2")]
+)
+async def test_a_job_goes_where_its_load_metric_is_least(
+    grid: Grid, alice: Peer, node: FakeNode, metric: str, best: str
+) -> None:
+    memory = {"cpu_num": 2, "mem_total": 8e6}
+    node.load = {**memory, "load_one": 0.2, "proc_run": 9.0, "mem_available": 1e6}
+    async with grid.peer("alpha2") as peer:
+        other = FakeNode(peer)
+        other.load = {**memory, "load_one": 1.2, "proc_run": 0.0, "mem_available": 7e6}
+        await node.report()
+        await other.report()
+        _, job = await alice.submit(load_metric=metric)
+        assert (await alice.job(job["id"]))["tasks"][0]["node"] == best
 
 
 # the document ------------------------------------------------------------------------------------
