@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from tests.e2e.grid import Grid
 
 HOME = "/shared/home/alice"
+NODES = {"alpha1", "alpha2", "alpha3"}
 TELL = """#!/bin/sh
 echo "$KCMS_RANK of $KCMS_SIZE on $KCMS_NODE, $KCMS_LOCAL_RANK of $KCMS_LOCAL_SIZE: $KCMS_HOSTS"
 """
@@ -27,6 +28,26 @@ echo "$KCMS_RESTART_COUNT $KCMS_NODE" >> {HOME}/once.$KCMS_JOB_ID
 [ "$KCMS_RESTART_COUNT" = 0 ] || exit 0
 while echo . >> {HOME}/ticks.$KCMS_JOB_ID; do sleep 0.5; done
 """
+KEEPS = f"""#!/bin/sh
+kept={HOME}/kept.$KCMS_JOB_ID
+echo "run $KCMS_RESTART_COUNT goes on from $(cat $kept 2>/dev/null)." >> $kept.story
+[ "$KCMS_RESTART_COUNT" = 0 ] || exit 3
+echo 41 > $kept
+kill -KILL $$
+"""
+TICKS = f"""#!/bin/sh
+trap 'echo hup >> {HOME}/hups.$KCMS_JOB_ID.$KCMS_TASK_INDEX' HUP
+(trap '' HUP; while echo . >> {HOME}/ticks.$KCMS_JOB_ID.$KCMS_TASK_INDEX; do sleep 0.1; done) &
+while :; do wait; done
+"""
+STAYS = """#!/bin/sh
+trap '' TERM HUP
+if [ -z "$1" ]; then setsid "$0" away & fi
+echo begun
+while :; do sleep 0.2; done
+"""
+TIMES = "lease = 12.0\nnode_lost = 15.0\nnode_timeout = 6.0"
+"""Of the manager, so that a test sees what a silent node comes to."""
 
 
 def text(grid: Grid, name: str) -> str:
@@ -110,6 +131,55 @@ def test_the_death_of_one_rank_does_what_the_policy_says(three: Grid, policy: st
         assert three.shell(host, "pgrep -u alice -c sleep", check=False).stdout.strip() == "0"
 
 
+@pytest.mark.parametrize("kind", ["batch", "parallel"])
+def test_all_tasks_of_a_job_stand_still_go_on_and_end_and_one_is_signalled(
+    three: Grid, kind: str
+) -> None:
+    program = three.program("alice", "ticks.sh", TICKS)
+    words = ("--class", kind, "--total-tasks", "6", "--output", "/dev/null")
+    job = three.submit("alice", *words, program)["id"]
+
+    def ticks() -> list[int]:
+        found = three.shell("alpha1", f"cd {HOME}; wc -l ticks.{job}.? 2>/dev/null", check=False)
+        return [int(line.split()[0]) for line in found.stdout.splitlines()[:6]]
+
+    three.wait(lambda: len(ticks()) == 6, "every task to have begun")
+    three.wait(lambda: all(each["start_time"] for each in three.job(job)["tasks"]), "it to be told")
+    three.kcms("alpha2", "suspend", str(job), user="alice")
+    three.wait(lambda: three.job(job)["reason"] == "suspended by alice", "all to stand still")
+    before = ticks()
+    three.kcms("alpha3", "signal", "HUP", f"{job}.4", user="alice")
+    three.shell("alpha1", "sleep 1")
+    assert ticks() == before
+    three.kcms("alpha2", "resume", str(job), user="alice")
+    three.wait(lambda: all(a > b for a, b in zip(ticks(), before, strict=True)), "all to go on")
+    hups = f"cd {HOME}; ls hups.{job}.?"
+    three.wait(lambda: three.shell("alpha1", hups, check=False).stdout, "the signal")
+    assert three.shell("alpha1", hups).stdout == f"hups.{job}.4\n"
+    three.kcms("alpha2", "kill", str(job), user="alice")
+    ended = three.wait_job(job, "CANCELLED")
+    assert ended["task_counts"] == {"CANCELLED": 6}
+    assert {task["exit"]["processes_left"] for task in ended["tasks"]} == {0}
+    for host in sorted(NODES):
+        assert three.shell(host, "pgrep -u alice -c ticks.sh", check=False).stdout == "0\n"
+
+
+def test_ranks_that_ran_for_as_long_as_they_may_end_with_nothing_left(three: Grid) -> None:
+    """Each with one that left its session and its parent; none of them ends when it is asked to."""
+    program = three.program("alice", "stays.sh", STAYS)
+    words = ("--class", "parallel", "--total-tasks", "6", "--time-limit", "2s")
+    job = three.submit("alice", *words, "--output", f"{HOME}/stays.%j.%t", program)["id"]
+    ended = three.wait_job(job, "TIMEOUT", "FAILED", "CANCELLED", "NODE_FAIL")
+    assert ended["reason"].endswith("the time limit of 00:00:02 was reached")
+    assert ended["task_counts"] == {"TIMEOUT": 6}
+    found = [task["exit"] for task in ended["tasks"]]
+    assert {(each["signal"], each["processes_left"]) for each in found} == {(9, 0)}
+    began = three.shell("alpha1", f"cat {HOME}/stays.{job}.?", user="alice").stdout.split()
+    assert began == ["begun"] * 12
+    for host in sorted(NODES):
+        assert three.shell(host, "pgrep -u alice -c stays.sh", check=False).stdout == "0\n"
+
+
 def restarts(grid: Grid, job: int) -> list[list[str]]:
     return [line.split() for line in text(grid, f"once.{job}").splitlines()]
 
@@ -134,31 +204,50 @@ def test_a_job_whose_node_lost_its_power_is_begun_anew(three: Grid) -> None:
     assert [each[0] for each in restarts(three, job)] == ["0", "1"]
 
 
-def test_a_job_that_is_cut_off_ends_there_before_it_is_begun_elsewhere(three: Grid) -> None:
-    times: dict[str, Any] = {"lease": 12.0, "node_lost": 15.0, "node_timeout": 6.0}
-    settings = json.dumps({"kcms_config": {"manager": times}})
-    three.playbook("site.yml", "-e", settings, "--limit", "head")
+def test_a_job_that_keeps_checkpoints_goes_on_from_them_after_a_signal(quiet: Grid) -> None:
+    program = quiet.program("alice", "keeps.sh", KEEPS)
+    job = quiet.submit("alice", "--restart-from-checkpoint", program)["id"]
+    ended = quiet.wait_job(job, "FAILED", "COMPLETED")
+    assert (ended["reason"], ended["tasks"][0]["restarts"]) == ("exit status 3", 1)
+    assert text(quiet, f"kept.{job}.story") == "run 0 goes on from .\nrun 1 goes on from 41.\n"
+
+
+def test_a_job_is_begun_anew_when_its_user_says_so(quiet: Grid) -> None:
+    job, _ = begun(quiet)
+    refused = quiet.kcms("alpha2", "requeue", str(job), user="bob", check=False)
+    assert refused.stderr == f"kcms: there is no job {job} that bob may see\n"
+    quiet.kcms("alpha2", "requeue", str(job), user="alice")
+    quiet.wait_job(job, "COMPLETED")
+    assert [each[0] for each in restarts(quiet, job)] == ["0", "1"]
+
+
+@contextmanager
+def one_way(grid: Grid, host: str, other: str) -> Iterator[None]:
+    """Nothing that a host sends to another arrives; what the other sends does."""
+    route = f"blackhole {grid.address(other)}/32"
+    grid.shell(host, f"ip route add {route}")
     try:
-        job, node = begun(three, "--requeue")
-        three.lab("cut", node)
-        elsewhere = "alpha1" if node != "alpha1" else "alpha2"
-        three.wait(
-            lambda: len(three.shell(elsewhere, f"cat {HOME}/once.{job}").stdout.split("\n")) > 2,
-            "the job to be begun anew",
-        )
-        ticks = f"wc -l < {HOME}/ticks.{job}"
-        before = three.shell(elsewhere, ticks).stdout
-        left = three.lab("exec", node, "pgrep", "-u", "alice", "-c", "once.sh", check=False)
-        assert left.strip() in ("0", "")
-        ended = three.wait_job(job, "COMPLETED", "NODE_FAIL")
-        assert ended["state"] == "COMPLETED"
-        assert three.shell(elsewhere, ticks).stdout == before
-        assert ended["tasks"][0]["node"] != node
+        yield
     finally:
-        three.lab("heal", node)
-        three.playbook("site.yml", "--limit", "head")
-    three.wait(lambda: node in up(three), "the node to be heard again")
-    assert [each[0] for each in restarts(three, job)] == ["0", "1"]
+        grid.shell(host, f"ip route del {route}")
+
+
+def test_jobs_that_are_cut_off_end_there_before_they_are_begun_elsewhere(three: Grid) -> None:
+    """One node is not heard, and another hears nothing."""
+    with three.managed(TIMES):
+        three.await_idle("alpha1", "alpha2", "alpha3")
+        jobs = dict(begun(three, "--requeue", "--cpus-per-task", "2") for _ in range(2))
+        (mute, deaf), (third,) = jobs.values(), NODES - set(jobs.values())
+        with one_way(three, mute, "head"), one_way(three, "head", deaf):
+            three.wait(lambda: all(len(restarts(three, job)) == 2 for job in jobs), "both to be")
+            for job, node in jobs.items():
+                ticks = text(three, f"ticks.{job}")
+                assert three.shell(node, "pgrep -u alice -c once.sh", check=False).stdout == "0\n"
+                ended = three.wait_job(job, "COMPLETED", "NODE_FAIL")
+                assert (ended["state"], ended["tasks"][0]["node"]) == ("COMPLETED", third)
+                assert text(three, f"ticks.{job}") == ticks
+    three.wait(lambda: up(three) == NODES, "the nodes to be heard again")
+    assert [[each[0] for each in restarts(three, job)] for job in jobs] == [["0", "1"]] * 2
 
 
 def up(grid: Grid) -> set[str]:
