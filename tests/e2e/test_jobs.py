@@ -134,7 +134,10 @@ def test_memory_is_promised_once_and_kept_to(quiet: Grid) -> None:
     ended = quiet.wait_job(small, "FAILED", "COMPLETED")
     assert ended["reason"].endswith("MiB of memory, and its limit is 100 MiB")
     assert ended["tasks"][0]["exit"]["processes_left"] == 0
-    large = quiet.submit("alice", "--memory", "300M", program, "2")["id"]
+    resident = quiet.submit("alice", "--rss-limit", "100M", program, "600")["id"]
+    large = quiet.submit("alice", "--memory", "300M", "--rss-limit", "300M", program, "2")["id"]
+    ended = quiet.wait_job(resident, "FAILED", "COMPLETED")
+    assert ended["reason"].endswith("and its RSS limit is 100 MiB")
     assert quiet.wait_job(large, "FAILED", "COMPLETED")["state"] == "COMPLETED"
     never = quiet.submit("alice", "--memory", "16T", program, "0")["id"]
     reason = f"no node in use has {1 << 24} MiB of memory"
@@ -142,7 +145,7 @@ def test_memory_is_promised_once_and_kept_to(quiet: Grid) -> None:
 
 
 def test_a_job_is_suspended_by_its_owner_and_goes_on(quiet: Grid) -> None:
-    script = "#!/bin/sh\ni=0; while [ $i -lt 200 ]; do echo $i; i=$((i+1)); sleep 0.1; done\n"
+    script = "#!/bin/sh\ni=0; while [ $i -lt 100 ]; do echo $i; i=$((i+1)); sleep 0.1; done\n"
     program = quiet.program("alice", "count.sh", script)
     number = quiet.submit("alice", "--output", "/shared/home/alice/count.%j", program)["id"]
 
@@ -169,7 +172,7 @@ def test_a_job_is_suspended_by_its_owner_and_goes_on(quiet: Grid) -> None:
     quiet.kcms("alpha1", "suspend", str(number), user="alice")
     quiet.kcms("alpha1", "resume", str(number), user="alice")
     assert quiet.wait_job(number, "COMPLETED")
-    assert lines().split() == [str(each) for each in range(200)]
+    assert lines().split() == [str(each) for each in range(100)]
 
 
 def test_exit_codes_and_both_output_files(quiet: Grid) -> None:
