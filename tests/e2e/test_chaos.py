@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from tests.chaos.run import TIMES, chaos
 from tests.e2e.grid import Grid
 
@@ -13,9 +11,5 @@ HOSTS = ("head", "alpha1", "alpha2", "alpha3")
 
 
 def test_no_job_is_lost_doubled_or_wrong(three: Grid) -> None:
-    settings = json.dumps({"kcms_config": {"manager": TIMES}})
-    three.playbook("site.yml", "-e", settings, "--limit", "head")
-    try:
+    with three.managed("\n".join(f"{name} = {seconds}" for name, seconds in TIMES.items())):
         chaos(three, HOSTS, JOBS, SEED, 300.0)
-    finally:
-        three.playbook("site.yml", "--limit", "head")
