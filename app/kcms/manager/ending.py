@@ -60,7 +60,7 @@ def end_of(job: Job, task: Task, said: TaskReport) -> End:
 def _verdict(job: Job, task: Task, said: TaskReport, record: Exit | None) -> tuple[State, str]:
     if task.index in said.ends and record is not None and record.code == 0:
         return State.COMPLETED, ""  # a rank that was over before the others were killed
-    if said.cause == TIME_LIMIT and said.phase == "ended":
+    if said.cause == TIME_LIMIT and said.phase in ("running", "ended"):  # its unit may run on
         limit = job.spec.get("time_limit")
         told = f" of {duration_text(limit)}" if limit else ""
         return State.TIMEOUT, f"the time limit{told} was reached"

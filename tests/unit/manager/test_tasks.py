@@ -604,6 +604,19 @@ def test_units_of_one_job_do_not_take_turns_in_its_reason() -> None:
     assert len(world.kinds) == kinds
 
 
+def test_a_rank_that_is_over_before_its_unit_ran_for_as_long_as_it_may_like_the_others() -> None:
+    world = World("a", slots=2)
+    number = world.submit(**{"class": "parallel", "total_tasks": 2, "time_limit": 60})
+    killed = Exit(None, 9, 1061.0)
+    world.report("a", replace(running(number, 0, ends={0: killed}), cause="time limit"))
+    last = over(number, 0, signal=9, ends={0: killed, 1: killed})
+    world.report("a", replace(last, cause="time limit"))
+    job = world.job(number)
+    assert job.state is State.TIMEOUT
+    assert job.reason == "task 0: the time limit of 00:01:00 was reached"
+    assert states(job) == ["TIMEOUT", "TIMEOUT"]
+
+
 def test_an_array_of_which_some_task_always_begins_is_suspended() -> None:
     world = World("a", slots=2)
     number = world.submit(**{"class": "batch", "total_tasks": 9})
