@@ -11,7 +11,7 @@ from ansible_collections.kcms.cluster.plugins.module_utils.kcms_client import (
     Client,
     ClientError,
 )
-from ansible_collections.kcms.cluster.plugins.module_utils.kcms_spec import FIELDS, Field
+from ansible_collections.kcms.cluster.plugins.module_utils.kcms_spec import FIELDS, STAGED, Field
 
 _TYPES = {
     "text": "str",
@@ -79,7 +79,7 @@ def common_arguments() -> dict[str, dict[str, Any]]:
 
 def spec_arguments() -> dict[str, dict[str, Any]]:
     """An option for each row of the table of a job's fields."""
-    return {row.name: _argument(row) for row in FIELDS}
+    return {row.name: _argument(row) for row in (*FIELDS, STAGED)}
 
 
 def _argument(row: Field) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def spec_of(params: dict[str, Any]) -> dict[str, Any]:
 
     What is as it is by default is left out: an older manager may not know the field.
     """
-    known = {row.name: _argument(row).get("default") for row in FIELDS}
+    known = {row.name: _argument(row).get("default") for row in (*FIELDS, STAGED)}
     spec = {name: params[name] for name, default in known.items() if params[name] != default}
     for row in FIELDS:
         if row.kind == "table" and row.name in spec:

@@ -150,6 +150,13 @@ options:
     description: From -1000 to 1000. Higher starts first; equals in the order of their submission.
     type: int
     default: 0
+  staged:
+    description:
+      - Which of O(executable) and O(input) are files in C(~/.kcms/stage/CONTENT) of the user on the
+        host of the task, as V(SHA256:BYTES) each. CONTENT is the first 32 digits of the SHA-256. A
+        node that has not that file below the user's home there brings it from this host before the
+        job begins. Output and error may then be on the node alone.
+    type: dict
   environment:
     description: Variables added to the few that a login has.
     type: dict

@@ -274,6 +274,9 @@ TIME_LIMIT = "time limit"
 PROLOGUE = "prologue"
 """The cause of a refusal: the site's prologue failed, so that the job goes back to the queue."""
 
+STAGING = "staging"
+"""The cause of a refusal: a staged file could not be had now, but perhaps later or elsewhere."""
+
 PHASES = ("launching", "running", "ended", "refused", "lost")
 
 
@@ -416,9 +419,11 @@ HANGUP = "hangup"
 """The cause of an end that a task's init brought about: nobody is attached to it any more."""
 
 SUSPEND, LIMITS, TASKS, LEASE = "suspend", "limits", "tasks", "lease"
-SIGNALS, ATTACH = "signals", "attach"
-ABILITIES = (SUSPEND, LIMITS, TASKS, LEASE, SIGNALS, ATTACH)
-"""ATTACH: there is a gateway on the node through which people are attached to interactive jobs."""
+SIGNALS, ATTACH, STAGE = "signals", "attach", "stage"
+ABILITIES = (SUSPEND, LIMITS, TASKS, LEASE, SIGNALS, ATTACH, STAGE)
+THROUGH_GATEWAY = (ATTACH, STAGE)
+"""What takes a gateway on the node: through it people are attached to interactive jobs, and staged
+files come."""
 
 LIMITED = ("time_limit", "memory", "rss_limit")
 """Fields of a specification that a node has to keep to, which takes the ability LIMITS."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from kcms.jobs.model import ATTACH, LEASE, LIMITED, LIMITS, TASKS, Job
+from kcms.jobs.model import ATTACH, LEASE, LIMITED, LIMITS, STAGE, TASKS, Job
 from kcms.jobs.paths import JOB_ID, TASK, USER
 from kcms.jobs.spec import is_interactive
 
@@ -69,6 +69,8 @@ def needs_of(job: Job) -> frozenset[str]:
         needs.append(LEASE)
     if is_interactive(job.spec):
         needs.append(ATTACH)
+    if job.spec.get("staged"):
+        needs.append(STAGE)
     return frozenset(needs)
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from kcms.jobs.model import ABILITIES, ATTACH, LIMITS, Job
+from kcms.jobs.model import ABILITIES, ATTACH, LIMITS, STAGE, Job
 from kcms.jobs.needs import Demand
 from kcms.jobs.queue import Turn, turn
 
@@ -227,6 +227,8 @@ class _Placing:
             return f"no node of partition {wanted.partition} is up and in use"
         if ATTACH in wanted.needs and self._suiting(self.rooms, _without(wanted, ATTACH)):
             return "no node in use takes interactive jobs"
+        if STAGE in wanted.needs and self._suiting(self.rooms, _without(wanted, STAGE)):
+            return "no node in use takes staged jobs: that needs this release and a gateway there"
         what = "keeps to limits" if wanted.needs == {LIMITS} else "can run such jobs"
         return f"no node in use has a release that {what}"
 

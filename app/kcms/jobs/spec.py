@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-# Relative, as the Ansible collection carries both files under another package.
+# Relative, as the Ansible collection carries these files under another package.
+from . import staged
 from .spec_values import (
     DEPENDENCIES,
     DURATION_LIMIT,
@@ -49,6 +50,7 @@ TASK_MARK = "%t"
 MARKED_EVERYWHERE = ("/dev/null", "/dev/full")
 
 __all__ = [
+    "APART",
     "ATTACHED",
     "CLASSES",
     "DEPENDENCIES",
@@ -59,6 +61,7 @@ __all__ = [
     "NAME_LIMIT",
     "PRIORITY_LIMIT",
     "SPEC_BYTES_LIMIT",
+    "STAGED",
     "TASKS_LIMIT",
     "Field",
     "SpecError",
@@ -297,7 +300,18 @@ INTERACTIVE = Field(
 """A row apart: ``kcms run`` alone sets it, as nobody else would attach.  A specification has it
 only where it is set, so that a manager that does not know it takes all others."""
 
-_BY_NAME = {each.name: each for each in (*FIELDS, INTERACTIVE)}
+STAGED = Field(
+    "staged",
+    "Staged Files",
+    staged.check_staged,
+    "which of executable and input are files in ~/.kcms/stage of the host that submits it, each as "
+    "SHA256:BYTES: a node that has not that file brings it from there; --stage sets it",
+    kind="table",
+)
+"""A row apart as well: the command line sets it itself, and the page has no files to stage."""
+
+APART = (INTERACTIVE, STAGED)
+_BY_NAME = {each.name: each for each in (*FIELDS, *APART)}
 
 
 def check_spec(document: Any, kept: bool = False) -> dict[str, Any]:
@@ -313,8 +327,10 @@ def check_spec(document: Any, kept: bool = False) -> dict[str, Any]:
         if key not in _BY_NAME:
             raise SpecError(f"unknown field {key!r}; known are {', '.join(_BY_NAME)}")
     clean = {each.name: _checked(each, document.get(each.name), kept) for each in FIELDS}
-    if document.get("interactive") is not None:
-        clean["interactive"] = _checked(INTERACTIVE, document["interactive"])
+    for row in APART:
+        told = document.get(row.name)
+        if told is not None and (value := _checked(row, told)):
+            clean[row.name] = value
     if clean["name"] is None:
         clean["name"] = _derived_name(clean["executable"])
     check_together(clean)
@@ -333,6 +349,8 @@ def check_together(clean: dict[str, Any]) -> None:
     if count is not None and count != given:
         raise SpecError(f"argument_count is {count}, and {given} arguments are given")
     single = clean["class"] == "single"
+    if clean.get("staged"):
+        staged.check_paths(clean)
     if is_interactive(clean):
         _check_attached(clean)
     for name in ("total_tasks", "tasks_per_node", "task_failure"):
@@ -352,8 +370,8 @@ def _check_attached(clean: dict[str, Any]) -> None:
     """What an interactive job cannot have.  :raises SpecError: it does"""
     if clean["class"] != "single":
         raise SpecError(f"an interactive job is single, and this one is {clean['class']}")
-    for name in ("input", "output", "error"):
-        if clean[name] is not None:
+    for name in ("input", "output", "error", "staged"):
+        if clean.get(name):
             raise SpecError(
                 f"{name} cannot be set of an interactive job: it reads from and writes to kcms run"
             )

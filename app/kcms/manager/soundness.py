@@ -12,7 +12,7 @@ from typing import Any
 
 from kcms.jobs.migration import OVER, STEPS
 from kcms.jobs.model import Exit, Job, Task
-from kcms.jobs.spec import FIELDS, INTERACTIVE, SpecError, check_spec
+from kcms.jobs.spec import APART, FIELDS, SpecError, check_spec
 from kcms.jobs.states import State
 from kcms.manager.memory import under_way
 
@@ -22,7 +22,7 @@ GIVE_UP = "kcms kill it as root of the head; if that fails, " + RESTORE
 LOOK = "look into the journal of its manager for that time, and into the output of the job"
 HIGHEST_ID = (1 << 32) - 2
 _STORE = re.compile(r"[0-9a-f]{8}")
-_FIELDS = frozenset(each.name for each in (*FIELDS, INTERACTIVE))
+_FIELDS = frozenset(each.name for each in (*FIELDS, *APART))
 _WITHOUT_NODE = (State.PENDING, State.CANCELLED, State.NODE_FAIL)
 """Of tasks that may have none: they wait, were killed so, or were given up by a restore."""
 

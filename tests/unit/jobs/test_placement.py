@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kcms.jobs import placement
-from kcms.jobs.model import ABILITIES, ATTACH, Job
+from kcms.jobs.model import ABILITIES, ATTACH, STAGE, Job
 from kcms.jobs.placement import Candidate, Plan, kind_of
 from tests.unit.jobs.test_queue import job
 
@@ -283,3 +283,12 @@ def test_what_nobody_could_be_attached_to_keeps_nothing_else_waiting() -> None:
     assert plan.reasons == {1: "no node in use takes interactive jobs"}
     plan = place([attached], [node("a", abilities=without), node("b", load=9.0)])
     assert plan.placements[0].node == "b"
+
+
+def test_a_staged_job_goes_where_its_files_can_be_brought() -> None:
+    staged = replace(job(1), spec={**job(1).spec, "staged": {"executable": f"{'0' * 64}:1"}})
+    without = frozenset(ABILITIES) - {STAGE}
+    plan = place([staged], [node("a", abilities=without)])
+    assert not plan.placements
+    assert "takes staged jobs" in plan.reasons[1]
+    assert place([staged], [node("a", abilities=without), node("b")]).placements[0].node == "b"

@@ -27,7 +27,7 @@ from ansible_collections.kcms.cluster.plugins.modules import (
 
 from kcms.client import DEFAULT_SOCKET, REASON_LIMIT
 from kcms.jobs.signals import NAMES
-from kcms.jobs.spec import FIELDS, PRIORITY_LIMIT
+from kcms.jobs.spec import FIELDS, PRIORITY_LIMIT, STAGED
 from kcms.manager.nodes import AVAILABILITY, LONGEST_REASON
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -89,8 +89,8 @@ def test_the_signals_are_those_of_the_manager() -> None:
 def test_fields_of_a_job_are_those_of_the_table() -> None:
     options = documented(job_submit)
     control = {"user", "cluster", "socket", "key", "wait", "wait_timeout"}
-    assert set(options) - control == {row.name for row in FIELDS}
-    for row in FIELDS:
+    assert set(options) - control == {row.name for row in (*FIELDS, STAGED)}
+    for row in (*FIELDS, STAGED):
         default = list(row.default) if row.kind == "list" else row.default
         assert facts(options[row.name]) == {
             "type": TYPES[row.kind],

@@ -1,0 +1,1 @@
+../../app/kcms/jobs/staged.py
