@@ -456,7 +456,7 @@ class Client:
         """
         request = self._request("GET", path, None, query, protocol)
         try:
-            channel = self._connected(self.timeout)
+            channel: socket.socket = self.connect(self.timeout)
         except OSError as error:
             raise ClientError("unavailable", self.explained(error)) from error
         try:

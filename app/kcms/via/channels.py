@@ -68,7 +68,13 @@ class Line:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._channel.close()
+
+    def settimeout(self, seconds: float) -> None:
+        self._channel.settimeout(seconds)
 
     def sendall(self, data: bytes) -> None:
         try:

@@ -7,21 +7,15 @@ directory: whoever sends the same file again goes on with it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from kcms.errors import InvalidRequest
-
-STAGE = ".kcms/stage"
-"""Below the user's home, where that is on a shared directory."""
+from kcms.jobs.staged import DIGITS, STAGE
+from kcms.stage.part import PART, STALE_SECONDS, part_name
 
 THERE = ":"
 """Before a path: it is on the head already."""
-
-DIGITS = 32  # of the SHA-256 in a name: 128 bits
-STALE_SECONDS = 7 * 86400.0
-PART = re.compile(rf"\.kcms-[0-9a-f]{{{DIGITS}}}\.part")
 
 
 @dataclass(frozen=True)
@@ -57,10 +51,6 @@ def place(local: Local, stage: str, by_content: bool) -> Place:
     return Place((stage, f"{stage}/{content}"), part, f"{stage}/{content}/{local.name}")
 
 
-def part_name(digest: str) -> str:
-    return f".kcms-{digest[:DIGITS]}.part"
-
-
 def check_names(files: Sequence[Local]) -> None:
     """:raises InvalidRequest: two different files want one name in one directory"""
     seen: dict[str, Local] = {}
@@ -87,23 +77,26 @@ def check_chosen(path: str) -> None:
         )
 
 
-def stage_directory(home: str, real_home: str, shared: Sequence[str], given: str | None) -> str:
+def stage_directory(home: str, given: str | None) -> str:
     """Where to stage.
 
-    :param home: of the user on the head; ``real_home`` the same, links followed
-    :raises InvalidRequest: a job could not see it there
+    :param home: of the user on the head
+    :raises InvalidRequest: ``given`` is no directory of the user's
     """
     if given is not None:
         path = on_head(given, home)
         if path != "/" and not path.isspace():
             return path.rstrip("/")
         raise InvalidRequest(f"--stage-to must be a directory of yours, not {given!r}")
-    if any(below(each, one) for each in (home, real_home) for one in shared):
-        return f"{home.rstrip('/')}/{STAGE}"
-    raise InvalidRequest(
-        f"your home there, {home}, is not on a shared directory, so jobs would not see what is "
-        f"staged in it: name a directory of yours below {' or '.join(shared)} with --stage-to"
-    )
+    return f"{home.rstrip('/')}/{STAGE}"
+
+
+def is_seen(home: str, real_home: str, shared: Sequence[str]) -> bool:
+    """Whether every node sees what is staged in a home; else nodes bring it.
+
+    :param real_home: the same, links followed
+    """
+    return any(below(each, one) for each in (home, real_home) for one in shared)
 
 
 def on_head(path: str, home: str) -> str:

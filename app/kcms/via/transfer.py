@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from kcms.errors import InvalidRequest, NotFound
+from kcms.stage.part import part_name
 from kcms.via.errors import ViaError
 from kcms.via.progress import Progress
-from kcms.via.staging import Local, Place, begin_at, part_name, stale
+from kcms.via.staging import Local, Place, begin_at, stale
 
 BLOCK = 1 << 17  # bytes of a request: OpenSSH takes twice as much, paramiko asks for a quarter
 PERMISSIONS = 0o777

@@ -10,6 +10,7 @@ from kcms.via.staging import (
     Local,
     begin_at,
     check_names,
+    is_seen,
     on_head,
     part_name,
     place,
@@ -56,13 +57,14 @@ def test_two_files_of_one_name_are_refused_unless_they_are_the_same() -> None:
     ],
 )
 def test_where_it_is_staged(home: str, real: str, given: str | None, stage: str) -> None:
-    assert stage_directory(home, real, ["/scratch", "/shared/"], given) == stage
+    assert stage_directory(home, given) == stage
+    assert is_seen(home, real, ["/scratch", "/shared/"]) == (given is None or home != "/home/a")
 
 
 @pytest.mark.parametrize("home", ["/home/a", "/sharedby/a"])
-def test_a_home_that_no_node_sees_is_refused(home: str) -> None:
-    with pytest.raises(InvalidRequest, match="below /scratch or /shared with --stage-to"):
-        stage_directory(home, home, ["/scratch", "/shared"], None)
+def test_not_every_node_sees_what_is_staged_in_a_home_of_its_own(home: str) -> None:
+    assert not is_seen(home, home, ["/scratch", "/shared"])
+    assert not is_seen(home, home, [])
 
 
 @pytest.mark.parametrize(
