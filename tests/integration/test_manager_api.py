@@ -9,7 +9,7 @@ import pytest
 
 from kcms.jobs.migration import Migration
 from kcms.jobs.processes import Process
-from kcms.jobs.spec import FIELDS, INTERACTIVE
+from kcms.jobs.spec import APART, FIELDS
 from kcms.manager.api import Api
 from kcms.manager.processes import Processes
 from tests.integration.managed import FakeNode, Grid, Peer, code
@@ -265,7 +265,7 @@ async def test_the_openapi_document_is_that_of_the_routes(alice: Peer, node: Fak
     }
     assert described == routes
     spec = document["components"]["schemas"]["Spec"]
-    assert list(spec["properties"]) == [row.name for row in (*FIELDS, INTERACTIVE)]
+    assert list(spec["properties"]) == [row.name for row in (*FIELDS, *APART)]
     assert spec["required"] == ["executable"]
     schemas = document["components"]["schemas"]
     await node.report()

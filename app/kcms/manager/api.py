@@ -33,6 +33,7 @@ from kcms.manager.attach_api import AttachApi
 from kcms.manager.core import Caller
 from kcms.manager.documents import job_json
 from kcms.manager.engine import Engine
+from kcms.manager.file_api import FileApi
 from kcms.manager.hosts import Hosts
 from kcms.manager.logins import Logins
 from kcms.manager.session_api import NAMES, TOKEN, SessionApi, token_of
@@ -81,6 +82,7 @@ class Api:
         AttachApi(
             self._engine, self._hosts, self._tickets, self._caller, self._speaker, _job_id
         ).add_routes(app)
+        FileApi(self._engine, self._hosts, self._tickets, self._caller, _job_id).add_routes(app)
         return app
 
     async def ping(self, request: web.Request) -> web.Response:

@@ -15,6 +15,7 @@ from kcms.jobs.model import (
     LEASE_OVER,
     MEMORY_LIMIT,
     PROLOGUE,
+    STAGING,
     TIME_LIMIT,
     Exit,
     Fate,
@@ -36,8 +37,9 @@ WORST = (State.FAILED, State.NODE_FAIL, State.TIMEOUT, State.CANCELLED)
 class End:
     """How one task ended: its state, why, what its node recorded, and when it had begun.
 
-    ``unready``: it never began, as its node could not be made ready for it.  ``unheard``: nobody
-    said so; its node is silent, or knows nothing of it.
+    ``unready``: it never began, as its node could not be made ready for it; ``unstaged``: nor as a
+    file of it could not be brought there now.  ``unheard``: nobody said so; its node is silent, or
+    knows nothing of it.
     """
 
     state: State
@@ -47,14 +49,19 @@ class End:
     start_time: float | None = None
     unready: bool = False
     unheard: bool = False
+    unstaged: bool = False
 
 
 def end_of(job: Job, task: Task, said: TaskReport) -> End:
     """The end of a task that is over on its node."""
     record = said.ends.get(task.index, said.exit)
     state, reason = _verdict(job, task, said, record)
-    unready = said.phase == "refused" and said.cause == PROLOGUE
-    return End(state, reason, record, said.message, said.start_time, unready)
+    cause = said.cause if said.phase == "refused" else ""
+    return End(
+        *(state, reason, record, said.message, said.start_time),
+        unready=cause == PROLOGUE,
+        unstaged=cause == STAGING,
+    )
 
 
 def _verdict(job: Job, task: Task, said: TaskReport, record: Exit | None) -> tuple[State, str]:
@@ -160,9 +167,9 @@ def _begins_anew(draft: Draft, job: Job, task: Task, end: End) -> bool:
     if not is_restartable(job) or task.restarts >= draft.base.rules.max_restarts:
         return False
     signalled = end.exit is not None and end.exit.signal is not None and not end.exit.cause
-    return end.state is State.NODE_FAIL or (
-        bool(job.spec.get("restart_from_checkpoint")) and end.state is State.FAILED and signalled
-    )
+    if end.unstaged or end.state is State.NODE_FAIL:
+        return True
+    return bool(job.spec.get("restart_from_checkpoint")) and end.state is State.FAILED and signalled
 
 
 def _is_sure(draft: Draft, job: Job, task: Task) -> bool:

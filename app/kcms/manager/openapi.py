@@ -9,11 +9,12 @@ from kcms.http import BULK_JOBS
 from kcms.jobs.migration import OVER, STEPS
 from kcms.jobs.model import USAGE
 from kcms.jobs.signals import NAMES
-from kcms.jobs.spec import FIELDS, INTERACTIVE, Field
+from kcms.jobs.spec import APART, FIELDS, Field
 from kcms.jobs.states import State
 from kcms.manager.accounting import FIGURES
 from kcms.manager.nodes import AVAILABILITY
-from kcms.manager.tickets import ATTACH
+from kcms.manager.openapi_files import FILE_WISH, OF_A_FILE
+from kcms.manager.tickets import ATTACH, FILE
 
 _KINDS: dict[str, dict[str, Any]] = {
     "text": {"type": "string"},
@@ -158,9 +159,20 @@ def _ticket_paths(number: dict[str, Any]) -> dict[str, Any]:
     standing = _object(state={"enum": list(State.__members__)}, reason=text, ticket=maybe)
     standing["properties"] |= place
     ids: dict[str, Any] = dict.fromkeys(("job", "task", "epoch", "uid", "gid"), whole)
-    claims = _object(kind={"enum": [ATTACH]}, store=text, user=text, **ids)
+    claims = _object(kind={"enum": [ATTACH, FILE]}, user=text, job=whole, uid=whole, gid=whole)
+    claims["properties"] |= {**ids, "store": text, **OF_A_FILE}
     shown = _object(ticket=text, host=text)
+    there = _object(node=text, ticket=maybe, **OF_A_FILE)
+    there["properties"] |= place
     return {
+        "/v1/jobs/{id}/file": {
+            "post": _call(
+                "Where a file of a task is, and a ticket to read it if that is another host",
+                {200: there},
+                [number],
+                body=FILE_WISH,
+            )
+        },
         "/v1/jobs/{id}/ticket": {
             "post": _call(
                 "How an interactive job stands, and once it has a place a ticket to attach to it",
@@ -227,7 +239,7 @@ def _schemas() -> dict[str, Any]:
             "type": "object",
             "additionalProperties": False,
             "required": [row.name for row in FIELDS if row.required],
-            "properties": {row.name: _field(row) for row in (*FIELDS, INTERACTIVE)},
+            "properties": {row.name: _field(row) for row in (*FIELDS, *APART)},
         },
         "Job": {
             "type": "object",

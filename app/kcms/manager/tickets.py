@@ -20,7 +20,9 @@ LIFE = 30.0  # seconds
 MOST = 10_000
 """Tickets that are good at one time; each is some hundred bytes."""
 
-ATTACH = "attach"
+ATTACH, FILE = "attach", "file"
+OF_ONE = 256
+"""Tickets for files of one user's jobs that are good at one time."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,14 @@ class Ticket:
     claims: Mapping[str, Any]
 
     def same_way(self, other: Ticket) -> bool:
-        """Whether both are for streams of one kind, from one host to one job."""
-        return self._way == other._way
+        """Whether both are for streams of one kind, from one host to one job, or for the same
+        thing of it: a job has many files."""
+        return _way(self) == _way(other)
 
-    @property
-    def _way(self) -> tuple[str, str, Any]:
-        return self.kind, self.source, self.claims.get("job")
+
+def _way(ticket: Ticket) -> tuple[object, ...]:
+    way = ticket.kind, ticket.source, ticket.claims.get("job")
+    return (*way, ticket.target, dict(ticket.claims)) if ticket.kind == FILE else way
 
 
 class Tickets:
@@ -52,18 +56,26 @@ class Tickets:
         self._good: dict[bytes, tuple[float, Ticket]] = {}  # in the order of their ends
 
     def issue(self, ticket: Ticket) -> str:
-        """Of those of a host for one job the last alone is good.
+        """Of those of a host for one job, or for one file of it, the last alone is good.
 
         :raises Unavailable: there are too many
         """
         self._drop_old()
         for digest in [each for each, (_, one) in self._good.items() if one.same_way(ticket)]:
             del self._good[digest]
-        if len(self._good) >= MOST:
+        if len(self._good) >= MOST or self._has_enough(ticket):
             raise Unavailable("too many streams are being opened at once: try again in a moment")
         secret = secrets.token_urlsafe(32)
         self._good[_digest(secret)] = (self._clock() + LIFE, ticket)
         return secret
+
+    def _has_enough(self, ticket: Ticket) -> bool:
+        """Whether there are so many for files of its user that others are to be kept from harm."""
+        if ticket.kind != FILE:
+            return False
+        whose = ticket.claims.get("uid")
+        good = [one for _, one in self._good.values() if one.kind == FILE]
+        return len([one for one in good if one.claims.get("uid") == whose]) >= OF_ONE
 
     def redeem(self, secret: str, source: str, target: str) -> Ticket:
         """What a ticket is for, that ``source`` showed to ``target``.
