@@ -19,8 +19,10 @@ from kcms.gateway.attach import Attaching
 from kcms.gateway.checker import Checker
 from kcms.gateway.daemon import listening
 from kcms.gateway.door import Door
+from kcms.gateway.files import Files
 from kcms.gateway.managers import Clusters, Managers
 from kcms.gateway.peers import Peers
+from kcms.gateway.pourer import Pourer
 from kcms.gateway.users import UserDatabase
 from kcms.tls import server_context
 from tests.certificates import Site
@@ -54,9 +56,9 @@ async def gateway(
         Checker.open(config.shared_directories) as checker,
     ):
         clusters = Clusters(config)
-        peers = Peers(config, managers, clusters.named(None), {})
-        attaching = Attaching(managers, peers)
-        face = Gateway(clusters, managers, checker, UserDatabase(), attaching)
+        peers, users = Peers(config, managers, clusters, {}), UserDatabase()
+        files = Files(config.host, managers, peers, Pourer(checker.children, users))
+        face = Gateway(clusters, managers, checker, users, Attaching(managers, peers), files)
         async with listening(face.application(), Path(config.socket), door, face.road()):
             yield
 

@@ -274,7 +274,8 @@ async def test_clusters_say_which_can_be_reached(face: Face) -> None:
 
 async def test_a_caller_learns_where_files_may_lie(face: Face) -> None:
     told = await face.call(Client.places)
-    assert told == {"user": ME.pw_name, "home": ME.pw_dir, "shared": [str(face.directory)]}
+    where = {"user": ME.pw_name, "home": ME.pw_dir, "shared": [str(face.directory)]}
+    assert told == {**where, "brings": True}
     with pytest.raises(ClientError, match="a login on the page has no files on this host"):
         await asyncio.to_thread(Client(face.socket, token="t").places)
     assert face.manager.asked == []

@@ -20,6 +20,7 @@ from kcms.gateway import output
 from kcms.gateway.attach import Attaching
 from kcms.gateway.checker import Checker
 from kcms.gateway.desk import Desk, Name, Outcome, Turns
+from kcms.gateway.files import Files, Wisher
 from kcms.gateway.managers import Answer, Clusters, Managers
 from kcms.gateway.submission import Submission, parse
 from kcms.gateway.users import (
@@ -53,12 +54,14 @@ class Gateway:
         checker: Checker,
         users: UserDatabase,
         attaching: Attaching,
+        files: Files,
     ) -> None:
         self._clusters = clusters
         self._managers = managers
         self._checker = checker
         self._users = users
         self._attaching = attaching
+        self._files = files
         self._desk = Desk(managers, checker)
         self._turns = Turns()
 
@@ -72,6 +75,7 @@ class Gateway:
         app.router.add_get("/v1/jobs/{id}", self.job)
         app.router.add_get("/v1/jobs/{id}/output", self.output)
         app.router.add_get("/v1/jobs/{id}/attach", self.attach)
+        app.router.add_get("/v1/jobs/{id}/file", self.file)
         for act in ("kill", "hold", "release", "suspend", "resume", "requeue"):
             app.router.add_post(f"/v1/jobs/{{id}}/{act}", functools.partial(self.act, act))
         app.router.add_post("/v1/jobs/{id}/signal", self.signal)
@@ -158,14 +162,29 @@ class Gateway:
         """A part of a job's output, read as the owner of the job, who need not be the caller."""
         number, wanted = _job_id(request), output.wanted(request.query)
         speaks = await voice(request, self._users)
-        path = f"/v1/jobs/{number}"
-        answer = await self._managers.call(
-            self._cluster(request), "GET", path, speaks.headers, {"tasks": "0"}
-        )
-        file = output.file_of(answer.document(), wanted.which, wanted.task)
+        path, cluster = f"/v1/jobs/{number}", self._cluster(request)
+        query = {"tasks": "0", "task": str(wanted.task)}
+        answer = await self._managers.call(cluster, "GET", path, speaks.headers, query)
+        job = answer.document()
+        file = output.file_of(job, wanted.which, wanted.task)
+        if self._is_elsewhere(job, wanted.task, file.path):
+            end = await self._files.tail(Wisher(speaks, cluster, number), wanted)
+            return web.json_response({"path": file.path, **end})
         user = await in_time(lambda: local_user(self._users, file.user, file.uid))
         end = await self._checker.tail(user, wanted.which, file.path, wanted.count, wanted.begin)
         return web.json_response({"path": file.path, **end})
+
+    def _is_elsewhere(self, job: dict[str, Any], task: int, path: str) -> bool:
+        """Whether a task's file is one that another host alone has."""
+        node = output.node_of(job, task)
+        shared = self._checker.shared
+        return node not in ("", self._files.host) and not output.is_below(path, shared)
+
+    async def file(self, request: web.Request) -> web.Response:
+        """Take the connection over for a file of a job, from the host that has it."""
+        number, speaks = _job_id(request), await voice(request, self._users)
+        wisher = Wisher(speaks, self._cluster(request), number)
+        return await self._files.take(request, wisher, self._checker.shared)
 
     async def attach(self, request: web.Request) -> web.Response:
         """Take the connection over for whoever is to be attached to an interactive job."""
@@ -229,7 +248,12 @@ class Gateway:
             raise InvalidRequest("a login on the page has no files on this host")
         user = speaks.caller.user
         return web.json_response(
-            {"user": user.name, "home": user.home, "shared": self._checker.shared}
+            {
+                "user": user.name,
+                "home": user.home,
+                "shared": self._checker.shared,
+                "brings": True,  # what lies elsewhere, by GET /v1/jobs/ID/file
+            }
         )
 
     async def _pinged(self, cluster: ClusterAddress, speaks: Voice) -> dict[str, Any]:

@@ -68,12 +68,12 @@ def seconds_of(query: Mapping[str, str]) -> float:
     return found
 
 
-def require_upgrade(request: web.Request) -> None:
+def require_upgrade(request: web.Request, protocol: str = PROTOCOL) -> None:
     """:raises InvalidRequest: the request does not say that it takes its connection over"""
     options = ",".join(request.headers.getall("Connection", [])).lower().split(",")
-    if request.headers.get("Upgrade") != PROTOCOL or "upgrade" not in map(str.strip, options):
+    if request.headers.get("Upgrade") != protocol or "upgrade" not in map(str.strip, options):
         raise InvalidRequest(
-            f"this call takes the connection over: say Connection: Upgrade, Upgrade: {PROTOCOL}"
+            f"this call takes the connection over: say Connection: Upgrade, Upgrade: {protocol}"
         )
 
 

@@ -3,6 +3,7 @@
 :func:`answer` gets one of these and returns what stands below it:
 
     {"shared": […], "files": [{field: path or null}, …]}     can submissions use these files?
+        (of a staged job with "staged", a text: the fields of files that nodes bring from this host)
         {"problems": [null or "one line", …]}
     {"tail": {"name": …, "path": …, "bytes": N, "from": OFFSET or null}}
         the end of a file, or what follows an offset
@@ -37,6 +38,11 @@ ELSEWHERE = {
 }
 """Why a file must be where every node sees it."""
 
+OF_THE_NODE = ("base_directory", "output", "error")
+"""What of a staged job may be on the node that runs it alone: fetch and output bring it."""
+
+STAGED = "submit the job with --stage, which brings executable and input to the node that runs it"
+
 
 class CheckError(Exception):
     """One line that names the field, the path and what is wrong with it, and its code."""
@@ -48,19 +54,29 @@ class CheckError(Exception):
 
 def check(files: Files, shared: Sequence[str]) -> None:
     """:raises CheckError: the first thing that would keep the job from running"""
+    staged = (files.get("staged") or "").split()
     for field, look in CHECKS.items():
         path = files.get(field)
-        if path is not None:
-            if path not in SAME_EVERYWHERE:
-                check_shared(field, path, shared)
-            look(field, path)
+        if path is None or (staged and field in OF_THE_NODE and not is_shared(path, shared)):
+            continue
+        if path not in SAME_EVERYWHERE and field not in staged:
+            check_shared(field, path, shared)
+        look(field, path)
+
+
+def is_shared(path: str, shared: Sequence[str]) -> bool:
+    """Whether every node sees it there; links are followed, as one may lead away."""
+    real = os.path.realpath(path)
+    return any(_below(real, os.path.realpath(each)) for each in shared)
 
 
 def check_shared(field: str, path: str, shared: Sequence[str]) -> None:
-    """That links are followed as well keeps a link on the shared directory from leading away."""
-    real = os.path.realpath(path)
-    if any(_below(real, os.path.realpath(each)) for each in shared):
+    """:raises CheckError: not every node sees it there"""
+    if is_shared(path, shared):
         return
+    if not shared:
+        raise CheckError(f"{field} {path} is on no shared directory, as there is none: {STAGED}")
+    real = os.path.realpath(path)
     where = "" if real == path else f" (it is {real})"
     raise CheckError(
         f"{field} {path}{where} is not on a shared directory, and {ELSEWHERE[field]}: "

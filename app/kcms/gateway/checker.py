@@ -15,6 +15,7 @@ from typing import Any
 
 from kcms.errors import Conflict, Forbidden, InvalidRequest, KcmsError, NotFound, Unavailable
 from kcms.gateway.children import COMMAND, Children
+from kcms.gateway.output import is_below
 from kcms.gateway.users import User
 
 log = logging.getLogger("kcms.gateway")
@@ -43,7 +44,7 @@ class Checker:
         in_all: int = IN_ALL,
     ) -> None:
         self.shared = list(shared)
-        self._children = children
+        self.children = children
         self._seconds = seconds
         self._at_once = at_once
         self._turns: dict[int, asyncio.Semaphore] = {}
@@ -110,7 +111,7 @@ class Checker:
         try:
             return await self._asked(user, request)
         except NotFound as error:
-            if any(path.startswith(each.rstrip("/") + "/") for each in self.shared):
+            if is_below(path, self.shared):
                 raise
             raise NotFound(
                 f"{error} on this host; it is not on a shared directory, "
@@ -125,7 +126,7 @@ class Checker:
                 await self._places(turns)
         except TimeoutError as error:
             raise self._too_slow(user) from error
-        asked = self._children.ask(user, json.dumps(request).encode(), self._seconds)
+        asked = self.children.ask(user, json.dumps(request).encode(), self._seconds)
         child = asyncio.create_task(asked)
         self._asking.add(child)
         child.add_done_callback(lambda done: self._gone(done, turns))

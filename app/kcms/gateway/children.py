@@ -117,6 +117,12 @@ class Child:
                 got += part
         return got[:-1]
 
+    async def poured(self, request: bytes) -> socket.socket:
+        """The stream of an answer that ends with the child.  :raises OSError: it is gone"""
+        await asyncio.get_running_loop().sock_sendall(self._stream, request + b"\n")
+        self._stream.shutdown(socket.SHUT_WR)
+        return self._stream
+
     def close(self) -> None:
         """Let it end."""
         self._stream.close()
@@ -166,6 +172,26 @@ class Children:
             if answer or clock() >= end:
                 return answer
         return b""
+
+    async def stream(self, user: User, request: bytes, seconds: float) -> socket.socket:
+        """What a new child that is ``user`` answers, to be read until its end.
+
+        Closing it ends the child, which the kernel ends ``seconds`` after its start anyway.
+
+        :raises Unavailable: no child can be started
+        """
+        for _ in range(TRIES):
+            child = await self._new(user, seconds)
+            if child is None:
+                continue
+            try:
+                return await child.poured(request)
+            except OSError:
+                child.close()
+            except BaseException:
+                child.close()
+                raise
+        raise Unavailable("the process that reads files was killed: try again")
 
     async def _answer(self, user: User, child: Child, request: bytes) -> bytes:
         try:

@@ -12,12 +12,13 @@ from aiohttp import web
 from kcms.config import GatewayConfig
 from kcms.errors import ConfigError
 from kcms.express import Front, Road
-from kcms.gateway import attach
+from kcms.gateway import attach, files
 from kcms.gateway.api import Gateway
 from kcms.gateway.checker import Checker
 from kcms.gateway.door import QUIET_SECONDS, Door
 from kcms.gateway.managers import Clusters, Managers
 from kcms.gateway.peers import Peers
+from kcms.gateway.pourer import Pourer
 from kcms.gateway.users import UserDatabase
 from kcms.service import serve
 
@@ -29,18 +30,27 @@ LAST_SECONDS = 10.0
 def main(config: GatewayConfig) -> int:
     """Serve until SIGTERM.  :raises ConfigError: settings that cannot be used"""
     clusters = Clusters(config)
-    if not config.shared_directories:
-        raise ConfigError("shared_directories is empty: no program could ever be submitted")
 
     async def run(stop: asyncio.Event, ready: Callable[[], None]) -> None:
         async with (
             Managers.open(config) as managers,
             Checker.open(config.shared_directories) as checker,
         ):
-            kinds = {attach.KIND: attach.serving(config.sessions_directory)}
-            peers = Peers(config, managers, clusters.named(None), kinds)
-            attaching = attach.Attaching(managers, peers)
-            gateway = Gateway(clusters, managers, checker, UserDatabase(), attaching)
+            users = UserDatabase()
+            pourer = Pourer(checker.children, users)
+            kinds = {
+                attach.KIND: attach.serving(config.sessions_directory),
+                files.KIND: pourer.serve,
+            }
+            peers = Peers(config, managers, clusters, kinds)
+            gateway = Gateway(
+                clusters,
+                managers,
+                checker,
+                users,
+                attach.Attaching(managers, peers),
+                files.Files(config.host, managers, peers, pourer),
+            )
             serving = listening(gateway.application(), Path(config.socket), road=gateway.road())
             async with peers.listening(), serving:
                 ready()

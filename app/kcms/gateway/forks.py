@@ -3,9 +3,10 @@
 The gateway starts it with one end of a SOCK_SEQPACKET pair as its standard input.  An order is one
 packet, ``{"name": …, "uid": …, "gid": …, "seconds": N}``, and one descriptor: the child's end of a
 stream, from which the child, once it *is* that user, reads requests of
-:mod:`kcms.gateway.check`, and to which it writes the answers, each a line.  When the other end of
-the pair closes, this ends.  Children do not depend on it: each ends with its stream, or by its own
-timer, ``seconds`` after it began or was asked last.
+:mod:`kcms.gateway.check`, and to which it writes the answers, each a line; after one of
+:mod:`kcms.gateway.pour`, whose answer is a file, it ends.  When the other end of the pair closes,
+this ends.  Children do not depend on it: each ends with its stream, or by its own timer,
+``seconds`` after it began or was asked last.
 
 A fork takes a fortieth of the time of a new Python, which was most of a submission's.  What makes
 it safe: this process has one thread, reads nothing that a user wrote, opens nothing, holds no
@@ -23,7 +24,7 @@ import signal
 import socket
 import sys
 
-from kcms.gateway import become, check
+from kcms.gateway import become, check, pour
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,7 +88,11 @@ def serve(order: dict[str, Any], stream: int) -> None:
         become.become(order["name"], order["uid"], order["gid"])
         for request in lines(stream):
             timer.die_after(order["seconds"])
-            say(stream, check.answer(json.loads(request)))
+            asked = json.loads(request)
+            if "act" in asked:
+                pour.pour(asked, stream)
+                return
+            say(stream, check.answer(asked))
     except Exception as error:  # noqa: BLE001 - whatever it is, the gateway is to hear of it
         say(stream, {"failed": f"{type(error).__name__}: {error}"})
 

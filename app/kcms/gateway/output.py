@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,3 +77,17 @@ def file_of(job: Mapping[str, Any], which: str, task: int = 0) -> JobFile:
     if waits:
         raise NotFound(f"job {number} has not begun, so there is no {which} yet")
     return found
+
+
+def node_of(job: Mapping[str, Any], task: int) -> str:
+    """The node that has, or had, a task; empty when there is none, or the manager is an old one."""
+    rows = job.get("tasks")
+    for each in rows if isinstance(rows, list) else ():
+        if isinstance(each, dict) and each.get("index") == task:
+            return str(each.get("node") or "")
+    return ""
+
+
+def is_below(path: str, shared: Sequence[str]) -> bool:
+    """Whether a file has a name on a shared directory."""
+    return any(path.startswith(each.rstrip("/") + "/") for each in shared)

@@ -3,8 +3,8 @@
 Each end has a certificate of the site's CA that lets it speak for users, and the one that opens a
 stream shows a ticket, which the other has its manager look at: so a host that was taken off the
 list of hosts opens nothing, and nothing else has to be told to anybody.  A stream begins with a
-line of JSON from the one that opens it, ``{"kind": …, "ticket": …}``, answered by ``{"error":
-null}`` or the API's error shape; what follows is the kind's own.
+line of JSON from the one that opens it, ``{"kind": …, "ticket": …, "cluster": …}``, answered by
+``{"error": null}`` or the API's error shape; what follows is the kind's own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from kcms.config import ClusterAddress, GatewayConfig
 from kcms.errors import Forbidden, InvalidRequest, KcmsError, Unavailable
-from kcms.gateway.managers import Managers, Refused
+from kcms.gateway.managers import Clusters, Managers, Refused
 from kcms.gateway.streams import BUFFER, Pair
 from kcms.listener import Listener, bound, listening
 from kcms.tls import Identity, client_context, identities, server_context
@@ -49,7 +49,8 @@ def speaker_of(peer_certificate: dict[str, Any] | None) -> str:
 class Peers:
     """The streams from and to other gateways.
 
-    :param cluster: the one whose manager gives the tickets for this host
+    :param clusters: whose managers give the tickets for this host; one that names none is of the
+        default's
     :param kinds: who serves streams from others, by kind
     """
 
@@ -57,12 +58,12 @@ class Peers:
         self,
         config: GatewayConfig,
         managers: Managers,
-        cluster: ClusterAddress,
+        clusters: Clusters,
         kinds: Mapping[str, Serve],
     ) -> None:
         self._config = config
         self._managers = managers
-        self._cluster = cluster
+        self._clusters = clusters
         self._kinds = kinds
         self._inbound: set[asyncio.Task[None]] = set()
 
@@ -130,8 +131,10 @@ class Peers:
         if serve is None:
             known = ", ".join(self._kinds)
             raise InvalidRequest(f"there are no streams of kind {kind!r:.60} here, but {known}")
+        named = hello.get("cluster")
+        cluster = self._clusters.named(named if isinstance(named, str) else None)
         body = {"ticket": ticket, "host": host}
-        answer = await self._managers.call(self._cluster, "POST", "/v1/tickets", {}, body=body)
+        answer = await self._managers.call(cluster, "POST", "/v1/tickets", {}, body=body)
         claims = answer.document()
         if claims.get("kind") != kind:
             raise Forbidden(f"this ticket is not for streams of kind {kind!r:.60}")
@@ -140,14 +143,27 @@ class Peers:
 
     # to others -----------------------------------------------------------------------------------
 
-    async def open(self, node: str, address: str, port: int, kind: str, ticket: str) -> Pair:
+    async def open(
+        self,
+        node: str,
+        address: str,
+        port: int,
+        kind: str,
+        ticket: str,
+        cluster: ClusterAddress | None = None,
+    ) -> Pair:
         """A stream to the gateway of ``node``, admitted there.
+
+        :param cluster: the one whose manager gave the ticket, where it may not be the default there
 
         :raises Refused: as the other said it  :raises Unavailable: it cannot be reached
         """
         pair = await self._connect(node, address, port)
         try:
-            await pair.write(json.dumps({"kind": kind, "ticket": ticket}).encode() + b"\n")
+            hello = {"kind": kind, "ticket": ticket}
+            if cluster is not None:
+                hello["cluster"] = cluster.name
+            await pair.write(json.dumps(hello).encode() + b"\n")
             answer = await read_line(pair.reader)
         except (OSError, InvalidRequest) as error:
             pair.abort()

@@ -9,6 +9,7 @@ from kcms.errors import InvalidRequest
 from kcms.gateway.users import User
 from kcms.jobs.paths import default_output
 from kcms.jobs.spec import SpecError, check_key, check_spec, is_interactive
+from kcms.jobs.staged import check_home
 
 FILES = ("executable", "base_directory", "input", "output", "error", "on_end")
 
@@ -28,10 +29,13 @@ class Submission:
         """The paths that the user must be able to use.
 
         Who is attached to a job sees at once when its node has no such program, and may well want
-        one of the node's own.
+        one of the node's own.  Of a staged job ``staged`` names the files that nodes bring from
+        this host.
         """
         unseen = ("executable",) if is_interactive(self.spec) else ()
-        return {name: None if name in unseen else self.spec[name] for name in FILES}
+        files = {name: None if name in unseen else self.spec[name] for name in FILES}
+        staged = self.spec.get("staged")
+        return {**files, "staged": " ".join(staged)} if staged else files
 
 
 def parse(document: dict[str, Any], user: User) -> Submission:
@@ -42,6 +46,7 @@ def parse(document: dict[str, Any], user: User) -> Submission:
     try:
         # Completed first, as the manager checks what is sent there: that is what is looked at here.
         spec = check_spec(completed(document.get("spec"), user))
+        check_home(spec, user.home)
         return Submission(spec, check_key(document.get("key")))
     except SpecError as error:
         raise InvalidRequest(str(error)) from error

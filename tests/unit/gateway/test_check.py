@@ -250,3 +250,33 @@ def test_what_follows_an_offset(tmp_path: Path) -> None:
     assert check.tail("output", str(file), 100, 11) == nothing
     file.write_bytes(b"new\n")
     assert check.tail("output", str(file), 100, 11)["text"] == "new\n"
+
+
+def test_what_is_staged_need_not_be_shared_and_what_a_node_has_alone_is_not_looked_at(
+    shared: Path, tmp_path: Path
+) -> None:
+    stage = tmp_path / "stage"
+    stage.mkdir()
+    for name in ("run.sh", "data.txt"):
+        (stage / name).write_bytes((shared / name).read_bytes())
+    (stage / "run.sh").chmod(0o755)
+    files: dict[str, str | None] = {
+        "executable": f"{stage}/run.sh",
+        "input": f"{stage}/data.txt",
+        "base_directory": "/nonexistent",
+        "output": "/nonexistent/out",
+        "error": f"{shared}/err",
+        "on_end": None,
+    }
+    staged = {**files, "staged": "executable input"}
+    assert check.problem(staged, [str(shared)]) is None
+    for changed, said in (
+        ({"staged": "executable"}, f"input {stage}/data.txt is not on a shared directory"),
+        ({"on_end": f"{stage}/run.sh"}, f"on_end {stage}/run.sh is not on a shared directory"),
+        ({"error": f"{shared}/none/err"}, "directory of error"),
+        ({"executable": f"{stage}/data.txt"}, f"executable {stage}/data.txt may not be executed"),
+        ({"staged": None}, f"executable {stage}/run.sh is not on a shared directory"),
+    ):
+        assert str(check.problem({**staged, **changed}, [str(shared)])).startswith(said)
+    nothing = check.problem({"executable": "/bin/sh"}, [])
+    assert "as there is none: submit the job with --stage" in str(nothing)
