@@ -26,6 +26,7 @@ AGGREGATOR_XML_PORT = 8651
 MANAGER_PORT = 8660
 GATEWAY_PORT = 8659
 SESSIONS_DIRECTORY = "/run/kcms-sessions"
+GATEWAY_SOCKET = "/run/kcms-gateway/api.sock"
 WEB_PORT = 8080
 WEB_TLS_PORT = 8443
 
@@ -198,6 +199,9 @@ class NodeConfig:
     sessions_directory: str = setting(
         "directory of the sockets of interactive jobs", SESSIONS_DIRECTORY
     )
+    gateway_socket: str = setting(
+        "Unix socket of this host's gateway, through which staged files come", GATEWAY_SOCKET
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,10 +218,13 @@ class GatewayConfig:
     """The gateway: local users reach the managers through its Unix socket."""
 
     host: str = setting("inventory name of this host")
-    socket: str = setting("path of the Unix socket", "/run/kcms-gateway/api.sock")
+    socket: str = setting("path of the Unix socket", GATEWAY_SOCKET)
     clusters: list[ClusterAddress] = setting("the managers that can be reached from here")
     default_cluster: str = setting("cluster meant when none is named; empty is the first", "")
-    shared_directories: list[str] = setting("where programs of jobs must lie")
+    shared_directories: list[str] = setting(
+        "where programs of jobs must lie, unless they are staged; none where nothing is shared",
+        factory=list,
+    )
     tls_ca: str = setting("PEM file of the site's CA")
     tls_certificate: str = setting("PEM file of this gateway's certificate")
     tls_key: str = setting("PEM file of this gateway's key")

@@ -64,6 +64,7 @@ OURS: dict[str, dict[str, str]] = {
         **_TLS,
         "shared_directories": "kcms_shared_directory",
         "gateway_user": FIXED,
+        "gateway_socket": FIXED,
         "sessions_directory": FIXED,
     },
     "gateway": {

@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from kcms.config import ClusterAddress, GatewayConfig
-from kcms.gateway import attach
+from kcms.gateway import attach, files
 from kcms.gateway.api import Gateway
 from kcms.gateway.checker import Checker
 from kcms.gateway.daemon import listening
 from kcms.gateway.managers import Clusters, Managers
 from kcms.gateway.peers import Peers
+from kcms.gateway.pourer import Pourer
 from kcms.gateway.users import UserDatabase
 from kcms.jobs.model import ABILITIES, Exit, NodeReport, TaskReport, WantedTask
+from kcms.node import init, lease
 from kcms.node.account import Account
 from kcms.node.core import TaskId
 from kcms.node.records import Records, read_record
@@ -47,6 +49,7 @@ class Site:
         self.grid = grid
         self.ports = {name: free_port() for name in ROLES}
         self.sessions = directory / "sessions"
+        self.shared = directory
         self.set_hosts(ROLES)
 
     def set_hosts(self, roles: dict[str, list[str]]) -> None:
@@ -58,13 +61,20 @@ class Site:
         new.write_text(json.dumps({"hosts": rows}))
         new.replace(self.grid.hosts_file)
 
+    def users(self, host: str) -> UserDatabase:
+        """Those whom the gateway of a host knows."""
+        return UserDatabase()
+
+    def home(self, host: str, user: str) -> str:
+        return pwd.getpwnam(user).pw_dir
+
     def config(self, host: str) -> GatewayConfig:
         certificate, key = self.grid.certificate(host)
         return GatewayConfig(
             host=host,
             socket=str(self.directory / f"{host}.sock"),
             clusters=[ClusterAddress(name="alpha", address="127.0.0.1", port=self.grid.port)],
-            shared_directories=[str(self.directory)],
+            shared_directories=[str(self.shared)],
             tls_ca=self.grid.ca,
             tls_certificate=certificate,
             tls_key=key,
@@ -81,17 +91,24 @@ class Site:
             Managers.open(config) as managers,
             Checker.open(config.shared_directories) as checker,
         ):
-            kinds = {attach.KIND: attach.serving(config.sessions_directory)}
-            peers = Peers(config, managers, clusters.named(None), kinds)
+            users = self.users(host)
+            pourer = Pourer(checker.children, users)
+            kinds = {
+                attach.KIND: attach.serving(config.sessions_directory),
+                files.KIND: pourer.serve,
+            }
+            peers = Peers(config, managers, clusters, kinds)
             attaching = attach.Attaching(managers, peers)
-            face = Gateway(clusters, managers, checker, UserDatabase(), attaching)
+            brought = files.Files(host, managers, peers, pourer)
+            face = Gateway(clusters, managers, checker, users, attaching, brought)
             async with peers.listening(), listening(face.application(), Path(config.socket)):
                 try:
                     yield peers
                 finally:
-                    for each in attaching._copies:  # as when the process ends
+                    copies = [*attaching._copies, *brought._copies]
+                    for each in copies:  # as when the process ends
                         each.cancel()
-                    await asyncio.gather(*attaching._copies, return_exceptions=True)
+                    await asyncio.gather(*copies, return_exceptions=True)
 
     async def process(self, host: str) -> asyncio.subprocess.Process:
         """The gateway of a host as a process of its own, which listens."""
@@ -142,8 +159,11 @@ class Node:
         self.site = site
         self.peer = peer
         self.abilities = abilities
-        self.records = Records(site.directory / "node", "alpha", peer.name)
+        self.runtime = site.directory / "runtime"
+        self.runtime.mkdir()
+        self.records = Records(site.directory / "node", "alpha", peer.name, str(self.runtime))
         self.records.session = {"directory": str(site.sessions), "user": GATEWAY_USER}
+        self.records.gateway = str(site.directory / f"{peer.name}.sock")
         self.records.open()
         self.inits: dict[TaskId, asyncio.subprocess.Process] = {}
 
@@ -154,12 +174,12 @@ class Node:
 
     async def end(self) -> None:
         """Kill what is left, as the end of a cgroup would."""
-        for init in self.inits.values():
+        for each_init in self.inits.values():
             with contextlib.suppress(OSError):  # it has ended
-                children = Path(f"/proc/{init.pid}/task/{init.pid}/children").read_text()
-                for each in (*map(int, children.split()), init.pid):
+                children = Path(f"/proc/{each_init.pid}/task/{each_init.pid}/children").read_text()
+                for each in (*map(int, children.split()), each_init.pid):
                     os.kill(each, signal.SIGKILL)
-            await init.wait()
+            await each_init.wait()
 
     async def report(self) -> None:
         said = NodeReport(
@@ -174,6 +194,7 @@ class Node:
             "POST", f"/v1/nodes/{self.peer.name}/report", said.document()
         )
         assert status == 200, answer
+        lease.write(str(self.runtime), init.boot_id(), init.boottime())
         for each in answer["forget"]:
             self.records.forget(TaskId(*each))
 
@@ -182,7 +203,8 @@ class Node:
         end: Exit | None = found.exit
         phase = "refused" if found.refused else "ended" if end else "running"
         names = (task.job, task.task, task.epoch)
-        return TaskReport(*names, phase, 1.0, end, found.refused or "", task.store)
+        message, cause = found.refused or "", found.refused_for
+        return TaskReport(*names, phase, 1.0, end, message, task.store, cause)
 
     async def follow(self) -> None:
         path = f"/v1/nodes/{self.peer.name}/desired?seen=-1&wait=0"
@@ -191,7 +213,8 @@ class Node:
             task = TaskId.of(wanted)
             if wanted.want == "run" and task not in self.inits:
                 entry = pwd.getpwnam(wanted.user)
-                account = Account(entry.pw_dir, "/bin/sh", [entry.pw_gid])
+                home = self.site.home(self.peer.name, wanted.user)
+                account = Account(home, "/bin/sh", [entry.pw_gid])
                 self.records.prepare(wanted, account, None, 0.0)
                 fake = self.site.directory / f"cgroup-{task}"
                 fake.mkdir()
@@ -212,10 +235,10 @@ def toml(settings: dict[str, Any]) -> str:
 
 
 @contextlib.asynccontextmanager
-async def standing(directory: Path) -> AsyncIterator[Site]:
+async def standing(directory: Path, made: type[Site] = Site) -> AsyncIterator[Site]:
     """A site at work, but for its gateways."""
     grid = Grid(directory)
-    site = Site(directory, grid)
+    site = made(directory, grid)
     for name in (ALICE, BOB):
         home, entry = directory / name, pwd.getpwnam(name)
         home.mkdir(mode=0o700)

@@ -9,7 +9,9 @@ import signal
 import sys
 from pathlib import Path
 
-from kcms.node import durable, init
+from kcms.node import durable, init, staging
+
+staging.PATIENCE, staging.PAUSES = 1.0, (0.1,)
 
 
 def main(directory: str, cgroup: str) -> None:

@@ -8,15 +8,13 @@ from __future__ import annotations
 import os
 
 from kcms.node import cgroup, limits, program
+from kcms.node.program import LATER, NOT_RUN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from kcms.node import session
-
-NOT_RUN = 127
-"""Exit status of what could not be run."""
 
 
 class Program:
@@ -51,6 +49,11 @@ class Program:
     def cannot(self, why: str) -> None:
         """It never began."""
         self.status, self.message = NOT_RUN << 8, why
+
+    @property
+    def put_off(self) -> bool:
+        """Whether it could not be run for now: a staged file could not be had."""
+        return bool(self.message) and self.status == LATER << 8
 
     def over(self, status: int) -> None:
         """Its root has ended."""

@@ -23,7 +23,7 @@ from kcms import service
 from kcms.config import NodeConfig
 from kcms.errors import ConfigError, Unavailable
 from kcms.jobs.migration import MoveReport
-from kcms.jobs.model import ABILITIES, ATTACH, NodeReport, TaskReport
+from kcms.jobs.model import ABILITIES, THROUGH_GATEWAY, NodeReport, TaskReport
 from kcms.jobs.processes import Process
 from kcms.node import capability, init, lease, listing, load, logues
 from kcms.node.agent import Agent
@@ -130,6 +130,7 @@ def main(config: NodeConfig) -> int:
         runtime = config.runtime_directory
         records = Records(config.state_directory, config.cluster, config.host, runtime)
         records.session = {"directory": config.sessions_directory, "user": config.gateway_user}
+        records.gateway = config.gateway_socket
         records.open()
         boot_id = init.boot_id()
         agent = Agent(
@@ -262,7 +263,9 @@ class _Daemon:
             moves=moves,
             mover=capability.mover(self.config),
             abilities=tuple(
-                each for each in ABILITIES if each != ATTACH or self.config.gateway_user
+                each
+                for each in ABILITIES
+                if each not in THROUGH_GATEWAY or self.config.gateway_user
             ),
         )
         return listing.with_processes(report, processes)

@@ -41,7 +41,8 @@ POKE = "poke"
 STOP_GRACE = 5.0
 EMPTY_TIMEOUT = 60.0
 STOP_SIGNAL = signal.SIGWINCH
-HANGUP = "hangup"  # as in kcms.jobs.model, which would cost every init time and memory
+HANGUP, STAGING = "hangup", "staging"
+# as in kcms.jobs.model, which would cost every init time and memory
 _SIGNALS = frozenset({signal.SIGCHLD, STOP_SIGNAL})
 
 
@@ -166,7 +167,10 @@ class _Task:
         document = self._exit_document(killed, left)
         self._tell_attached(message, document)
         if message:
-            return "refused", {"message": message, "time": time.time()}
+            refused = {"message": message, "time": time.time()}
+            if any(each.put_off for each in self.programs):
+                refused["cause"] = STAGING
+            return "refused", refused
         return "exit", document
 
     def _started(self) -> str:

@@ -28,12 +28,17 @@ else:
     import _signal as signal  # without enum, which takes 3 ms to load
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
+NOT_RUN, LATER = 127, 75
+"""Exit statuses of what could not be run: for good, or for now."""
+
 HINT_LIMIT = 160
 """Characters of a file's first line in a message, whose hint has 200 at the most."""
 
 
 class CannotRunError(Exception):
-    """One line that says which step failed on what, and why."""
+    """One line that says which step failed on what, and why; ``status`` is an exit status."""
+
+    status = NOT_RUN
 
 
 def become(
@@ -47,16 +52,17 @@ def become(
     root's.
 
     When that cannot be, the reason is written to the descriptor ``complaint``, which a successful
-    exec closes, and the process exits with 127.
+    exec closes, and the process exits with 127, or 75 when it could perhaps be later.
     """
+    status = NOT_RUN
     try:
         _run(plan, task, task_cgroup, complaint, session)
     except CannotRunError as error:
-        text = str(error)
+        text, status = str(error), error.status
     except (OSError, ValueError, KeyError, TypeError) as error:
         text = f"cannot prepare the program: {error}"
     os.write(complaint, text.encode(errors="replace")[:4000])
-    os._exit(127)
+    os._exit(status)
 
 
 def _run(
@@ -68,6 +74,9 @@ def _run(
     os.setsid()
     _become_user(wanted["uid"], wanted["gid"], plan["account"]["groups"])
     os.umask(0o022)
+    if spec.get("staged"):
+        spec = _staged(plan)
+        wanted = {**wanted, "spec": spec}
     base = spec["base_directory"] or plan["account"]["home"]
     _step("enter base directory", base, os.chdir)
     if session is not None:
@@ -77,6 +86,18 @@ def _run(
     _default_signals()
     _close_others(complaint)
     _execute(spec["executable"], spec["arguments"], environment(plan, task))
+
+
+def _staged(plan: dict[str, Any]) -> dict[str, Any]:
+    """The specification once its staged files are here."""
+    from kcms.node import staging  # few jobs need it
+
+    try:
+        return staging.bring(plan)
+    except staging.StagingError as error:
+        problem = CannotRunError(str(error))
+        problem.status = LATER if error.again else NOT_RUN
+        raise problem from error
 
 
 def _become_user(uid: int, gid: int, groups: list[int]) -> None:

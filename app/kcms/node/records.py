@@ -6,10 +6,10 @@
 wanted.json    daemon  ``wanted`` (WantedTask), ``account`` (home, shell, groups), cluster, node,
                        ``runtime`` (see lease.py), ``restore`` (see restoring.py) of a task that
                        comes from another node, ``session`` (directory of the socket, user of the
-                       gateway) of an interactive one
+                       gateway) of an interactive one, ``gateway`` (its socket) of a staged one
 started        init    boot_id, time, boottime, cgroup, release; or the daemon, with
                        ``refused``, so that the program never starts; made once, by link(2)
-refused        both    message, time
+refused        both    message, time, cause
 end.RANK       init    Exit of one task of a parallel job that is over
 kill           daemon  boot_id, deadline, killed_at (CLOCK_BOOTTIME), cause, processes
 signals        daemon  Signalled: written before a signal is sent, so that none is sent twice
@@ -60,6 +60,7 @@ class Records:
         self.node = node
         self.runtime = runtime
         self.session: dict[str, str] = {}
+        self.gateway = ""
 
     def open(self) -> None:
         """Make the directory, and clear away what a killed daemon left half made or removed."""
@@ -125,6 +126,8 @@ class Records:
             plan["restore"] = restore
         if is_interactive(wanted.spec):
             plan["session"] = self.session
+        if wanted.spec.get("staged"):
+            plan["gateway"] = self.gateway
         durable.create(new, "wanted.json", plan)
         if refusal is not None:
             durable.create(new, "started", {"refused": refusal, "time": time})
@@ -225,7 +228,7 @@ def _parse(path: Path) -> Record:
         stopped=bool(end and end.get("stopped")),
         exited=(end or {}).get("boottime"),
         refused=_refused(documents["started"], documents["refused"]),
-        refused_for=str((documents["started"] or {}).get("cause", "")),
+        refused_for=str((documents["refused"] or documents["started"] or {}).get("cause", "")),
         kill=_kill(documents["kill"]),
         disowned=documents["disowned"] is not None,
         restoring="restore" in plan and documents["restored"] is None,
