@@ -50,7 +50,7 @@ COMMANDS = {
     "requeue": Command("jobs", "requeue", "let running jobs begin anew"),
     "migrate": Command("moves", "migrate", "move a running job to another node"),
     "output": Command("output", "output", "print the end of a job's output"),
-    "fetch": Command("fetch", "fetch", "bring a job's output to this machine (with --via)"),
+    "fetch": Command("fetch", "fetch", "bring a job's output to this machine"),
     "ps": Command("ps", "ps", "list the processes of jobs"),
     "processes": Command("ps", "processes", "the same as ps --all"),
     "accounting": Command("accounting", "accounting", "sum what jobs took"),

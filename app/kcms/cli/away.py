@@ -8,7 +8,8 @@ from typing import Any
 from kcms.cli.options import session
 from kcms.client import Client, ClientError
 from kcms.errors import InvalidRequest
-from kcms.via.staging import THERE, check_names, on_head, place, stage_directory
+from kcms.jobs.staged import entry
+from kcms.via.staging import THERE, check_names, is_seen, on_head, place, stage_directory
 from kcms.via.transfer import clear, look, put
 
 STAGED = ("executable", "input")
@@ -38,8 +39,10 @@ class Away:
         files = [look(field, path) for field, path in given.items()]
         if self._options.stage_to is not None:
             check_names(files)
-        stage, head = self._stage(), session(self._options)
+        (stage, seen), head = self._stage(), session(self._options)
         changed = dict(spec)
+        if not seen:
+            changed["staged"] = {each.field: entry(each.digest, each.size) for each in files}
         for each in files:
             goes = place(each, stage, by_content=self._options.stage_to is None)
             put(head, each, goes)
@@ -47,16 +50,18 @@ class Away:
         clear(head, stage)
         return changed
 
-    def _stage(self) -> str:
+    def _stage(self) -> tuple[str, bool]:
+        """Where to stage, and whether every node sees it there."""
         given: str | None = self._options.stage_to
         if given is not None and given.startswith("/"):
-            return stage_directory("", "", (), given)
+            return stage_directory("", given), True
         told = self._places()
         home = str(told["home"])
         head = session(self._options)
         with head.explained(f"look at {home}"):
             real = str(head.files.normalize(home))
-        return stage_directory(home, real, told["shared"], given)
+        seen = given is not None or is_seen(home, real, told["shared"])
+        return stage_directory(home, given), seen
 
     def _places(self) -> dict[str, Any]:
         if self._told is None:

@@ -1,26 +1,78 @@
-"""``kcms fetch``: what a job has written, brought to a machine outside the grid."""
+"""``kcms fetch``: what a job has written, brought to a host of the grid or a machine outside."""
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kcms.cli import complain, tables
+from kcms.cli.far import FarHead
 from kcms.cli.jobs import job_or_task
 from kcms.cli.options import Parser, client, client_options, session
 from kcms.client import FINAL_STATES, Client, ClientError
 from kcms.errors import InvalidRequest, NotFound
 from kcms.jobs.paths import expand
-from kcms.via.staging import check_chosen, on_head
-from kcms.via.transfer import get
+from kcms.stage.far import FarFile
+from kcms.via.staging import below, check_chosen, on_head
+from kcms.via.transfer import Head, get
+
+NAMED = "file"
+
+
+class Wanted(NamedTuple):
+    """A file that task ``task`` wrote, or reads, on ``node``: its output, its error, or a named
+    one."""
+
+    path: str
+    task: int
+    which: str
+    node: str
+
+
+class Places(NamedTuple):
+    """The directories that every node sees, and whether the gateway brings what lies elsewhere."""
+
+    shared: tuple[str, ...]
+    brings: bool
 
 
 def fetch(words: list[str]) -> int:
+    options = _parser().parse_args(words)
+    if options.user is not None:
+        how = f"use --via {options.user}@HEAD" if options.via else f"be {options.user} to use it"
+        raise InvalidRequest(f"fetch reads files as who calls: {how}")
+    directory = Path(options.to)
+    if not os.path.isdir(directory):  # noqa: PTH112 - that of pathlib fails where one may not look
+        raise InvalidRequest(f"--to {options.to} is no directory of this machine")
+    caller = client(options)
+    number, task = (*options.id, None)[:2]
+    job = caller.job(number)
+    places = _places(job, caller)
+    job = caller.wait(number) if options.wait else job
+    rows = []
+    for each in apart(wanted(job, task, options.files)):
+        local, fetched = get(
+            _head(options, caller, job, each, places), each.path, directory, options.force
+        )
+        rows.append({"path": each.path, "local": str(local), "fetched": fetched})
+        if not options.json:
+            print(tables.printable(local) + ("" if fetched else " (there already)"))
+    if options.json:
+        print(json.dumps({"job": job["id"], "state": job["state"], "files": rows}, indent=2))
+    if job["state"] not in FINAL_STATES:
+        complain(f"job {job['id']} is {job['state']}: that is what it had written until now")
+    return 0
+
+
+def _parser() -> Parser:
     parser = Parser(
         "fetch",
         "Bring a job's output, and its error file where that is another, of all its tasks or of "
-        "one, to this machine by SFTP: verified, and resumed where an earlier try broke off.",
+        "one, to this machine, with --via by SFTP, and what only the node has that ran a task by "
+        "the gateways: verified, and resumed where an earlier try broke off.",
     )
     parser.add_argument(
         "id", metavar="JOB", type=job_or_task, help="a job as 12, or a task of it as 12.3"
@@ -36,37 +88,28 @@ def fetch(words: list[str]) -> int:
     parser.add_argument(
         "--force", action="store_true", help="replace files of these names that differ"
     )
-    client_options(parser, "of no use here: say --via USER@HEAD")
-    options = parser.parse_args(words)
-    if options.via is None:
-        raise InvalidRequest("fetch goes with --via: on a host of the grid the files are there")
-    if options.user is not None:
-        raise InvalidRequest(f"fetch reads files as who logs in: use --via {options.user}@HEAD")
-    directory = Path(options.to)
-    if not directory.is_dir():
-        raise InvalidRequest(f"--to {options.to} is no directory of this machine")
-    caller = client(options)
-    number, task = (*options.id, None)[:2]
-    job = caller.job(number)
-    check_own(job, caller)
-    job = caller.wait(number) if options.wait else job
-    rows = []
-    for path in apart(wanted(job, task, options.files)):
-        local, fetched = get(session(options), path, directory, options.force)
-        rows.append({"path": path, "local": str(local), "fetched": fetched})
-        if not options.json:
-            print(tables.printable(local) + ("" if fetched else " (there already)"))
-    if options.json:
-        print(json.dumps({"job": job["id"], "state": job["state"], "files": rows}, indent=2))
-    if job["state"] not in FINAL_STATES:
-        complain(f"job {job['id']} is {job['state']}: that is what it had written until now")
-    return 0
+    client_options(parser, "of no use here: files are read as who calls")
+    return parser
 
 
-def check_own(job: dict[str, Any], caller: Client) -> None:
-    """:raises InvalidRequest: the job is not that of who logs in, or who that is nobody says"""
+def _head(
+    options: argparse.Namespace, caller: Client, job: dict[str, Any], file: Wanted, places: Places
+) -> Head:
+    """Who has a file: the head that was logged in to, or the node that ran the task."""
+    seen = any(below(file.path, each) for each in places.shared)
+    if options.via is not None and (seen or not places.brings):
+        return session(options)
+    path = file.path if file.which == NAMED else None
+    return FarHead(file.node, FarFile(caller, int(job["id"]), file.task, file.which, path))
+
+
+def _places(job: dict[str, Any], caller: Client) -> Places:
+    """What every node sees, for a job of who calls.
+
+    :raises InvalidRequest: it is another's, or who that is nobody says
+    """
     try:
-        me = caller.places()["user"]
+        told = caller.places()
     except ClientError as error:
         if error.status != 404:
             raise
@@ -74,45 +117,50 @@ def check_own(job: dict[str, Any], caller: Client) -> None:
             "the head's release does not say who you are there, so it cannot be seen whether job "
             f"{job['id']} is yours: fetch needs a newer one there"
         ) from error
-    if job["user"] != me:
+    if job["user"] != told["user"]:
         raise InvalidRequest(
-            f"job {job['id']} is {job['user']}'s, and fetch reads files as who logs in, {me}: "
-            f"use --via {job['user']}@HEAD"
+            f"job {job['id']} is {job['user']}'s, and fetch reads files as who calls, "
+            f"{told['user']}: be {job['user']}, or use --via {job['user']}@HEAD"
         )
+    return Places(tuple(told["shared"]), told.get("brings") is True)
 
 
-def wanted(job: dict[str, Any], task: int | None, named: list[str]) -> list[str]:
-    """The paths on the head: those named, or output and error of a task, or of all that began.
+def wanted(job: dict[str, Any], task: int | None, named: list[str]) -> list[Wanted]:
+    """The files: those named, or output and error of a task, or of all that began.
 
     :raises NotFound: none began  :raises InvalidRequest: a name is none to be taken unasked
     """
     spec = job["spec"]
+    rows = {int(each["index"]): each for each in job["tasks"]}
+    begun = [index for index, each in rows.items() if each.get("start_time")]
     if named:
-        return [on_head(each, spec["base_directory"]) for each in named]
-    begun = [int(each["index"]) for each in job["tasks"] if each.get("start_time")]
+        index = task if task is not None else next(iter(begun), 0)
+        node = str(rows.get(index, {}).get("node") or "its node")
+        paths = [on_head(each, spec["base_directory"]) for each in named]
+        return [Wanted(each, index, NAMED, node) for each in paths]
     tasks = begun if task is None else [each for each in begun if each == task]
     if not tasks:
         what = f"job {job['id']}" if task is None else f"task {task} of job {job['id']}"
         raise NotFound(f"{what} never began, so it has written nothing")
-    found = (
-        expand(spec[which], job["id"], each, job["user"])
-        for each in tasks
-        for which in ("output", "error")
-    )
-    paths = [each for each in dict.fromkeys(found) if not each.startswith("/dev/")]
-    for each in paths:
-        check_chosen(each)
-    return paths
+    found: dict[str, Wanted] = {}
+    for each in tasks:
+        for which in ("output", "error"):
+            path = expand(spec[which], job["id"], each, job["user"])
+            if not path.startswith("/dev/"):
+                found.setdefault(path, Wanted(path, each, which, str(rows[each]["node"])))
+    for one in found.values():
+        check_chosen(one.path)
+    return list(found.values())
 
 
-def apart(paths: list[str]) -> list[str]:
+def apart(files: list[Wanted]) -> list[Wanted]:
     """:raises InvalidRequest: two of them would be one file here"""
     seen: dict[str, str] = {}
-    for each in paths:
-        other = seen.setdefault(each.rpartition("/")[2], each)
-        if other != each:
+    for each in files:
+        other = seen.setdefault(each.path.rpartition("/")[2], each.path)
+        if other != each.path:
             raise InvalidRequest(
-                f"{other} and {each} have one name: fetch one after the other, each --to a "
+                f"{other} and {each.path} have one name: fetch one after the other, each --to a "
                 "directory of its own"
             )
-    return paths
+    return files

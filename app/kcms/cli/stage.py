@@ -11,13 +11,14 @@ def stage_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stage",
         action="store_true",
-        help="with --via: EXECUTABLE and --input are files of this machine, which are brought to "
-        "the head first; one with a : before it is there already",
+        help="EXECUTABLE and --input are files of this machine: with --via they are brought to the "
+        "head first, on a host of the grid a copy is kept for the nodes, which bring what they do "
+        "not see; one with a : before it is there already",
     )
     parser.add_argument(
         "--stage-to",
         metavar="DIRECTORY",
-        help="a directory of yours there that every node sees, for --stage; "
+        help="a directory of yours that every node sees, for --stage; "
         "one in ~/.kcms/stage by default",
     )
 
@@ -28,13 +29,10 @@ def check_options(options: argparse.Namespace) -> None:
         if options.stage_to is not None:
             raise InvalidRequest("--stage-to says where --stage puts files: it goes with --stage")
         return
-    if options.via is None:
-        raise InvalidRequest(
-            "--stage goes with --via: on a host of the grid name a file on the shared directory"
-        )
     if options.check:
         raise InvalidRequest(
-            "--check looks at files on the head, and --stage has not sent them yet"
+            "--check looks at files that --stage has not put where the job will have them yet"
         )
     if options.user is not None:
-        raise InvalidRequest(f"--stage puts files as who logs in: use --via {options.user}@HEAD")
+        how = f"use --via {options.user}@HEAD" if options.via else f"be {options.user} to use it"
+        raise InvalidRequest(f"--stage puts files as who calls: {how}")

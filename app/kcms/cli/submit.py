@@ -28,7 +28,8 @@ def submit(words: list[str]) -> int:
         return _submit_file(options, caller)
     if options.executable is None:
         parser().error("the following arguments are required: EXECUTABLE")
-    spec = specification(options) if options.via is None else _from_away(options, caller)
+    plain = options.via is None and not options.stage
+    spec = specification(options) if plain else _brought(options, caller)
     if options.check:
         answer = caller.check(spec, options.key)
         print(json.dumps(answer, indent=2) if options.json else "this could be submitted")
@@ -53,11 +54,14 @@ def outcome(job: dict[str, Any]) -> int:
     return max([*codes, FAILURE_STATUS])
 
 
-def _from_away(options: argparse.Namespace, caller: Client) -> dict[str, Any]:
-    """The fields for a head: everything is checked before a file is sent."""
+def _brought(options: argparse.Namespace, caller: Client) -> dict[str, Any]:
+    """The fields for a head, or with a snapshot of each file: everything is checked before a file
+    is sent or copied."""
     from kcms.cli.away import Away
+    from kcms.cli.here import Here
 
-    away, local = Away(options, caller), {}
+    away = Here(options, caller) if options.via is None else Away(options, caller)
+    local: dict[str, str] = {}
 
     def placed(field: str, path: str) -> str:
         if not away.is_local(field, path):
@@ -71,7 +75,7 @@ def _from_away(options: argparse.Namespace, caller: Client) -> dict[str, Any]:
 
 def _submit_file(options: argparse.Namespace, caller: Client) -> int:
     given = [row.name for row in FIELDS if getattr(options, row.name) not in (None, [])]
-    given += [name for name in ("key", "check", "wait") if getattr(options, name)]
+    given += [name for name in ("key", "check", "wait", "stage") if getattr(options, name)]
     if given:
         parser().error(f"--file names all of its jobs' fields, so {given[0]} cannot be given here")
     if options.via is not None:

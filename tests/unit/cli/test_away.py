@@ -252,16 +252,23 @@ def several(*begun: int) -> dict[str, Any]:
     ],
 )
 def test_what_tasks_have_written_is_fetched(task: int | None, found: list[str]) -> None:
-    assert fetch.wanted(several(0, 2), task, []) == found
+    files = fetch.wanted(several(0, 2), task, [])
+    assert [each.path for each in files] == found
+    assert {each.node for each in files} == {"alpha2"}
+    first = 0 if task is None else task
+    assert [(each.task, each.which) for each in files[:2]] == [(first, "output"), (first, "error")]
 
 
 def test_what_goes_nowhere_is_not_fetched_and_two_of_one_name_neither() -> None:
     found = several(1)
     found["spec"] |= {"output": "/dev/null", "error": "/e/%j"}
-    assert fetch.wanted(found, None, []) == ["/e/12"]
-    assert fetch.apart(["/e/12", "/e/13"]) == ["/e/12", "/e/13"]
+    assert fetch.wanted(found, None, []) == [fetch.Wanted("/e/12", 1, "error", "alpha2")]
+    one, two, three = (
+        fetch.Wanted(each, 0, "output", "alpha2") for each in ("/e/12", "/e/13", "/o/12")
+    )
+    assert fetch.apart([one, two]) == [one, two]
     with pytest.raises(InvalidRequest, match=r"/o/12 and /e/12 have one name"):
-        fetch.apart(["/o/12", "/e/12"])
+        fetch.apart([three, one])
 
 
 @pytest.mark.parametrize("name", [".profile", ".", "a\nb", "\x1b[2J", "\u202ex"])
@@ -270,7 +277,8 @@ def test_a_name_that_somebody_else_chose_is_not_taken_unasked(name: str) -> None
     found["spec"] |= {"output": f"/s/{name}", "error": "/e"}
     with pytest.raises(InvalidRequest, match="not fetched unasked: name it as a FILE"):
         fetch.wanted(found, None, [])
-    assert fetch.wanted(found, None, [f"/s/{name}"]) == [f"/s/{name}"]
+    named = fetch.Wanted(f"/s/{name}", 1, "file", "alpha2")
+    assert fetch.wanted(found, None, [f"/s/{name}"]) == [named]
 
 
 def test_files_are_fetched_as_who_logs_in_alone(
@@ -281,8 +289,10 @@ def test_files_are_fetched_as_who_logs_in_alone(
     assert "use --via bob@HEAD" in capsys.readouterr().err
     head.answers["GET /v1/jobs/12"] = (200, {**job(state="COMPLETED"), "user": "bob"})
     assert main(["--via", "head", "fetch", "12", "x"]) == 1
-    said = "job 12 is bob's, and fetch reads files as who logs in, alice: use --via bob@HEAD\n"
-    assert capsys.readouterr().err == f"kcms: {said}"
+    said = (
+        "job 12 is bob's, and fetch reads files as who calls, alice: be bob, or use --via bob@HEAD"
+    )
+    assert capsys.readouterr().err == f"kcms: {said}\n"
     head.answers["GET /v1/places"] = (404, {"error": {"code": "not_found", "message": "no"}})
     assert main(["--via", "head", "fetch", "12"]) == 1
     assert "does not say who you are there" in capsys.readouterr().err
