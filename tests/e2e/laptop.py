@@ -16,7 +16,7 @@ from tests.e2e.grid import ROOT, Grid
 SSH = """\
 Host head
   HostName {address}
-  User alice
+  User {user}
   IdentityFile {keys}/id_ed25519
   IdentitiesOnly yes
 """
@@ -28,16 +28,16 @@ def _heed_interrupts() -> None:
 
 
 class Laptop:
-    """``kcms --via`` as alice has it, from a checkout; its ``home`` takes what she makes."""
+    """``kcms --via`` as a user has it, from a checkout; its ``home`` takes what she makes."""
 
-    def __init__(self, grid: Grid, home: Path) -> None:
+    def __init__(self, grid: Grid, home: Path, user: str = "alice") -> None:
         self.grid = grid
         self.home = home
         self.shared = Path(grid.inventory).parent.parent / "shared"
         keys = Path(grid.inventory).parent.parent / "ssh"
         self.address = grid.address("head")
         (home / ".ssh").mkdir(mode=0o700)
-        (home / ".ssh/config").write_text(SSH.format(address=self.address, keys=keys))
+        (home / ".ssh/config").write_text(SSH.format(address=self.address, keys=keys, user=user))
         (home / ".ssh/known_hosts").write_text((keys / "known_hosts").read_text())
         self.environment = {
             "HOME": str(home),
