@@ -175,6 +175,7 @@ def _locked(stage: int, name: str, deadline: float) -> int:
         file = _opened(stage, name)
         try:
             if _lock(file) and _is_still(file, stage, name):
+                os.fchmod(file, walk.PRIVATE)  # not before: another may have given it its mode
                 return file
         except BaseException:
             os.close(file)
@@ -195,7 +196,6 @@ def _opened(stage: int, name: str) -> int:
     else:
         found = os.fstat(file)
         if walk.is_own_file(found) and found.st_nlink <= 1:
-            os.fchmod(file, walk.PRIVATE)
             return file
         os.close(file)
     os.unlink(name, dir_fd=stage)

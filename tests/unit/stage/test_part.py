@@ -72,6 +72,22 @@ def test_only_one_makes_a_part_and_who_waits_finds_the_file(home: Path) -> None:
             assert other.begin() == 0
 
 
+def test_who_waits_does_not_take_the_mode_of_a_file_that_is_about_to_get_its_name(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with place(home) as where:
+
+        def another_waits(file: int) -> None:
+            with pytest.raises(TimeoutError):
+                Part(where, soon())
+
+        with Part(where, soon()) as one:
+            one.write(CONTENT, 0)
+            monkeypatch.setattr(os, "fsync", another_waits)
+            one.finish(0o755)
+    assert made(home).stat().st_mode & 0o777 == 0o755
+
+
 def test_who_waited_does_not_take_the_file_itself_for_its_part(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
