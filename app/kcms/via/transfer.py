@@ -46,7 +46,7 @@ def look(field: str, path: str) -> Local:
     :raises InvalidRequest: it is no file, or an executable that may not be executed
     """
     try:
-        with Path(path).open("rb") as file:
+        with open(path, "rb", opener=_at_once) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise InvalidRequest(f"{field} {path} is no regular file of this machine")
@@ -57,7 +57,8 @@ def look(field: str, path: str) -> Local:
     except OSError as error:
         raise InvalidRequest(
             f"{field} {path} cannot be read on this machine: {error.strerror} "
-            "(one that is on the head already is written with a : before it)"
+            "(one that is there already, on the head or a shared directory, is written with a : "
+            "before it)"
         ) from error
     if field == "executable" and not status.st_mode & 0o111:
         raise InvalidRequest(f"executable {path} may not be executed: chmod +x it")
@@ -66,6 +67,11 @@ def look(field: str, path: str) -> Local:
     except UnicodeEncodeError:
         raise InvalidRequest(f"{field} {path!r} has a name that is no UTF-8: rename it") from None
     return Local(field, path, size, status.st_mode & PERMISSIONS, digest)
+
+
+def _at_once(path: str, flags: int) -> int:
+    """An opener that does not wait for somebody to write to a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def put(head: Head, local: Local, place: Place, show: Callable[..., Progress] = Progress) -> bool:

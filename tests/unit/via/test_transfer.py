@@ -234,6 +234,7 @@ def test_an_empty_file_is_staged(head: Disk, tmp_path: Path) -> None:
         (lambda path: None, "input", r"cannot be read on this machine: No such file.*a : before"),
         (lambda path: path.touch(0o644), "executable", "may not be executed: chmod"),
         (lambda path: path.symlink_to("/dev/null"), "input", "is no regular file"),
+        (lambda path: os.mkfifo(path), "input", "is no regular file"),
     ],
 )
 def test_what_cannot_be_staged_is_one_line(
