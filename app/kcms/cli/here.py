@@ -45,8 +45,11 @@ class Here:
             return {**spec, **{each.field: self._put(each, absolute(self._to)) for each in files}}
         told = self._caller.places()
         home = str(told["home"])
+        seen = is_seen(home, os.path.realpath(home), told["shared"])
+        if not seen:
+            _check_sizes(files)
         changed = {**spec, **{each.field: _snapshot(each, home) for each in files}}
-        if not is_seen(home, os.path.realpath(home), told["shared"]):
+        if not seen:
             contents = {each.field: staged.entry(each.digest, each.size) for each in files}
             changed["staged"] = contents
         return changed
@@ -70,6 +73,17 @@ def _snapshot(local: Local, home: str) -> str:
     except (OSError, walk.WalkError) as error:
         raise _cannot(local, goes.path, error) from error
     return goes.path
+
+
+def _check_sizes(files: list[Local]) -> None:
+    """:raises InvalidRequest: one is more than a node brings"""
+    for each in files:
+        if each.size > staged.SIZE_LIMIT:
+            raise InvalidRequest(
+                f"{each.field} {each.path} has {each.size / (1 << 30):.1f} GiB, and nodes bring up "
+                f"to {staged.SIZE_LIMIT >> 30} GiB a file: put it on each node, or on a shared "
+                "directory"
+            )
 
 
 def _cannot(local: Local, to: str, error: Exception) -> InvalidRequest:
