@@ -222,7 +222,7 @@ def _unavailable(cluster: ClusterAddress, error: Exception, seconds: float) -> U
     look = f"systemctl status kcms-manager@{cluster.name} on that host says more"
     if isinstance(error, TimeoutError):
         return Unavailable(f"{where} did not answer within {seconds:g} s; {look}")
-    return Unavailable(f"{where} cannot be reached: {_reason(error)}; {look}")
+    return Unavailable(f"{where} cannot be reached: {reason(error)}; {look}")
 
 
 PLAINLY = {
@@ -234,13 +234,14 @@ PLAINLY = {
 }
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """Why a connection could not be made, without numbers of the system."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return _reason(error.certificate_error)
+        return reason(error.certificate_error)
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message if getattr(error, "verify_message", "") else str(error.args[-1])
     if isinstance(error, aiohttp.ClientConnectorError) and error.os_error is not None:
-        return _reason(error.os_error)
+        return reason(error.os_error)
     if isinstance(error, aiohttp.ServerTimeoutError | TimeoutError):
         return PLAINLY[errno.ETIMEDOUT]
     if isinstance(error, ssl.SSLError):

@@ -19,7 +19,7 @@ from typing import Any
 
 from kcms.config import ClusterAddress, GatewayConfig
 from kcms.errors import Forbidden, InvalidRequest, KcmsError, Unavailable
-from kcms.gateway.managers import Clusters, Managers, Refused
+from kcms.gateway.managers import Clusters, Managers, Refused, reason
 from kcms.gateway.streams import BUFFER, Pair
 from kcms.listener import Listener, bound, listening
 from kcms.tls import Identity, client_context, identities, server_context
@@ -186,9 +186,8 @@ class Peers:
                     address, port, ssl=context, limit=BUFFER
                 )
         except (OSError, TimeoutError) as error:
-            why = "it does not answer" if isinstance(error, TimeoutError) else str(error)
             raise Unavailable(
-                f"the gateway of {node} at {address} port {port} cannot be reached: {why}"
+                f"the gateway of {node} at {address} port {port} cannot be reached: {reason(error)}"
             ) from error
         pair = Pair(reader, writer)
         found = identities(writer.get_extra_info("ssl_object").getpeercert())

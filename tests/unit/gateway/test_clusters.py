@@ -9,7 +9,7 @@ import pytest
 
 from kcms.config import ClusterAddress, GatewayConfig
 from kcms.errors import ConfigError, NotFound
-from kcms.gateway.managers import Clusters, _reason, _unavailable
+from kcms.gateway.managers import Clusters, _unavailable, reason
 
 ALPHA = ClusterAddress(name="alpha", address="10.0.0.1")
 BETA = ClusterAddress(name="beta", address="10.0.1.1", port=8661)
@@ -61,10 +61,10 @@ def test_reasons_are_single_sentences() -> None:
         "the manager of alpha at 10.0.0.1 port 8660 cannot be reached: nothing listens there; "
         "systemctl status kcms-manager@alpha on that host says more"
     )
-    assert _reason(aiohttp.ServerDisconnectedError()) == "Server disconnected"
-    assert _reason(ssl.SSLCertVerificationError("not that of manager alpha")) == (
+    assert reason(aiohttp.ServerDisconnectedError()) == "Server disconnected"
+    assert reason(ssl.SSLCertVerificationError("not that of manager alpha")) == (
         "not that of manager alpha"
     )
-    assert _reason(OSError(5, "whatever")) == "Input/output error"
-    assert _reason(aiohttp.ServerTimeoutError()) == "that host does not answer"
-    assert "\n" not in _reason(aiohttp.ClientPayloadError("a\nb"))
+    assert reason(OSError(5, "whatever")) == "Input/output error"
+    assert reason(aiohttp.ServerTimeoutError()) == "that host does not answer"
+    assert "\n" not in reason(aiohttp.ClientPayloadError("a\nb"))
