@@ -15,6 +15,7 @@ from kcms.cli.options import Parser, client, client_options, session
 from kcms.client import FINAL_STATES, Client, ClientError
 from kcms.errors import InvalidRequest, NotFound
 from kcms.jobs.paths import expand
+from kcms.jobs.spec import task_count
 from kcms.stage.far import FarFile
 from kcms.via.staging import below, check_chosen, on_head
 from kcms.via.transfer import Head, get
@@ -47,6 +48,8 @@ def fetch(words: list[str]) -> int:
     directory = Path(options.to)
     if not os.path.isdir(directory):  # noqa: PTH112 - that of pathlib fails where one may not look
         raise InvalidRequest(f"--to {options.to} is no directory of this machine")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise InvalidRequest(f"you may not write to {directory.resolve()}: name another with --to")
     caller = client(options)
     number, task = (*options.id, None)[:2]
     job = caller.job(number)
@@ -131,6 +134,8 @@ def wanted(job: dict[str, Any], task: int | None, named: list[str]) -> list[Want
     :raises NotFound: none began  :raises InvalidRequest: a name is none to be taken unasked
     """
     spec = job["spec"]
+    if task is not None and task >= (size := task_count(spec)):
+        raise NotFound(f"job {job['id']} has the tasks 0 to {size - 1}, and no task {task}")
     rows = {int(each["index"]): each for each in job["tasks"]}
     begun = [index for index, each in rows.items() if each.get("start_time")]
     if named:

@@ -306,6 +306,25 @@ def test_what_never_began_has_written_nothing(task: int | None, said: str) -> No
         fetch.wanted(several(*([] if task is None else [0])), task, [])
 
 
+def test_a_task_that_the_job_has_not_is_not_said_to_wait() -> None:
+    with pytest.raises(NotFound, match="has the tasks 0 to 3, and no task 4"):
+        fetch.wanted(several(0), 4, [])
+
+
+def test_a_directory_that_may_not_be_written_is_said_before_anything_is_asked(
+    head: Head,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert main(["--via", "head", "fetch", "12", "--to", str(tmp_path)]) == 1
+    assert head.asked == []
+    assert capsys.readouterr().err == (
+        f"kcms: you may not write to {tmp_path}: name another with --to\n"
+    )
+
+
 def test_one_login_serves_a_whole_command(head: Head) -> None:
     head.answers["GET /v1/jobs/12"] = (200, job(state="COMPLETED"))
     given = options.Parser("x", "x")
