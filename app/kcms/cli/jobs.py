@@ -112,7 +112,10 @@ def job_page(found: dict[str, Any], now: float) -> str:
         "time limit": duration_text(spec["time_limit"]) if spec.get("time_limit") else None,
     }
     lines.update(_more_lines(found))
-    lines.update((f"task {task['index']}", _task_line(task)) for task in _shown(found["tasks"]))
+    shown = _shown(found["tasks"])
+    lines.update((f"task {task['index']}", _task_line(task)) for task in shown)
+    if (left := (spec.get("total_tasks") or 1) - len(shown)) > 0 and shown:
+        lines["and"] = f"{left} more tasks, which --json has"
     if found.get("migration"):
         lines["migration"] = tables.migration(found["migration"])
     width = max(map(len, lines))
@@ -187,7 +190,7 @@ def hold(words: list[str]) -> int:
 
 def release(words: list[str]) -> int:
     parser = Parser("release", "Let held jobs go their way.")
-    return _each(parser, words, _act("release"), lambda job: "not held")
+    return _each(parser, words, _act("release"), lambda job: "held no more")
 
 
 def suspend(words: list[str]) -> int:

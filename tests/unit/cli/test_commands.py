@@ -228,6 +228,16 @@ def test_the_page_of_a_job_shows_migration_and_files() -> None:
     assert tables.note(migration(phase="dumping", end_time=None)) == "moving to alpha2"
 
 
+def test_the_page_of_a_job_says_how_many_tasks_it_leaves_out() -> None:
+    (one,) = job()["tasks"]
+    rows = [{**one, "index": at} for at in range(jobs.SHOWN_TASKS)]
+    spec = {**job()["spec"], "class": "batch", "total_tasks": jobs.SHOWN_TASKS + 2}
+    page = jobs.job_page(job(spec=spec, tasks=rows), 2000.0)
+    assert page.splitlines()[-1].split() == ["and", "2", "more", "tasks,", "which", "--json", "has"]
+    spec["total_tasks"] = jobs.SHOWN_TASKS
+    assert "more tasks" not in jobs.job_page(job(spec=spec, tasks=rows), 2000.0)
+
+
 def test_wide_characters_take_two_columns() -> None:
     rows = [("名前", 1), ("é", 2), ("e\u0301", 3), ("ab", 4)]
     assert tables.table(("N", "X"), rows).splitlines() == [
@@ -272,7 +282,7 @@ def test_holding_and_releasing_say_what_each_job_is_then(
     assert captured.out == "job 12 is held by alice\n"
     assert captured.err == "kcms: job 13 is RUNNING: only a job that waits can be held\n"
     assert main(["release", "12"]) == 0
-    assert capsys.readouterr().out == "job 12 is not held\n"
+    assert capsys.readouterr().out == "job 12 is held no more\n"
 
 
 def test_suspending_and_resuming_say_what_each_job_is_then(
