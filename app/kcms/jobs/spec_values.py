@@ -94,7 +94,7 @@ def check_duration(value: Any) -> int:
 
 
 def seconds_of(text: str) -> int | None:
-    found = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
+    found = re.fullmatch(r"([0-9]{1,18})([smhd])", text)
     if found:
         return int(found[1]) * _UNITS[found[2]]
     found = re.fullmatch(r"(?:([0-9]{1,4})-)?([0-9]{1,3}):([0-5][0-9]):([0-5][0-9])", text)

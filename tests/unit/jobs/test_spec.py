@@ -45,7 +45,7 @@ def test_a_time_limit_is_taken_as_people_write_it(value: Any, seconds: int | Non
         ("1:60:00", "such as 90s"), ("1:30", "such as 90s"), ("\u0661m", "such as 90s"),
         (1.5, "not 1.5"), (True, "not True"), ([], "such as 90s"), (0, "must be from 1 s"),
         (-1, "must be from 1 s"), ("0s", "must be from 1 s"), (DURATION_LIMIT + 1, "to 3660 days"),
-        ("9999d", "to 3660 days"),
+        ("9999d", "to 3660 days"), ("999999999999d", "to 3660 days"),
     ],
 )  # fmt: skip
 def test_what_is_no_time_is_one_line(value: Any, said: str) -> None:
