@@ -130,7 +130,8 @@ def ran(job: dict[str, Any], now: float) -> float | None:
 
 def note(job: dict[str, Any]) -> str:
     """What there is to know beside the state: why it waits, how it ended."""
-    tasks = job.get("tasks") or []
+    over = job.get("end_time") is not None  # if not, tasks of it may have ended all the same
+    tasks = (job.get("tasks") or []) if over else []
     said = [ending(task["exit"]) for task in tasks if task.get("exit")]
     moving = job.get("migration") or {}
     if moving and moving["end_time"] is None and not moving["check_only"]:

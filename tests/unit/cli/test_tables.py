@@ -83,6 +83,10 @@ def test_a_list_of_jobs() -> None:
     ]
 
 
+def test_a_job_that_runs_has_not_ended_as_one_of_its_tasks_has() -> None:
+    assert tables.note(job(tasks=[*ended(0, None), *job()["tasks"]])) == ""
+
+
 def test_one_job() -> None:
     page = jobs.job_page(job(state="FAILED", end_time=1065.0, tasks=ended(3, None)), 2000.0)
     lines = dict(line.split("  ", 1) for line in page.splitlines())
