@@ -55,13 +55,14 @@ class Here:
         return changed
 
     def _put(self, local: Local, directory: str) -> str:
+        goes = f"{directory.rstrip('/')}/{local.name}"
         try:
             stage = own_directory(directory)
             with Place(stage, stage, local.name, local.digest, local.size) as where:
                 snapshot(local, where)
         except (OSError, walk.WalkError) as error:
-            raise _cannot(local, directory, error) from error
-        return f"{directory.rstrip('/')}/{local.name}"
+            raise _cannot(local, goes, error) from error
+        return goes
 
 
 def _snapshot(local: Local, home: str) -> str:
