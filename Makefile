@@ -71,7 +71,8 @@ lock: ## resolve requirements/control.in anew
 
 clean: ## remove the lab hosts of every lab, mounts, bridges and build files
 	@if [ -d /var/lib/kcms-lab ]; then python3 -m lab destroy-all; fi
-	@rm -rf .venv $(BUILD) .mypy_cache .ruff_cache .pytest_cache .ansible kcms-cluster-*.tar.gz kcms-*.whl
+	@rm -rf .venv $(BUILD) .mypy_cache .ruff_cache .pytest_cache .ansible .hypothesis
+	@rm -rf kcms-cluster-*.tar.gz kcms-*.whl
 	@find . -name __pycache__ -not -path './collections/*' -prune -exec rm -rf {} +
 
 distclean: clean ## that, and the cached roots and bundles of the lab
