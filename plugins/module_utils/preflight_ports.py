@@ -6,6 +6,7 @@ host is told so rather than shown a syntax error.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -14,12 +15,13 @@ import socket
 import threading
 import time
 from pathlib import Path
-from typing import Any, Iterable  # noqa: UP035 - Python 3.8
+from typing import Any, Iterable, Iterator  # noqa: UP035 - Python 3.8
 
 TABLES = (("tcp", "tcp"), ("tcp", "tcp6"), ("udp", "udp"), ("udp", "udp6"))
 LISTENING = {"tcp": "0A", "udp": "07"}
 CONNECT_SECONDS = 3.0
 RESOLVE_SECONDS = 6.0
+LOOKS_AGAIN, LOOK_AGAIN = 2, 0.3
 BATCH = 256  # connections at once; a module may open 1024 files
 _ERRNO_WORDS = {
     0: "open",
@@ -45,6 +47,16 @@ def bound_sockets(table: str, proto: str) -> dict[str, int]:
 def taken(wanted: Iterable[tuple[str, int]], proc: Path = Path("/proc")) -> list[dict[str, Any]]:
     """Who has bound the (protocol, port) pairs ``wanted``; program and unit empty if unknown."""
     pairs = set(wanted)
+    rows = _taken(pairs, proc)
+    for _ in range(LOOKS_AGAIN):
+        if all(row["pid"] for row in rows):
+            break
+        time.sleep(LOOK_AGAIN)  # a daemon was begun anew while its files were looked through
+        rows = _taken(pairs, proc)
+    return rows
+
+
+def _taken(pairs: set[tuple[str, int]], proc: Path) -> list[dict[str, Any]]:
     inodes: dict[str, tuple[str, int]] = {}
     for proto, name in TABLES:
         path = proc / "net" / name
@@ -67,14 +79,20 @@ def _owners(inodes: Iterable[str], proc: Path) -> dict[str, tuple[str, str, int]
         if not process.name.isdigit():
             continue
         try:
-            links = [os.readlink(each) for each in (process / "fd").iterdir()]  # noqa: PTH115
-            held = [wanted[link] for link in links if link in wanted]
+            held = [wanted[link] for link in _links(process / "fd") if link in wanted]
             if held:
                 owner = (_text(process / "comm").strip(), _unit(process), int(process.name))
                 found.update((inode, owner) for inode in held)
         except OSError:  # the process ended, or is another user's
             continue
     return found
+
+
+def _links(descriptors: Path) -> Iterator[str]:
+    """Where they lead; a busy process closes some while they are read."""
+    for each in descriptors.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            yield os.readlink(each)  # noqa: PTH115
 
 
 def _unit(process: Path) -> str:

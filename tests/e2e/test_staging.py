@@ -15,7 +15,7 @@ from tests.e2e.laptop import Laptop
 
 CAROL, HOME = "carol", "/home/carol"
 ONLY = "/var/tmp/only-here"
-HOSTS = ("head", "alpha1", "alpha2")
+HOSTS = ("head", "alpha1", "alpha2", "alpha3")
 STAGE = f"{HOME}/.kcms/stage"
 MIB = 1 << 20
 ADD = f"""

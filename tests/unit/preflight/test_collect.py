@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
+import pytest
 from ansible_collections.kcms.cluster.plugins.module_utils.preflight_collect import (
     manager_of_node,
     mounts,
@@ -61,6 +63,30 @@ def test_who_has_a_port_is_found_through_its_socket(tmp_path: Path) -> None:
             "pid": 417,
         },
         {"proto": "udp", "port": 8649, "program": "", "unit": "", "pid": 0},
+    ]
+
+
+def test_a_process_that_closes_files_meanwhile_is_known_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = tmp_path / "417"
+    (process / "fd").mkdir(parents=True)
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net/tcp").write_text(TCP)
+    for name, link in (("3", "socket:[5001]"), ("4", "/gone"), ("5", "/gone")):
+        (process / "fd" / name).symlink_to(link)
+    (process / "comm").write_text("kcms\n")
+    (process / "cgroup").write_text("0::/system.slice/kcms-manager@alpha.service\n")
+    read = os.readlink
+
+    def closing(path: Path) -> str:
+        if read(path) == "/gone":
+            raise FileNotFoundError(path)
+        return read(path)
+
+    monkeypatch.setattr(os, "readlink", closing)
+    assert [row["unit"] for row in taken([("tcp", 8649)], tmp_path)] == [
+        "kcms-manager@alpha.service"
     ]
 
 
