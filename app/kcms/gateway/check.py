@@ -181,7 +181,9 @@ def tail(name: str, path: str, count: int, begin: int | None = None) -> dict[str
             raise CheckError(f"{name} {path} is no regular file", "conflict")
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
         try:
-            return _part_of(file, name, path, count, begin)
+            if not stat.S_ISREG(os.fstat(file).st_mode):  # another took its name
+                raise CheckError(f"{name} {path} is no regular file", "conflict")
+            return end_of(file, count, begin)
         finally:
             os.close(file)
     except (FileNotFoundError, NotADirectoryError):
@@ -192,11 +194,9 @@ def tail(name: str, path: str, count: int, begin: int | None = None) -> dict[str
         raise CheckError(f"{name} {path} cannot be read: {error.strerror}", "conflict") from None
 
 
-def _part_of(file: int, name: str, path: str, count: int, begin: int | None) -> dict[str, object]:
-    status = os.fstat(file)
-    if not stat.S_ISREG(status.st_mode):  # another took its name
-        raise CheckError(f"{name} {path} is no regular file", "conflict")
-    size = status.st_size
+def end_of(file: int, count: int, begin: int | None) -> dict[str, object]:
+    """What :func:`tail` says, of an open file.  :raises OSError: it cannot be read"""
+    size = os.fstat(file).st_size
     offset = max(0, size - count) if begin is None else begin if begin <= size else 0
     content = _read(file, offset, min(count, size - offset))
     if offset and begin is None:  # not in the middle of a character

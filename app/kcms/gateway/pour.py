@@ -6,7 +6,8 @@ A request is ``{"act": …, "name": …, "path": …}``; ``name`` says what the 
             ``digest`` is the SHA-256 of the first ``size`` bytes
     read    ``begin``, ``size`` (null for all): {"problem": null, "size", "mode"}, a line, and then
             the bytes from ``begin`` up to ``size``
-    tail    ``begin``, ``size``: the end of it, as :func:`kcms.gateway.check.tail` says it
+    tail    ``begin``, ``size``: the end of it, as :func:`kcms.gateway.check.tail` says it, of up
+            to :data:`TAIL_BYTES`, as it is in memory at once
 
 With ``home`` it is a file of the stage in there, to which no link leads.  Without it the file
 itself must be none.  A problem is told as a line with its code.  Standard library only, as
@@ -15,20 +16,22 @@ itself must be none.  A problem is told as a line with its code.  Standard libra
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import select
 import stat
 
 from kcms.gateway import check
 from kcms.stage import walk
-from kcms.stage.part import digest_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 BLOCK = 1 << 16
-ACTS = ("look", "read", "tail")
+LOOK_BLOCK = 1 << 22
+TAIL_BYTES = 1 << 20
 _PLAIN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
@@ -68,16 +71,17 @@ def _code(error: OSError) -> str:
 
 def _tell(request: dict[str, Any], file: int, stream: int) -> None:
     if request["act"] == "tail":
-        told = check.tail(request["name"], request["path"], request["size"], request["begin"])
-        _say(stream, {"problem": None, **told})
+        count = TAIL_BYTES if request["size"] is None else min(request["size"], TAIL_BYTES)
+        _say(stream, {"problem": None, **check.end_of(file, count, request["begin"])})
         return
     found, wanted = os.fstat(file), request["size"]
     size = found.st_size if wanted is None else min(wanted, found.st_size)
     about = {"problem": None, "size": size, "mode": stat.S_IMODE(found.st_mode) & 0o777}
     if request["act"] == "look":
-        own = walk.is_own_file(found)
-        whole = {"size": found.st_size, "own": own, "digest": digest_of(file, size)}
-        _say(stream, {**about, **whole})
+        digest = _digest(file, size, stream)
+        if digest is not None:
+            own = walk.is_own_file(found)
+            _say(stream, {**about, "size": found.st_size, "own": own, "digest": digest})
         return
     _say(stream, about)
     at = min(request["begin"] or 0, size)
@@ -85,6 +89,21 @@ def _tell(request: dict[str, Any], file: int, stream: int) -> None:
         if not _wrote(stream, block):
             return
         at += len(block)
+
+
+def _digest(file: int, size: int, stream: int) -> str | None:
+    """SHA-256 of the first ``size`` bytes; None once the reader has gone, who pays for none of it.
+
+    (A file may be said to have more bytes than could be read in a year.)
+    """
+    made, at, reader = hashlib.sha256(), 0, select.poll()
+    reader.register(stream, 0)  # POLLHUP and POLLERR are told in any case
+    while at < size and (block := os.pread(file, min(LOOK_BLOCK, size - at), at)):
+        made.update(block)
+        at += len(block)
+        if reader.poll(0):
+            return None
+    return made.hexdigest()
 
 
 def _say(stream: int, told: dict[str, object]) -> None:
