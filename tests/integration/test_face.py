@@ -272,6 +272,34 @@ async def test_clusters_say_which_can_be_reached(face: Face) -> None:
     assert "cannot be reached" in beta["message"]
 
 
+async def test_output_behind_a_link_to_a_shared_directory_is_read_here(
+    face: Face, tmp_path: Path
+) -> None:
+    (Path(face.directory) / "said").write_text("seen everywhere")
+    link = tmp_path / "home"
+    link.symlink_to(face.directory)
+    path = f"{link}/said"
+    job = {
+        "id": 7,
+        "user": ME.pw_name,
+        "uid": ME.pw_uid,
+        "state": "COMPLETED",
+        "spec": {"class": "single", "output": path, "error": path},
+        "tasks": [{"index": 0, "node": "alpha2", "start_time": 1.0}],
+        "start_time": 1.0,
+    }
+    face.manager.answers = [answer(200, job)]
+    told = await asyncio.to_thread(Client(face.socket).output, 7)
+    assert told["text"] == "seen everywhere"
+    assert len(face.manager.asked) == 1  # not where it is
+    face.manager.answers = [
+        answer(200, {**job, "spec": {**job["spec"], "output": "/nowhere/x"}}),
+        answer(404, {"error": {"code": "not_found", "message": "asked for it"}}),
+    ]
+    with pytest.raises(ClientError, match="asked for it"):
+        await asyncio.to_thread(Client(face.socket).output, 7)
+
+
 async def test_a_caller_learns_where_files_may_lie(face: Face) -> None:
     told = await face.call(Client.places)
     where = {"user": ME.pw_name, "home": ME.pw_dir, "shared": [str(face.directory)]}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kcms.cli import complain, tables
 from kcms.cli.far import FarHead
@@ -17,8 +18,11 @@ from kcms.errors import InvalidRequest, NotFound
 from kcms.jobs.paths import expand
 from kcms.jobs.spec import task_count
 from kcms.stage.far import FarFile
-from kcms.via.staging import below, check_chosen, on_head
+from kcms.via.staging import check_chosen, is_seen, on_head
 from kcms.via.transfer import Head, get
+
+if TYPE_CHECKING:
+    from kcms.via.session import Session
 
 NAMED = "file"
 
@@ -99,11 +103,19 @@ def _head(
     options: argparse.Namespace, caller: Client, job: dict[str, Any], file: Wanted, places: Places
 ) -> Head:
     """Who has a file: the head that was logged in to, or the node that ran the task."""
-    seen = any(below(file.path, each) for each in places.shared)
-    if options.via is not None and (seen or not places.brings):
-        return session(options)
+    if options.via is not None:
+        head = session(options)
+        if not places.brings or is_seen(file.path, _real(head, file.path), places.shared):
+            return head
     path = file.path if file.which == NAMED else None
     return FarHead(file.node, FarFile(caller, int(job["id"]), file.task, file.which, path))
+
+
+def _real(head: Session, path: str) -> str:
+    """A path on the head, with links followed as far as they can be."""
+    with head.explained(f"look at {path}"), contextlib.suppress(OSError):
+        return str(head.files.normalize(path))
+    return path
 
 
 def _places(job: dict[str, Any], caller: Client) -> Places:

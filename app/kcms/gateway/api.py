@@ -167,24 +167,29 @@ class Gateway:
         answer = await self._managers.call(cluster, "GET", path, speaks.headers, query)
         job = answer.document()
         file = output.file_of(job, wanted.which, wanted.task)
-        if self._is_elsewhere(job, wanted.task, file.path):
+        node = output.node_of(job, wanted.task)
+        if node not in ("", self._files.host) and not await self._sees(*file):
             end = await self._files.tail(Wisher(speaks, cluster, number), wanted)
             return web.json_response({"path": file.path, **end})
         user = await in_time(lambda: local_user(self._users, file.user, file.uid))
         end = await self._checker.tail(user, wanted.which, file.path, wanted.count, wanted.begin)
         return web.json_response({"path": file.path, **end})
 
-    def _is_elsewhere(self, job: dict[str, Any], task: int, path: str) -> bool:
-        """Whether a task's file is one that another host alone has."""
-        node = output.node_of(job, task)
-        shared = self._checker.shared
-        return node not in ("", self._files.host) and not output.is_below(path, shared)
+    async def _sees(self, path: str, name: str, uid: int) -> bool:
+        """Whether a file of a user is one that every host has."""
+        if not self._checker.shared:
+            return False
+        try:
+            user = await in_time(lambda: local_user(self._users, name, uid))
+        except Forbidden:  # nobody of this host
+            return False
+        return await self._checker.sees(user, path)
 
     async def file(self, request: web.Request) -> web.Response:
         """Take the connection over for a file of a job, from the host that has it."""
         number, speaks = _job_id(request), await voice(request, self._users)
         wisher = Wisher(speaks, self._cluster(request), number)
-        return await self._files.take(request, wisher, self._checker.shared)
+        return await self._files.take(request, wisher, self._sees)
 
     async def attach(self, request: web.Request) -> web.Response:
         """Take the connection over for whoever is to be attached to an interactive job."""

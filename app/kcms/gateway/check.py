@@ -5,6 +5,7 @@
     {"shared": […], "files": [{field: path or null}, …]}     can submissions use these files?
         (of a staged job with "staged", a text: the fields of files that nodes bring from this host)
         {"problems": [null or "one line", …]}
+    {"seen": PATH, "shared": […]}      is a file where every node sees it?  {"seen": BOOL}
     {"tail": {"name": …, "path": …, "bytes": N, "from": OFFSET or null}}
         the end of a file, or what follows an offset
         {"size": …, "offset": …, "end": …, "text": …} or {"problem": "one line", "code": …}
@@ -224,6 +225,8 @@ def answer(request: dict[str, Any]) -> dict[str, object]:
         if "tail" in request:
             wanted = request["tail"]
             return tail(wanted["name"], wanted["path"], wanted["bytes"], wanted["from"])
+        if "seen" in request:
+            return {"seen": is_shared(request["seen"], request["shared"])}
         return {"problems": problems(request["files"], request["shared"])}
     except CheckError as error:
         return {"problem": str(error), "code": error.code}

@@ -118,6 +118,15 @@ class Checker:
                 "so only the node that ran the job may have it"
             ) from error
 
+    async def sees(self, user: User, path: str) -> bool:
+        """Whether every node has a file there, also by a link, as ``user`` may follow it.
+
+        :raises Unavailable: no telling
+        """
+        if not self.shared or is_below(path, self.shared):
+            return bool(self.shared)
+        return bool((await self._asked(user, {"seen": path, "shared": self.shared})).get("seen"))
+
     async def _asked(self, user: User, request: dict[str, Any]) -> dict[str, Any]:
         """The answer of a child that has become ``user``, when it found no problem."""
         turns = self._turns.setdefault(user.uid, asyncio.Semaphore(self._at_once))

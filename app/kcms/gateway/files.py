@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from kcms.gateway.attach import require_upgrade
 from kcms.gateway.checker import PROBLEMS
 from kcms.gateway.door import divert
 from kcms.gateway.managers import Managers, Refused
-from kcms.gateway.output import Wanted, is_below
+from kcms.gateway.output import Wanted
 from kcms.gateway.peers import Peers
 from kcms.gateway.pourer import Pourer, request_of
 from kcms.gateway.streams import PART, Pair, join_user
@@ -59,18 +59,19 @@ class Files:
         self._copies: set[asyncio.Task[None]] = set()
 
     async def take(
-        self, request: web.Request, wisher: Wisher, shared: Sequence[str]
+        self, request: web.Request, wisher: Wisher, sees: Callable[[str, str, int], Awaitable[bool]]
     ) -> web.Response:
         """The connection as a stream of :mod:`kcms.gateway.pour`, or why not.
 
-        :param shared: directories whose files this host has, too
+        :param sees: whether this host has a file, too, by its path and its user's name and id
         """
         try:
             require_upgrade(request, PROTOCOL)
             wish = _wish_of(request)
             row = await self._located(wisher, wish)
+            where = row.text("path"), row.text("user"), row.whole("uid")
             here = row.text("node") == self.host or (
-                row.members.get("staged") is not True and is_below(row.text("path"), shared)
+                row.members.get("staged") is not True and await sees(*where)
             )
             peer = None if here else await self._opened(row, wisher.cluster)
             try:

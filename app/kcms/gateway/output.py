@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from kcms.errors import InvalidRequest, NotFound, ProtocolError
 from kcms.jobs.paths import expand
@@ -25,8 +25,7 @@ class Wanted:
     task: int = 0
 
 
-@dataclass(frozen=True)
-class JobFile:
+class JobFile(NamedTuple):
     """A job's file, and as whom it is read: the job's owner, whoever asks."""
 
     path: str

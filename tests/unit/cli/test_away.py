@@ -236,6 +236,31 @@ def test_output_and_error_are_fetched(
     assert json.loads(capsys.readouterr().out)["files"][1]["local"] == "/tmp/x"
 
 
+@pytest.mark.parametrize("seen", [True, False])
+def test_what_a_link_has_on_a_shared_directory_is_the_heads(
+    head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: bool
+) -> None:
+    def normalize(path: str) -> str:
+        if not seen:
+            raise FileNotFoundError(2, "none", path)
+        return path.replace("/home", "/shared", 1)
+
+    spec = {**job()["spec"], "output": "/home/alice/o.%j", "error": "/home/alice/o.%j"}
+    tasks = [{**job()["tasks"][0], "start_time": 1.0}]
+    head.answers["GET /v1/jobs/12"] = (200, job(state="COMPLETED", spec=spec, tasks=tasks))
+    head.answers["GET /v1/places"] = (200, {**PLACES, "brings": True})
+    head.files.normalize = normalize
+    asked: list[Any] = []
+
+    def get(host: Any, path: str, directory: Path, force: bool) -> tuple[Path, bool]:
+        asked.append(host)
+        return directory / Path(path).name, True
+
+    monkeypatch.setattr(fetch, "get", get)
+    assert main(["--via", "head", "fetch", "12", "--to", str(tmp_path)]) == 0
+    assert [each is head for each in asked] == [seen]
+
+
 def several(*begun: int) -> dict[str, Any]:
     """A batch job of four tasks, of which some began."""
     spec = {**job()["spec"], "output": "/s/o.%j.%t", "error": "/s/%u.err", "total_tasks": 4}
