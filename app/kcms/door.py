@@ -67,6 +67,18 @@ class Door:
         _drop(self.held, who)
 
 
+def _lost(server: asyncio.Protocol, exc: Exception | None) -> None:
+    """Tell a server that its connection is gone.
+
+    aiohttp 3.8 would begin a request that has just come all the same, and fail at it in a task of
+    which nobody hears until it is collected as garbage.
+    """
+    waiter, task = getattr(server, "_waiter", None), getattr(server, "_task_handler", None)
+    if task is not None and waiter is not None and waiter.done():
+        task.cancel()
+    server.connection_lost(exc)
+
+
 def _drop(counts: Counter[Hashable], who: Hashable) -> None:
     counts[who] -= 1
     if not counts[who]:
@@ -114,7 +126,7 @@ class Guard(asyncio.Protocol):
         self.work()
         self._transport = None
         self._leave()
-        self._inner.connection_lost(exc)
+        _lost(self._inner, exc)
 
     def _leave(self) -> None:
         if self._diverted:
@@ -141,7 +153,7 @@ class Guard(asyncio.Protocol):
         self._inner = protocol
         rest, self._waiting = getattr(before, "_message_tail", b"") + self._waiting, b""
         before.transport = None  # type: ignore[attr-defined]  # which newer aiohttp would close
-        before.connection_lost(None)
+        _lost(before, None)
         protocol.connection_made(transport)
         transport.write(greeting)
         self._read_on()  # first, as from now on it is the protocol's to pause

@@ -149,6 +149,20 @@ async def test_after_an_upgrade_that_is_answered_otherwise_requests_go_on(line: 
     assert line.wire.read
 
 
+@pytest.mark.parametrize("diverted", [False, True])
+async def test_a_request_that_comes_as_its_connection_goes_is_not_begun(
+    line: Line, diverted: bool
+) -> None:
+    task = line.guard._inner._task_handler  # type: ignore[union-attr]
+    await asyncio.sleep(0)  # it waits for a request
+    line.guard.data_received(PLAIN)
+    if diverted:
+        line.divert()
+    else:
+        line.guard.connection_lost(None)
+    assert await asyncio.gather(task, return_exceptions=True) == [None]
+
+
 @pytest.mark.parametrize(
     ("connection", "good"),
     [("Upgrade", True), ("keep-alive, upgrade", True), ("keep-alive", False), (None, False)],
