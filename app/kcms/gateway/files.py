@@ -118,15 +118,11 @@ class Files:
         peer = await self._opened(row, wisher.cluster)
         try:
             async with asyncio.timeout(TAIL_SECONDS):
-                told = json.loads(await _content(peer))
-        except (OSError, ValueError) as error:
+                return _end_of(json.loads(await _content(peer)), row.text("node"))
+        except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
             raise Unavailable(f"the gateway of {row.text('node')} broke off its answer") from error
         finally:
             peer.abort()
-        if told.get("problem") is not None:
-            kind = PROBLEMS.get(told.get("code"), Unavailable)
-            raise kind(f"{told['problem']} on {row.text('node')}")
-        return {name: told[name] for name in ("size", "offset", "end", "text")}
 
     async def _located(self, wisher: Wisher, wish: dict[str, Any]) -> Members:
         """What the manager says of where a file is.  :raises KcmsError: there is none"""
@@ -148,6 +144,17 @@ class Files:
             if error.code != Forbidden.code:
                 raise
             raise Unavailable(f"the gateway of {where[0]} refused: {error.message}") from error
+
+
+def _end_of(told: dict[str, Any], node: str) -> dict[str, Any]:
+    """The end of a file, as ``node`` told it.
+
+    :raises KcmsError: the problem with it  :raises TypeError, LookupError: it is no such thing
+    """
+    problem = told.get("problem") if isinstance(told, dict) else None
+    if problem is not None:
+        raise PROBLEMS.get(str(told.get("code")), Unavailable)(f"{problem} on {node}")
+    return {name: told[name] for name in ("size", "offset", "end", "text")}
 
 
 async def _content(peer: Pair) -> bytes:

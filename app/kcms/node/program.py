@@ -59,8 +59,8 @@ def become(
         _run(plan, task, task_cgroup, complaint, session)
     except CannotRunError as error:
         text, status = str(error), error.status
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        text = f"cannot prepare the program: {error}"
+    except BaseException as error:  # noqa: BLE001 - it must never go on as the init's code
+        text = f"cannot prepare the program: {str(error) or type(error).__name__}"
     os.write(complaint, text.encode(errors="replace")[:4000])
     os._exit(status)
 
@@ -92,6 +92,7 @@ def _staged(plan: dict[str, Any]) -> dict[str, Any]:
     """The specification once its staged files are here."""
     from kcms.node import staging  # few jobs need it
 
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # an end as by any other signal
     try:
         return staging.bring(plan)
     except staging.StagingError as error:

@@ -29,6 +29,9 @@ LEAST_SPEED = 1 << 20
 LONGEST = 6 * 3600.0
 """Seconds in all, with those in which it is not a task's turn: many nodes may want one file."""
 
+LONGEST_STEP = 90.0
+"""Seconds that one read, try or pause takes at the most: what is more, the task did not run."""
+
 BUSY = "busy"
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 FOR_NOW = frozenset({"unavailable", "protocol_error", "starting", "disconnected", "error"})
@@ -74,6 +77,20 @@ def bring(plan: dict[str, Any]) -> dict[str, Any]:
     return spec
 
 
+class Clock:
+    """Seconds in which the task ran: while it is suspended, no time of it passes."""
+
+    def __init__(self) -> None:
+        self._passed = 0.0
+        self._seen = time.monotonic()
+
+    def __call__(self) -> float:
+        now = time.monotonic()
+        self._passed += min(now - self._seen, LONGEST_STEP)
+        self._seen = now
+        return self._passed
+
+
 class _Bringing:
     """One file on its way."""
 
@@ -81,7 +98,8 @@ class _Bringing:
         self._place = place
         self._source = source
         self._executable = executable
-        now = time.monotonic()
+        self._clock = Clock()
+        now = self._clock()
         self._seconds = LEAST_SECONDS + place.size / LEAST_SPEED
         self._end, self._longest = now + self._seconds, now + LONGEST
         self._progress = now
@@ -92,7 +110,7 @@ class _Bringing:
         if self._place.is_there(self._executable):
             return
         try:
-            with Part(self._place, self._end) as part:
+            with Part(self._place, self._end, self._clock) as part:
                 if self._place.is_there(self._executable):  # another task has just brought it
                     part.drop()
                 else:
@@ -140,7 +158,7 @@ class _Bringing:
             while at < size and (block := self._received(stream.recv, min(BLOCK, size - at))):
                 part.write(block, at)
                 at += len(block)
-                self._progress = time.monotonic()
+                self._progress = self._clock()
                 if self._progress > self._end:
                     raise StagingError(f"it comes too slowly, {at} of {size} bytes until now", True)
         finally:
@@ -156,11 +174,11 @@ class _Bringing:
 
     def _wait_on(self) -> None:
         """It is not its turn yet: its time begins anew."""
-        self._progress = time.monotonic()
+        self._progress = self._clock()
         self._end = min(self._progress + self._seconds, self._longest)
 
     def _pause(self, why: str, again: bool, tries: int) -> None:
-        now = time.monotonic()
+        now = self._clock()
         if not again:
             raise StagingError(why, False)
         if now > min(self._progress + PATIENCE, self._end):

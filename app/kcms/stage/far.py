@@ -58,7 +58,9 @@ class Stream:
             line, self._first = _line(channel)
             self.about: dict[str, Any] = json.loads(line)
             problem = self.about.get("problem")
-        except (ValueError, AttributeError) as error:
+            if "failed" in self.about:  # of the process that was to read it
+                raise ValueError(self.about["failed"])
+        except (ValueError, AttributeError, RecursionError) as error:
             self.close()
             raise ClientError("unavailable", "whoever has the file broke off") from error
         except BaseException:

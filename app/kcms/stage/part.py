@@ -14,6 +14,7 @@ import os
 import re
 import stat
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from kcms.jobs.staged import DIGITS
@@ -107,12 +108,14 @@ class Part:
     """The part of a place, open and locked.
 
     :raises OSError: it cannot be made  :raises TimeoutError: another has it until ``deadline``,
-        seconds of ``time.monotonic()``
+        seconds of ``clock``
     """
 
-    def __init__(self, place: Place, deadline: float) -> None:
+    def __init__(
+        self, place: Place, deadline: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.place = place
-        self.file = _locked(place.stage, part_name(place.digest), deadline)
+        self.file = _locked(place.stage, part_name(place.digest), deadline, clock)
 
     def __enter__(self) -> Part:
         return self
@@ -170,7 +173,7 @@ class Part:
         os.unlink(part_name(self.place.digest), dir_fd=self.place.stage)
 
 
-def _locked(stage: int, name: str, deadline: float) -> int:
+def _locked(stage: int, name: str, deadline: float, clock: Callable[[], float]) -> int:
     while True:
         file = _opened(stage, name)
         try:
@@ -181,7 +184,7 @@ def _locked(stage: int, name: str, deadline: float) -> int:
             os.close(file)
             raise
         os.close(file)
-        if time.monotonic() > deadline:
+        if clock() > deadline:
             raise TimeoutError
         time.sleep(LOOK)
 
