@@ -20,7 +20,7 @@ from kcms.gateway.checker import PROBLEMS
 from kcms.gateway.door import divert
 from kcms.gateway.managers import Managers, Refused
 from kcms.gateway.output import Wanted
-from kcms.gateway.peers import Peers
+from kcms.gateway.peers import FILE, Peers
 from kcms.gateway.pourer import Pourer, request_of
 from kcms.gateway.streams import PART, Pair, join_user
 from kcms.gateway.voice import Voice
@@ -29,7 +29,7 @@ from kcms.jobs.members import Members
 
 log = logging.getLogger("kcms.gateway")
 
-KIND = "file"
+KIND = FILE
 PROTOCOL = "kcms-file"
 TAIL_SECONDS = 30.0
 TAIL_LIMIT = 8 << 20  # bytes of an answer, in which each of the file's may take six

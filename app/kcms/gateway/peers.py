@@ -32,6 +32,8 @@ LINE_LIMIT = 4096
 INBOUND = 512  # streams from others at one time
 OF_ONE = 256  # connections of one address, from before the handshake on
 SPEAKERS = ("submit", "admin")
+FILE = "file"
+"""The kind of a stream that carries a file."""
 
 Serve = Callable[[Pair, Mapping[str, Any]], Awaitable[None]]
 """Serves a stream of one kind: takes the connection, and what the ticket is for.  It answers with
@@ -138,6 +140,12 @@ class Peers:
         claims = answer.document()
         if claims.get("kind") != kind:
             raise Forbidden(f"this ticket is not for streams of kind {kind!r:.60}")
+        staged = kind == FILE and claims.get("staged") is True
+        if not staged and cluster != self._clusters.named(None):
+            raise Forbidden(
+                f"this host is none of cluster {cluster.name}, whose tickets are for staged files "
+                "alone here"
+            )
         log.info("%s opens a stream to %s for %s", host, kind, claims.get("user"))
         return serve, claims
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from kcms.attach.chunks import END, chunk
 from kcms.errors import Forbidden, ProtocolError, Unavailable
@@ -20,8 +20,10 @@ LIFE = 6 * 3600.0
 
 STALL = 60.0  # seconds in which nothing is taken, until a stream ends
 AT_ONCE = 16  # of one user; each is a process
+WAITING = 16  # of one user besides: each is a connection, and a host has so many to another
 IN_ALL = 128
 TURN_SECONDS = 20.0
+BUSY = "too many files are being read there at once: try again"
 
 
 class Busy(Unavailable):
@@ -36,7 +38,7 @@ class Pourer:
     def __init__(self, children: Children, users: UserDatabase) -> None:
         self._children = children
         self._users = users
-        self._turns: dict[int, int] = {}
+        self._turns = Turns({}, {})
 
     async def serve(self, peer: Pair, claims: Mapping[str, Any]) -> None:
         """Another gateway, and what its ticket is for: :data:`kcms.gateway.peers.Serve`."""
@@ -87,28 +89,51 @@ def request_of(row: Members) -> dict[str, Any]:
     }
 
 
+class Turns(NamedTuple):
+    """How many read, and wait to read, of each uid."""
+
+    read: dict[int, int]
+    wait: dict[int, int]
+
+
 class Turn:
     """A place among those of one user and of all.  :raises Busy: there is none in time"""
 
-    def __init__(self, turns: dict[int, int], uid: int) -> None:
+    def __init__(self, turns: Turns, uid: int) -> None:
         self._turns = turns
         self._uid = uid
 
     async def __aenter__(self) -> None:
-        loop = asyncio.get_running_loop()
-        end = loop.time() + TURN_SECONDS
-        while self._turns.get(self._uid, 0) >= AT_ONCE or sum(self._turns.values()) >= IN_ALL:
-            if loop.time() > end:
-                raise Busy("too many files are being read there at once: try again")
-            await asyncio.sleep(0.1)
-        self._turns[self._uid] = self._turns.get(self._uid, 0) + 1
+        if not self._is_free():
+            await self._waited()
+        _count(self._turns.read, self._uid, 1)
 
     async def __aexit__(self, *_: object) -> None:
-        left = self._turns[self._uid] - 1
-        if left:
-            self._turns[self._uid] = left
-        else:
-            del self._turns[self._uid]
+        _count(self._turns.read, self._uid, -1)
+
+    def _is_free(self) -> bool:
+        read = self._turns.read
+        return read.get(self._uid, 0) < AT_ONCE and sum(read.values()) < IN_ALL
+
+    async def _waited(self) -> None:
+        clock = asyncio.get_running_loop().time
+        end, wait = clock() + TURN_SECONDS, self._turns.wait
+        if wait.get(self._uid, 0) >= WAITING:
+            raise Busy(BUSY)
+        _count(wait, self._uid, 1)
+        try:
+            while not self._is_free():
+                if clock() > end:
+                    raise Busy(BUSY)
+                await asyncio.sleep(0.1)
+        finally:
+            _count(wait, self._uid, -1)
+
+
+def _count(counts: dict[int, int], uid: int, more: int) -> None:
+    counts[uid] = counts.get(uid, 0) + more
+    if not counts[uid]:
+        del counts[uid]
 
 
 async def _to_peer(source: Pair, peer: Pair) -> None:
