@@ -273,10 +273,10 @@ async def test_clusters_say_which_can_be_reached(face: Face) -> None:
 
 
 async def test_output_behind_a_link_to_a_shared_directory_is_read_here(
-    face: Face, tmp_path: Path
+    face: Face, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     (Path(face.directory) / "said").write_text("seen everywhere")
-    link = tmp_path / "home"
+    link = tmp_path_factory.mktemp("elsewhere") / "home"
     link.symlink_to(face.directory)
     path = f"{link}/said"
     job = {
