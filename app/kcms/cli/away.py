@@ -8,8 +8,7 @@ from typing import Any
 from kcms.cli.options import session
 from kcms.client import Client, ClientError
 from kcms.errors import InvalidRequest
-from kcms.jobs.staged import entry
-from kcms.via.staging import THERE, check_names, is_seen, on_head, place, stage_directory
+from kcms.via.staging import THERE, brought, check_names, is_seen, on_head, place, stage_directory
 from kcms.via.transfer import clear, look, put
 
 STAGED = ("executable", "input")
@@ -42,7 +41,8 @@ class Away:
         (stage, seen), head = self._stage(), session(self._options)
         changed = dict(spec)
         if not seen:
-            changed["staged"] = {each.field: entry(each.digest, each.size) for each in files}
+            told = self._places()
+            changed["staged"] = brought(files, str(told["home"]), told)
         for each in files:
             goes = place(each, stage, by_content=self._options.stage_to is None)
             put(head, each, goes)

@@ -15,7 +15,7 @@ from kcms.jobs import staged
 from kcms.stage import walk
 from kcms.stage.here import own_directory, snapshot
 from kcms.stage.part import Place, clear
-from kcms.via.staging import THERE, Local, check_names, is_seen, place
+from kcms.via.staging import THERE, Local, brought, check_names, is_seen, place
 from kcms.via.transfer import look
 
 
@@ -46,13 +46,8 @@ class Here:
         told = self._caller.places()
         home = str(told["home"])
         seen = is_seen(home, os.path.realpath(home), told["shared"])
-        if not seen:
-            _check_sizes(files)
-        changed = {**spec, **{each.field: _snapshot(each, home) for each in files}}
-        if not seen:
-            contents = {each.field: staged.entry(each.digest, each.size) for each in files}
-            changed["staged"] = contents
-        return changed
+        more: dict[str, Any] = {} if seen else {"staged": brought(files, home, told)}
+        return {**spec, **{each.field: _snapshot(each, home) for each in files}, **more}
 
     def _put(self, local: Local, directory: str) -> str:
         goes = f"{directory.rstrip('/')}/{local.name}"
@@ -74,17 +69,6 @@ def _snapshot(local: Local, home: str) -> str:
     except (OSError, walk.WalkError) as error:
         raise _cannot(local, goes.path, error) from error
     return goes.path
-
-
-def _check_sizes(files: list[Local]) -> None:
-    """:raises InvalidRequest: one is more than a node brings"""
-    for each in files:
-        if each.size > staged.SIZE_LIMIT:
-            raise InvalidRequest(
-                f"{each.field} {each.path} has {each.size / (1 << 30):.1f} GiB, and nodes bring up "
-                f"to {staged.SIZE_LIMIT >> 30} GiB a file: put it on each node, or on a shared "
-                "directory"
-            )
 
 
 def _cannot(local: Local, to: str, error: Exception) -> InvalidRequest:

@@ -7,11 +7,13 @@ directory: whoever sends the same file again goes on with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kcms.errors import InvalidRequest
-from kcms.jobs.staged import DIGITS, STAGE
+from kcms.jobs import staged
+from kcms.jobs.staged import DIGITS, STAGE, entry
 from kcms.stage.part import PART, STALE_SECONDS, part_name
 
 THERE = ":"
@@ -97,6 +99,28 @@ def is_seen(home: str, real_home: str, shared: Sequence[str]) -> bool:
     :param real_home: the same, links followed
     """
     return any(below(each, one) for each in (home, real_home) for one in shared)
+
+
+def brought(files: Sequence[Local], home: str, told: Mapping[str, Any]) -> dict[str, str]:
+    """What nodes need to bring files that are staged in a home which they do not see.
+
+    :param told: what the gateway says of places
+    :raises InvalidRequest: they cannot bring them
+    """
+    if told.get("brings") is not True:
+        raise InvalidRequest(
+            f"your home there, {home}, is not on a shared directory, and the release there brings "
+            f"no files to nodes: name a directory of yours below {' or '.join(told['shared'])} "
+            "with --stage-to"
+        )
+    for each in files:
+        if each.size > staged.SIZE_LIMIT:
+            raise InvalidRequest(
+                f"{each.field} {each.path} has {each.size / (1 << 30):.1f} GiB, and nodes bring up "
+                f"to {staged.SIZE_LIMIT >> 30} GiB a file: put it on each node, or on a shared "
+                "directory"
+            )
+    return {each.field: entry(each.digest, each.size) for each in files}
 
 
 def on_head(path: str, home: str) -> str:

@@ -14,6 +14,7 @@ import pytest
 from kcms.cli import away, fetch, leading, main, options
 from kcms.client import ClientError
 from kcms.errors import InvalidRequest, NotFound
+from kcms.jobs import staged
 from kcms.via.staging import Local, Place
 from tests.unit.cli.test_tables import job
 
@@ -168,6 +169,35 @@ def test_executable_and_input_are_staged(
     assert spec["executable"].endswith("/prog.sh")
     assert spec["input"] == sent[1][1].path
     assert spec["output"] == "/shared/home/alice/o.%j"
+
+
+@pytest.mark.parametrize(
+    ("brings", "limit", "problem"),
+    [
+        (True, 10, None),
+        (False, 10, "and the release there brings no files to nodes: name a directory"),
+        (True, 9, "has 0.0 GiB, and nodes bring up to"),
+    ],
+)
+def test_nothing_is_sent_that_nodes_would_not_bring(
+    head: Head,
+    sent: list[tuple[Local, Place]],
+    program: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    brings: bool,
+    limit: int,
+    problem: str | None,
+) -> None:
+    places = {"user": "alice", "home": "/home/alice", "shared": ["/shared"]}
+    head.answers["GET /v1/places"] = (200, {**places, **({"brings": True} if brings else {})})
+    monkeypatch.setattr(staged, "SIZE_LIMIT", limit)
+    assert main(["--via", "head", "submit", "--stage", str(program)]) == (problem is not None)
+    assert len(sent) == (problem is None)
+    if problem:
+        assert problem in capsys.readouterr().err
+    else:
+        assert list(head.asked[-1][1]["spec"]["staged"]) == ["executable"]
 
 
 def test_what_is_there_already_is_not_staged(

@@ -22,7 +22,8 @@ def test_a_file_that_nodes_would_not_bring_is_refused_before_it_is_copied(
     path.write_bytes(b"four")
     monkeypatch.setattr(staged, "SIZE_LIMIT", 3)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    caller: Any = SimpleNamespace(places=lambda: {"home": str(tmp_path), "shared": ["/shared"]})
+    told = {"home": str(tmp_path), "shared": ["/shared"], "brings": True}
+    caller: Any = SimpleNamespace(places=lambda: told)
     here = Here(argparse.Namespace(stage_to=None), caller)
     with pytest.raises(InvalidRequest, match=f"input {path} has .* nodes bring up to"):
         here.staged({}, {"input": str(path)})
