@@ -29,7 +29,8 @@ stage = os.path.join(home, ".kcms", "stage", DIGEST[:32])
 
 
 def prepare(shared):
-    if any((os.path.realpath(home) + "/").startswith(each.rstrip("/") + "/") for each in shared):
+    real = os.path.realpath(home) + "/"
+    if any(real.startswith(os.path.realpath(each).rstrip("/") + "/") for each in shared):
         directory, staged = tempfile.mkdtemp(prefix=PREFIX, dir=home), {}
         output = os.path.join(directory, "%j.out")
     else:
