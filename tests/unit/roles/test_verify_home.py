@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pwd
 import runpy
 import sys
@@ -30,7 +31,9 @@ def said(
         runpy.run_path(str(PROGRAM))
         return capsys.readouterr().out
 
-    return run
+    mask = os.umask(0o022)
+    yield run
+    os.umask(mask)
 
 
 @pytest.mark.parametrize(
