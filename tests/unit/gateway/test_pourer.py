@@ -37,7 +37,7 @@ async def test_who_reads_much_does_not_hold_what_others_wait_in(
 
 async def test_a_wait_has_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pourer, "TURN_SECONDS", 0.1)
-    turns = Turns({uid: pourer.AT_ONCE for uid in range(8)}, {})
+    turns = Turns(dict.fromkeys(range(8), pourer.AT_ONCE), {})
     with pytest.raises(Busy):
         async with Turn(turns, 9):
             pass

@@ -65,7 +65,10 @@ def test_a_task_that_was_suspended_meanwhile_goes_on(place: Place, later: Any) -
 
 
 def test_one_that_is_too_slow_is_not(place: Place, later: Any) -> None:
-    with place, pytest.raises(staging.StagingError, match="too slowly, .* of 1000 bytes") as raised:
+    with (
+        place,
+        pytest.raises(staging.StagingError, match=r"too slowly, .* of 1000 bytes") as raised,
+    ):
         staging._Bringing(place, Far(lambda: later(50)), executable=True).bring()  # type: ignore[arg-type]
     assert raised.value.again
 
