@@ -180,14 +180,36 @@ def files(program: str, base: str) -> dict[str, str | None]:
     return {"executable": program, "base_directory": base, **rest}
 
 
-async def test_a_child_answers_what_its_user_asks_next_and_two_questions_at_once_are_two() -> None:
+async def test_a_child_answers_what_its_user_asks_next_and_two_questions_at_once_are_two(
+    place: Path,
+) -> None:
+    gate = place / "gate"
+    os.mkfifo(gate)
     async with scripted() as children:
         got = [await asked(children, MYSELF, path=f"/{each}") for each in range(3)]
-        both = await asyncio.gather(*(asked(children, MYSELF, path=each) for each in "ab"))
+        two = [
+            asyncio.create_task(asked(children, MYSELF, path=each, hang=str(gate))) for each in "ab"
+        ]
+        await asyncio.sleep(0.1)  # neither is answered before the other is asked
+        opened = os.open(gate, os.O_RDWR)
+        both = await asyncio.gather(*two)
+        os.close(opened)
     assert [each["path"] for each in [*got, *both]] == ["/0", "/1", "/2", "a", "b"]
     assert len({each["pid"] for each in got}) == 1
     assert len({each["pid"] for each in both}) == 2
     assert len({each["server"] for each in [*got, *both]}) == 1
+
+
+async def test_a_server_that_is_replaced_is_ended_and_waited_for(place: Path) -> None:
+    """It would be collected as garbage while it still runs, by a gateway that ends."""
+    deaf = f"mkdir {place}/first 2>/dev/null || exec cat; exec 0</dev/null; exec sleep 600"
+    children = Children(["/bin/sh", "-c", deaf])
+    server = await children.ready()
+    while not server.gone:
+        await asyncio.sleep(0.02)
+    assert await children.ready() is not server
+    await asyncio.wait_for(children.close(), 30)
+    assert server.process.returncode == -signal.SIGKILL
 
 
 @needs_root

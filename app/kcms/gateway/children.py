@@ -90,6 +90,17 @@ class Server:
             else:
                 return True
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left of it."""
+        return self._watch.done()
+
+    def give_up(self) -> None:
+        """End one that takes no orders any more."""
+        self.control.close()
+        with contextlib.suppress(OSError):
+            self.process.kill()
+
     async def close(self) -> None:
         """Let it end."""
         self.control.close()
@@ -139,6 +150,7 @@ class Children:
     def __init__(self, command: Sequence[str] = COMMAND) -> None:
         self._command = command
         self._server: Server | None = None
+        self._gone: list[Server] = []
         self._one = asyncio.Lock()
         self._closed = False
         self._idle: dict[User, tuple[Child, asyncio.TimerHandle]] = {}
@@ -149,8 +161,10 @@ class Children:
             if self._closed:
                 raise Unavailable("the gateway is being stopped")
             if self._server is not None and self._server.gone:
-                self._server.control.close()
+                self._server.give_up()
+                self._gone.append(self._server)
                 self._server = None
+            self._gone = [each for each in self._gone if not each.over]
             if self._server is None:
                 self._server = await Server.start(self._command)
             return self._server
@@ -247,8 +261,10 @@ class Children:
             for user in list(self._idle):
                 self._drop(user)
             if self._server is not None:
-                await self._server.close()
+                self._gone.append(self._server)
                 self._server = None
+            while self._gone:
+                await self._gone.pop().close()
 
 
 def _cannot_start(error: OSError) -> Unavailable:
