@@ -245,7 +245,9 @@ async def test_nobody_is_attached_to_anothers_job(both: Site) -> None:
 
 async def test_a_ticket_is_good_once_and_between_its_hosts_alone(site: Site) -> None:
     async with site.gateway("alpha1") as peers, site.gateway("alpha2"):
-        process = await site.start(*sh("cat"))
+        process = await site.start(*sh("echo ready; cat"))
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"ready\n"  # so who is attached is the first
         port = site.ports["alpha2"]
 
         async def refused(ticket: str) -> str:
