@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +20,7 @@ from kcms.errors import InvalidRequest, NotFound
 from kcms.jobs.paths import expand
 from kcms.jobs.spec import task_count
 from kcms.stage.far import FarFile
-from kcms.via.staging import check_chosen, is_seen, on_head
+from kcms.via.staging import below, check_chosen, is_seen, on_head
 from kcms.via.transfer import Head, get
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ def fetch(words: list[str]) -> int:
     places = _places(job, caller)
     job = caller.wait(number) if options.wait else job
     rows = []
-    for each in apart(wanted(job, task, options.files)):
+    for each in apart(wanted(job, task, options.files, places.shared)):
         local, fetched = get(
             _head(options, caller, job, each, places), each.path, directory, options.force
         )
@@ -140,9 +142,12 @@ def _places(job: dict[str, Any], caller: Client) -> Places:
     return Places(tuple(told["shared"]), told.get("brings") is True)
 
 
-def wanted(job: dict[str, Any], task: int | None, named: list[str]) -> list[Wanted]:
+def wanted(
+    job: dict[str, Any], task: int | None, named: list[str], shared: Sequence[str] = ()
+) -> list[Wanted]:
     """The files: those named, or output and error of a task, or of all that began.
 
+    :param shared: what lies elsewhere is another file on each node, when the job is staged
     :raises NotFound: none began  :raises InvalidRequest: a name is none to be taken unasked
     """
     spec = job["spec"]
@@ -159,12 +164,13 @@ def wanted(job: dict[str, Any], task: int | None, named: list[str]) -> list[Want
     if not tasks:
         what = f"job {job['id']}" if task is None else f"task {task} of job {job['id']}"
         raise NotFound(f"{what} never began, so it has written nothing")
-    found: dict[str, Wanted] = {}
-    for each in tasks:
-        for which in ("output", "error"):
-            path = expand(spec[which], job["id"], each, job["user"])
-            if not path.startswith("/dev/"):
-                found.setdefault(path, Wanted(path, each, which, str(rows[each]["node"])))
+    found: dict[tuple[str, str], Wanted] = {}
+    for each, which in itertools.product(tasks, ("output", "error")):
+        path, node = expand(spec[which] or "/dev/null", job["id"], each, job["user"]), ""
+        if spec.get("staged") and not any(below(path, one) for one in shared):
+            node = str(rows[each]["node"])
+        if not path.startswith("/dev/"):
+            found.setdefault((path, node), Wanted(path, each, which, str(rows[each]["node"])))
     for one in found.values():
         check_chosen(one.path)
     return list(found.values())
@@ -172,12 +178,13 @@ def wanted(job: dict[str, Any], task: int | None, named: list[str]) -> list[Want
 
 def apart(files: list[Wanted]) -> list[Wanted]:
     """:raises InvalidRequest: two of them would be one file here"""
-    seen: dict[str, str] = {}
+    seen: dict[str, Wanted] = {}
     for each in files:
-        other = seen.setdefault(each.path.rpartition("/")[2], each.path)
-        if other != each.path:
-            raise InvalidRequest(
-                f"{other} and {each.path} have one name: fetch one after the other, each --to a "
-                "directory of its own"
-            )
+        other = seen.setdefault(each.path.rpartition("/")[2], each)
+        if other is each or (other.path == each.path and each.which == NAMED):
+            continue
+        two = f"{other.path} and {each.path} have one name"
+        if other.path == each.path:
+            two = f"tasks {other.task} and {each.task} have each a {each.path} on their nodes"
+        raise InvalidRequest(f"{two}: fetch one after the other, each --to a directory of its own")
     return files

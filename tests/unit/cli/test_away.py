@@ -291,6 +291,25 @@ def test_what_a_link_has_on_a_shared_directory_is_the_heads(
     assert [each is head for each in asked] == [seen]
 
 
+def test_nodes_that_share_nothing_have_each_a_file_of_one_name() -> None:
+    made = several(0, 2)
+    made["tasks"][2]["node"] = "alpha7"
+    assert len(fetch.wanted(made, None, [])) == 3
+    made["spec"]["staged"] = {"executable": "0:0"}
+    assert len(fetch.apart(fetch.wanted(made, None, [], ["/s"]))) == 3
+    found = fetch.wanted(made, None, [])
+    assert [each.task for each in found if each.path == "/s/alice.err"] == [0, 2]
+    with pytest.raises(InvalidRequest, match="tasks 0 and 2 have each a /s/alice"):
+        fetch.apart(found)
+    assert len(fetch.apart(fetch.wanted(made, 2, []))) == 2
+
+
+def test_an_interactive_job_has_no_files_to_fetch() -> None:
+    made = several(0)
+    made["spec"] |= {"output": None, "error": None}
+    assert fetch.wanted(made, None, []) == []
+
+
 def several(*begun: int) -> dict[str, Any]:
     """A batch job of four tasks, of which some began."""
     spec = {**job()["spec"], "output": "/s/o.%j.%t", "error": "/s/%u.err", "total_tasks": 4}
