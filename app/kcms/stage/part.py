@@ -33,13 +33,10 @@ def part_name(digest: str) -> str:
     return f".kcms-{digest[:DIGITS]}.part"
 
 
-def digest_of(file: int, size: int | None = None) -> str:
-    """SHA-256 of the first ``size`` bytes of an open file, or of all of it."""
+def digest_of(file: int) -> str:
+    """SHA-256 of an open file."""
     made, at = hashlib.sha256(), 0
-    while size is None or at < size:
-        block = os.pread(file, BLOCK if size is None else min(BLOCK, size - at), at)
-        if not block:
-            break
+    while block := os.pread(file, BLOCK, at):
         made.update(block)
         at += len(block)
     return made.hexdigest()
