@@ -34,7 +34,9 @@ LONGEST_STEP = 90.0
 
 BUSY = "busy"
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
-FOR_NOW = frozenset({"unavailable", "protocol_error", "starting", "disconnected", "error"})
+FOR_NOW = frozenset(
+    {"unavailable", "protocol_error", "starting", "disconnected", "error", "internal_error"}
+)
 """Codes of errors that may be over in a moment; all others are for good."""
 
 
