@@ -222,7 +222,7 @@ async def test_the_end_of_the_output_of_a_job(face: Face) -> None:
     path = f"{face.directory}/o.5"
     found = await face.call(lambda client: client.output(5, "error", limit=6))
     assert found == {"path": path, "size": 14, "offset": 8, "end": 14, "text": "three\n"}
-    assert face.manager.asked == [("GET", "/v1/jobs/5?tasks=0", AS_ME, None)]
+    assert face.manager.asked == [("GET", "/v1/jobs/5?tasks=0&task=0", AS_ME, None)]
 
 
 class Writing:
