@@ -33,8 +33,9 @@ def forget(world: World) -> None:
 
 
 def do(world: World, what: str, which: int) -> None:
-    waiting = [job for job in world.memory.jobs.values() if job.state is State.PENDING]
-    running = [job for job in world.memory.jobs.values() if job.state is State.RUNNING]
+    jobs = [job for _, job in sorted(world.memory.jobs.items())]  # as they come is not to matter
+    waiting = [job for job in jobs if job.state is State.PENDING]
+    running = [job for job in jobs if job.state is State.RUNNING]
     jobs = running if what == "end" else waiting
     chosen = jobs[which % len(jobs)] if jobs else None
     if what == "submit":
