@@ -283,12 +283,12 @@ def _ours_and_others(
 
 def _known(draft: Draft, name: str, said: TaskReport) -> tuple[Job, list[Task]] | None:
     """The active job and the open tasks of the unit that a report is about, unless it is about an
-    older placement."""
+    older placement, or all of them were given up."""
     job = draft.job(said.job)
     if job is None or job.state.final:
         return None
-    tasks = _place(job, name, (said.job, said.task, said.epoch))
-    return (job, [task for task in tasks if task.open]) if tasks else None
+    tasks = [t for t in _place(job, name, (said.job, said.task, said.epoch)) if t.open]
+    return (job, tasks) if tasks else None
 
 
 def _place(job: Job, name: str, key: TaskKey) -> list[Task]:
@@ -301,8 +301,6 @@ def _place(job: Job, name: str, key: TaskKey) -> list[Task]:
 
 
 def _follow(draft: Draft, job: Job, tasks: list[Task], said: TaskReport, now: float) -> None:
-    if not tasks:
-        return
     if said.phase == "launching":
         _launching(draft, job, tasks[0], said, now)
     elif said.phase == "running":

@@ -255,6 +255,22 @@ def test_a_rank_cannot_be_killed_alone_nor_the_job_moved() -> None:
         world.migrate(number, "b")
 
 
+def test_a_task_that_was_given_up_is_killed_where_it_still_runs_though_others_go_on() -> None:
+    world = World("a", "b")
+    number = world.submit(**{"class": "batch", "total_tasks": 2})
+    world.report("a", running(number, 0))
+    world.report("b", running(number, 1))
+    for _ in range(301):
+        world.report("b", running(number, 1))
+        world.silent(1)
+    assert states(world.job(number)) == ["NODE_FAIL", "RUNNING"]
+    world.report("a", running(number, 0))
+    (wanted,) = wanted_tasks(world.memory, "a")
+    assert (wanted.task, wanted.want, wanted.grace) == (0, "kill", 5)
+    assert world.report("a", over(number, 0, signal=9, code=None)) == [(number, 0, 1)]
+    assert world.wanted("a") == []
+
+
 # begun anew --------------------------------------------------------------------------------------
 
 
