@@ -21,9 +21,9 @@ from kcms.gateway import desk, users
 from kcms.gateway.checker import Checker
 from kcms.http import BULK_JOBS
 from tests.certificates import Site, make_site
-from tests.integration.face import ME, gateway, gateway_config, manager_tls, stub
+from tests.integration.face import ME
 from tests.integration.managed import FakeNode, Peer, code
-from tests.integration.test_face import AS_ME, Face, answer
+from tests.integration.test_face import AS_ME, Face, answer, before
 
 # the manager -------------------------------------------------------------------------------------
 
@@ -100,10 +100,8 @@ async def face(site: Site) -> AsyncIterator[Face]:
     with tempfile.TemporaryDirectory(prefix="kcms-bulk-") as name:
         directory = Path(name)
         directory.chmod(0o755)
-        async with stub(manager_tls(site)) as manager:
-            config = gateway_config(site, directory, {"alpha": manager.port})
-            async with gateway(config):
-                yield Face(directory, manager)
+        async with before(site, directory) as standing:
+            yield standing
 
 
 def made(*numbers: int) -> Any:

@@ -17,8 +17,8 @@ from aiohttp import web
 from kcms import door
 from kcms.client import Client, ClientError
 from tests.certificates import Site, make_site
-from tests.integration.face import ME, gateway, gateway_config, manager_tls, stub
-from tests.integration.test_face import AS_ME, Face, answer
+from tests.integration.face import ME
+from tests.integration.test_face import AS_ME, Face, answer, before
 
 TOKEN = "t" * 43
 WITH_TOKEN = {"Kcms-Token": TOKEN}
@@ -37,10 +37,8 @@ async def face(site: Site) -> AsyncIterator[Face]:
     with tempfile.TemporaryDirectory(prefix="kcms-face-") as name:
         directory = Path(name)
         directory.chmod(0o755)
-        async with stub(manager_tls(site)) as manager:
-            config = gateway_config(site, directory, {"alpha": manager.port})
-            async with gateway(config):
-                yield Face(directory, manager)
+        async with before(site, directory) as made:
+            yield made
 
 
 async def by_token(face: Face, what: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from kcms.errors import Conflict, InvalidRequest
+from kcms.errors import InvalidRequest
 from kcms.http import json_body
 from kcms.jobs.model import Job, Task
 from kcms.manager import attaching
@@ -59,11 +59,7 @@ class AttachApi:
 
     def _ticket_to(self, job: Job, task: Task, source: str) -> dict[str, Any]:
         """:raises Conflict: the gateway of the task's node cannot be reached by others"""
-        gateway = self._hosts.listing().gateways.get(task.node)
-        if gateway is None:
-            raise Conflict(
-                f"the gateway of {task.node} listens to no other: run the site playbook for it"
-            )
+        address, port = self._hosts.gateway_of(task.node)
         claims = {
             "job": job.id,
             "task": task.unit,
@@ -74,7 +70,6 @@ class AttachApi:
             "gid": job.gid,
         }
         secret = self._tickets.issue(Ticket(ATTACH, source, task.node, claims))
-        address, port = gateway
         return {"ticket": secret, "node": task.node, "address": address, "port": port}
 
     async def redeem(self, request: web.Request) -> web.Response:

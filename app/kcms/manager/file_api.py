@@ -7,7 +7,6 @@ from typing import Any
 
 from aiohttp import web
 
-from kcms.errors import Conflict
 from kcms.http import json_body
 from kcms.jobs.listed import Listed
 from kcms.manager import filing
@@ -46,13 +45,7 @@ class FileApi:
         claims = filing.claims(job, wish, source)
         answer: dict[str, Any] = {"node": source.node, "ticket": None, **claims}
         if source.node != caller.host:
-            gateway = self._hosts.listing().gateways.get(source.node)
-            if gateway is None:
-                raise Conflict(
-                    f"the file is on {source.node}, whose gateway listens to no other: "
-                    "run the site playbook for it"
-                )
+            address, port = self._hosts.gateway_of(source.node)
             ticket = Ticket(FILE, caller.host, source.node, claims)
-            address, port = gateway
             answer |= {"ticket": self._tickets.issue(ticket), "address": address, "port": port}
         return web.json_response(answer)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kcms.errors import ConfigError
+from kcms.errors import ConfigError, Conflict
 from kcms.tls import ROLES, Identity
 
 log = logging.getLogger("kcms.manager.hosts")
@@ -110,6 +110,15 @@ class Hosts:
         """The node with this name or address; None when there is none."""
         listing = self.listing()
         return text if text in listing.nodes else listing.addresses.get(plain_address(text))
+
+    def gateway_of(self, host: str) -> tuple[str, int]:
+        """Where the gateway of a host listens for others.  :raises Conflict: it does not"""
+        found = self.listing().gateways.get(host)
+        if found is None:
+            raise Conflict(
+                f"the gateway of {host} listens to no other: run the site playbook for it"
+            )
+        return found
 
     def _look(self) -> tuple[int, ...] | None:
         try:

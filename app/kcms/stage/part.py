@@ -15,7 +15,6 @@ import re
 import stat
 import time
 from collections.abc import Callable
-from types import TracebackType
 
 from kcms.jobs.staged import DIGITS
 from kcms.stage import walk
@@ -72,12 +71,7 @@ class Place:
     def __enter__(self) -> Place:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for each in {self.stage, self.directory}:
             os.close(each)
 
@@ -117,12 +111,7 @@ class Part:
     def __enter__(self) -> Part:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         os.close(self.file)
 
     def begin(self) -> int:
