@@ -299,12 +299,17 @@ class Client:
             return {**part, "text": "\ufffd", "end": part["size"]}  # a character that is cut off
         return part
 
-    def migrate(self, job_id: int, node: str, check: bool = False) -> dict[str, Any]:
-        """Ask for a running job to be moved to ``node``, or only whether it could be.
+    def migrate(
+        self, job_id: int, node: str, check: bool = False, task: int | None = None
+    ) -> dict[str, Any]:
+        """Ask for a running job, or a task of a batch job, to be moved to ``node``, or only whether
+        it could be.
 
         The job's ``migration`` tells how it goes; :meth:`wait_migration` waits for its end.
         """
-        body = {"node": node, "check": check}
+        body: dict[str, Any] = {"node": node, "check": check}
+        if task is not None:
+            body["task"] = task
         return self.call("POST", f"/v1/jobs/{job_id}/migrate", body)[1]
 
     def set_node_state(self, node: str, state: str, reason: str = "") -> dict[str, Any]:
@@ -546,15 +551,23 @@ def trouble_of_move(job: dict[str, Any], number: int) -> str | None:
             f"how migration {number} of job {job['id']} ended is not known, "
             "as another one began soon after: look where the job runs"
         )
+    what = moved_name(job)
     phase, why = migration["phase"], migration["message"] or "its manager does not say why"
     if phase in ("done", "possible"):
         return None
     if migration["check_only"]:
-        return f"job {job['id']} cannot be moved to {migration['target']}: {why}"
+        return f"{what} cannot be moved to {migration['target']}: {why}"
     stays = (
         "" if job["state"] in FINAL_STATES or phase == "refused" else " and goes on where it was"
     )
-    return f"job {job['id']} was not moved to {migration['target']}{stays}: {why}"
+    return f"{what} was not moved to {migration['target']}{stays}: {why}"
+
+
+def moved_name(job: dict[str, Any]) -> str:
+    """What a job's last migration was of: the job, or one task of several."""
+    if (job.get("spec", {}).get("total_tasks") or 1) == 1:
+        return f"job {job['id']}"
+    return f"task {(job.get('migration') or {}).get('task', 0)} of job {job['id']}"
 
 
 def _own_key() -> str:

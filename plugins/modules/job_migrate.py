@@ -7,8 +7,9 @@ DOCUMENTATION = r"""
 module: job_migrate
 short_description: Move a running job of a KCMS cluster to another node
 description:
-  - Moves a running job whole, with its processes, pipes and open files, to another node of its
-    cluster, where it goes on. The task ends when the outcome is known.
+  - Moves a running job, or one task of a batch job, whole, with its processes, pipes and open
+    files, to another node of its cluster, where it goes on. The Ansible task ends when the outcome
+    is known.
   - What keeps a job from moving is said in one sentence, as what the task fails with. The job then
     goes on where it is.
   - A job that runs on O(node) already is left as it is.
@@ -31,6 +32,11 @@ options:
     description: The job's id.
     type: int
     required: true
+  task:
+    description:
+      - Index of the task that is to move, for a batch job with more than one. The others stay where
+        they are; one task of a job moves at a time.
+    type: int
   node:
     description: Inventory name of the node where the job is to go on.
     type: str
@@ -51,6 +57,13 @@ EXAMPLES = r"""
 - name: Move a job away from a node that is to be mended
   kcms.cluster.job_migrate:
     id: 12
+    node: alpha2
+    user: alice
+
+- name: Move one task of a batch job
+  kcms.cluster.job_migrate:
+    id: 13
+    task: 2
     node: alpha2
     user: alice
 
@@ -77,6 +90,7 @@ migration:
   type: dict
   sample:
     number: 1
+    task: 0
     source: alpha1
     target: alpha2
     phase: done
@@ -105,25 +119,28 @@ from ansible_collections.kcms.cluster.plugins.module_utils.kcms_module import Fa
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "id": {"type": "int", "required": True},
+    "task": {"type": "int"},
     "node": {"type": "str", "required": True},
     "wait_timeout": {"type": "int", "default": 900},
 }
 
 
-def nodes_of(job: dict[str, Any]) -> list[str]:
-    """Where a job runs; nowhere unless it does."""
+def nodes_of(job: dict[str, Any], index: int | None) -> list[str]:
+    """Where a job, or that task of it, runs; nowhere unless it does."""
     if job["state"] != "RUNNING":
         return []
-    return [task["node"] for task in job["tasks"] if task["state"] == "RUNNING"]
+    meant = [task for task in job["tasks"] if index in (None, task["index"])]
+    return [task["node"] for task in meant if task["state"] == "RUNNING"]
 
 
 def migrate(client: Client, params: dict[str, Any], checking: bool) -> dict[str, Any]:
     """Move a job, or have it checked whether it could be moved; what the task returns."""
     before = client.job(params["id"])
-    source, target = nodes_of(before), params["node"]
+    task = params["task"]
+    source, target = nodes_of(before, task), params["node"]
     if source == [target] and not moving_away(before):
         return {"changed": False, "job": before, "diff": difference(target, target)}
-    asked = client.migrate(params["id"], target, check=checking)
+    asked = client.migrate(params["id"], target, check=checking, task=task)
     number = asked["migration"]["number"]
     try:
         job = client.wait_migration(params["id"], number, seconds=params["wait_timeout"])

@@ -52,12 +52,17 @@ class Scripted:
         found = [each["job"] for each in self.running if (each["node"], each["pid"]) == (node, pid)]
         return found[0] if found else None
 
+    def task_of_pid(self, node: str, pid: int) -> int | None:
+        return None if self.job_of_pid(node, pid) is None else 3
+
     async def kill(self, caller: Caller, number: int) -> Job:
         self.asked.append(("kill", caller.user, number))
         return made(number)
 
-    async def migrate(self, caller: Caller, number: int, node: str, check: bool) -> Job:
-        self.asked.append(("migrate", caller.user, number, node, check))
+    async def migrate(
+        self, caller: Caller, number: int, node: str, check: bool, task: int | None = None
+    ) -> Job:
+        self.asked.append(("migrate", caller.user, number, node, check, task))
         if node == "beta2":
             raise Conflict(f"job {number} runs on beta2 already")
         return made(number)
@@ -170,7 +175,7 @@ async def test_what_ends_or_moves_a_job_waits_for_its_whole_line(
 async def test_a_pid_stands_for_its_job(port: Port, node: bytes) -> None:
     assert await port.said(b"KIL|4711|" + node + b"\n") == b""
     assert await port.said(b"MIG|4711|" + node + b"|fd00:0:0::1\n") == b""
-    assert port.jobs.asked == [("kill", "root", 7), ("migrate", "root", 7, "alpha1", False)]
+    assert port.jobs.asked == [("kill", "root", 7), ("migrate", "root", 7, "alpha1", False, 3)]
 
 
 @pytest.mark.parametrize(

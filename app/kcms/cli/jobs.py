@@ -117,7 +117,7 @@ def job_page(found: dict[str, Any], now: float) -> str:
     if (left := (spec.get("total_tasks") or 1) - len(shown)) > 0 and shown:
         lines["and"] = f"{left} more tasks, which --json has"
     if found.get("migration"):
-        lines["migration"] = tables.migration(found["migration"])
+        lines["migration"] = tables.migration(found["migration"], tables.is_several(found))
     width = max(map(len, lines))
     return "\n".join(f"{name:{width}}  {tables.printable(text)}" for name, text in lines.items())
 

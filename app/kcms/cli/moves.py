@@ -6,17 +6,19 @@ import json
 from typing import Any
 
 from kcms.cli import FAILURE_STATUS, complain
-from kcms.cli.options import Parser, client, client_options, name, whole_number
-from kcms.client import trouble_of_move
+from kcms.cli.jobs import job_or_task
+from kcms.cli.options import Parser, client, client_options, name
+from kcms.client import moved_name, trouble_of_move
 
 
 def migrate(words: list[str]) -> int:
     parser = Parser(
         "migrate",
-        "Move a running job to another node, where it goes on.  It is moved whole or not at all: "
-        "what keeps it from moving is said in a sentence, and the job goes on where it is.",
+        "Move a running job (12), or a task of a batch job (12.3), to another node, where it goes "
+        "on.  It is moved whole or not at all: what keeps it from moving is said in a sentence, "
+        "and the job goes on where it is.",
     )
-    parser.add_argument("id", metavar="JOB", type=whole_number)
+    parser.add_argument("id", metavar="JOB[.TASK]", type=job_or_task)
     parser.add_argument("node", metavar="NODE", type=name, help="where it is to go on")
     parser.add_argument("--check", action="store_true", help="only see whether it could be moved")
     parser.add_argument(
@@ -25,11 +27,12 @@ def migrate(words: list[str]) -> int:
     client_options(parser, "in whose name to do it; only root may say")
     options = parser.parse_args(words)
     caller = client(options, options.user)
-    job = caller.migrate(options.id, options.node, options.check)
+    job_id, *task = options.id
+    job = caller.migrate(job_id, options.node, options.check, *task)
     number = job["migration"]["number"]
     trouble = None
     if not options.no_wait:
-        job = caller.wait_migration(options.id, number)
+        job = caller.wait_migration(job_id, number)
         trouble = trouble_of_move(job, number)
     if options.json:
         print(json.dumps(job, indent=2))
@@ -47,5 +50,5 @@ def outcome(job: dict[str, Any]) -> str:
     way = f"from {moving['source']} to {moving['target']}"
     if moving["end_time"] is None:
         doing = "being checked for a move" if moving["check_only"] else "moving"
-        return f"job {job['id']} is {doing} {way}"
-    return f"job {job['id']} {'can be' if moving['check_only'] else 'has'} moved {way}"
+        return f"{moved_name(job)} is {doing} {way}"
+    return f"{moved_name(job)} {'can be' if moving['check_only'] else 'has'} moved {way}"

@@ -135,7 +135,8 @@ def note(job: dict[str, Any]) -> str:
     said = [ending(task["exit"]) for task in tasks if task.get("exit")]
     moving = job.get("migration") or {}
     if moving and moving["end_time"] is None and not moving["check_only"]:
-        said.append(f"moving to {moving['target']}")
+        which = f"task {moving.get('task', 0)} " if is_several(job) else ""
+        said.append(f"{which}moving to {moving['target']}")
     reason = job.get("reason") or ""
     if job.get("killed_by"):
         said.append(f"killed by {job['killed_by']}")
@@ -145,10 +146,19 @@ def note(job: dict[str, Any]) -> str:
     return ", ".join(dict.fromkeys(said))
 
 
-def migration(moving: dict[str, Any]) -> str:
-    """A job's last migration, or the last time that somebody asked whether it could move."""
+def is_several(job: dict[str, Any]) -> bool:
+    """Whether it has more than one task."""
+    return ((job.get("spec") or {}).get("total_tasks") or 1) > 1
+
+
+def migration(moving: dict[str, Any], several: bool = False) -> str:
+    """A job's last migration, or the last time that somebody asked whether it could move.
+
+    :param several: whether the job has more than one task
+    """
     phase, by = moving["phase"], moving["by"]
-    said = f"{moving['source']} to {moving['target']}, {phase}"
+    which = f"task {moving.get('task', 0)} from " if several else ""
+    said = f"{which}{moving['source']} to {moving['target']}, {phase}"
     if moving["check_only"]:
         said = f"only checked: {said}"
     said += f" (asked for by {by}, {moment(moving['end_time'] or moving['start_time'])})"

@@ -42,9 +42,9 @@ OVER = ("possible", "refused", "failed", "done")
 class Migration:
     """One attempt to move a job, as its record has it; times are seconds since the epoch.
 
-    ``number`` counts the attempts of the job from 1.  ``epoch`` is the one that the task gets on
-    the target, never used before.  ``told`` has what each step so far answered, by its name; a step
-    is handed the answer of the one before it.
+    ``number`` counts the attempts of the job from 1.  ``task`` is the one that moves, and ``epoch``
+    the one that it gets on the target, never used before.  ``told`` has what each step so far
+    answered, by its name; a step is handed the answer of the one before it.
     """
 
     number: int
@@ -58,6 +58,7 @@ class Migration:
     end_time: float | None = None
     message: str = ""
     told: dict[str, Any] = field(default_factory=dict)
+    task: int = 0
 
     @property
     def over(self) -> bool:

@@ -145,9 +145,7 @@ class Api:
 
     async def kill(self, request: web.Request) -> web.Response:
         caller, number = self._caller(request), _job_id(request)
-        task = (await _members(request, "task")).get("task")
-        if task is not None and (type(task) is not int or task < 0):
-            raise InvalidRequest(f"task must be the index of a task, not {task!r:.100}")
+        task = _task(await _members(request, "task"))
         return _changed(await self._engine.kill(caller, number, task), 202, task)
 
     async def act(self, act: str, request: web.Request) -> web.Response:
@@ -169,11 +167,11 @@ class Api:
 
     async def migrate(self, request: web.Request) -> web.Response:
         caller, number = self._caller(request), _job_id(request)
-        body = await _members(request, "node", "check")
-        node, check = body.get("node"), _flag(body, "check")
+        body = await _members(request, "node", "check", "task")
+        node, check, task = body.get("node"), _flag(body, "check"), _task(body)
         if not isinstance(node, str) or not node:
             raise InvalidRequest("node must be the name of the node that the job is to move to")
-        return _changed(await self._engine.migrate(caller, number, node, check), 202)
+        return _changed(await self._engine.migrate(caller, number, node, check, task), 202, task)
 
     async def node_state(self, request: web.Request) -> web.Response:
         caller = self._caller(request)
@@ -353,6 +351,14 @@ def _no_others(body: dict[str, Any], *known: str) -> None:
     unknown = body.keys() - set(known)
     if unknown:
         raise InvalidRequest(f"unknown member {min(unknown)!r}; known are {', '.join(known)}")
+
+
+def _task(body: dict[str, Any]) -> int | None:
+    """The index of a task.  :raises InvalidRequest: it is none"""
+    task = body.get("task")
+    if task is None or (type(task) is int and task >= 0):
+        return task
+    raise InvalidRequest(f"task must be the index of a task, not {task!r:.100}")
 
 
 def _flag(body: dict[str, Any], name: str) -> bool:

@@ -169,6 +169,7 @@ def kill_task(draft: Draft, caller: Caller, job: Job, index: int, now: float) ->
     if job.ending or (task is not None and task.killed_by is not None):
         return job
     if task is not None and task.open:
+        job = migrations.stop(draft, job, f"it was killed by {caller.user}", now, index)
         told = replace(task, killed_by=caller.user)
         after = replace(job, tasks=job.with_tasks(told))
         return draft.put(after, now, "kill", by=caller.user, task=index)

@@ -27,7 +27,7 @@ from kcms.jobs.needs import is_restartable
 from kcms.jobs.spec import duration_text, is_interactive
 from kcms.jobs.states import State
 from kcms.manager import migrations
-from kcms.manager.memory import Draft, key_of
+from kcms.manager.memory import Draft, key_of, under_way
 
 WORST = (State.FAILED, State.NODE_FAIL, State.TIMEOUT, State.CANCELLED)
 """What a job with several tasks ends as, when one of them did."""
@@ -105,12 +105,12 @@ def end(draft: Draft, number: int, ends: Mapping[int, End], now: float) -> None:
     over = {task.index: task for task in job.open_tasks if task.index in ends}
     if not over:
         return
-    job = _stop_migration(draft, job, ends, now)
     changed, fate = [], job.fate
     for index, task in over.items():
         anew = _begins_anew(draft, job, task, ends[index])
         changed.append(_waiting(task, ends[index]) if anew else _ended(task, ends[index]))
         fate = fate or _fate(job, task, ends[index], anew)
+    job = _stop_migration(draft, job, ends, fate, now)
     began = [each.start_time for each in changed if each.start_time is not None]
     after = replace(
         job,
@@ -122,9 +122,19 @@ def end(draft: Draft, number: int, ends: Mapping[int, End], now: float) -> None:
     _conclude(draft, after, ends, now)
 
 
-def _stop_migration(draft: Draft, job: Job, ends: Mapping[int, End], now: float) -> Job:
-    said = next(iter(ends.values()))
-    return migrations.stop(draft, job, f"the job ended: {said.reason or said.state.value}", now)
+def _stop_migration(
+    draft: Draft, job: Job, ends: Mapping[int, End], fate: Fate | None, now: float
+) -> Job:
+    """The job without a migration of what ended, or is to end; those of its other tasks go on."""
+    moving = under_way(job)
+    if moving is None:
+        return job
+    if moving.task in ends:
+        said = ends[moving.task]
+        what = "the job" if job.size == 1 else f"task {moving.task}"
+        return migrations.stop(draft, job, f"{what} ended: {said.reason or said.state.value}", now)
+    why = f"the job is being ended: {fate.reason}" if fate else ""
+    return migrations.stop(draft, job, why, now) if why else job
 
 
 def _ended(task: Task, end: End) -> Task:

@@ -212,15 +212,18 @@ class Engine:
         answer: Job = await self._ask(decide)
         return answer
 
-    async def migrate(self, caller: Caller, number: int, node: str, check: bool) -> Job:
-        """The job as it begins to move to ``node``; with ``check`` only to see whether it could.
+    async def migrate(
+        self, caller: Caller, number: int, node: str, check: bool, task: int | None = None
+    ) -> Job:
+        """The job as it, or a task of it, begins to move to ``node``; with ``check`` only to see
+        whether it could.
 
         :raises NotFound: none the caller may see  :raises Conflict: it cannot be moved
         """
 
         def decide(draft: Draft, now: float) -> Job:
-            job = self._seen(draft, caller, number)
-            return migrations.ask(draft, job, node, caller.user, check, now)
+            job = self._seen(draft, caller, number, task)
+            return migrations.ask(draft, job, node, caller.user, check, now, task)
 
         answer: Job = await self._ask(decide)
         return answer
@@ -285,6 +288,11 @@ class Engine:
     def job_of_pid(self, node: str, pid: int) -> int | None:
         """The job of a process that is alive on a node, as the node said last."""
         return self._memory.processes.job_of(node, pid)
+
+    def task_of_pid(self, node: str, pid: int) -> int | None:
+        """Which task of its job such a process is of."""
+        found = self._memory.processes.alive(node, pid)
+        return None if found is None else found.index
 
     async def report(self, name: str, said: NodeReport) -> list[TaskKey]:
         """What a node says; the tasks it may drop.  :raises Forbidden: no node of ours"""

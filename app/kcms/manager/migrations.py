@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from kcms.errors import Conflict
+from kcms.errors import Conflict, NotFound
 from kcms.jobs.migration import Migration, MoveReport
 from kcms.jobs.model import Job, NodeReport, Task, TaskReport
 from kcms.jobs.needs import Demand, cpus_of, is_limited, memory_of
@@ -37,28 +37,39 @@ SHOWN_NAMES = 8
 # what begins it ----------------------------------------------------------------------------------
 
 
-def ask(draft: Draft, job: Job, target: str, by: str, check_only: bool, now: float) -> Job:
-    """Begin to move a job, or only to see whether it could be.
+def ask(
+    draft: Draft,
+    job: Job,
+    target: str,
+    by: str,
+    check_only: bool,
+    now: float,
+    index: int | None = None,
+) -> Job:
+    """Begin to move a task of a job, or only to see whether it could be.
 
+    :param index: which; None is the only one
     :raises Conflict: it cannot be; nothing was touched
+    :raises NotFound: the job has no such task
     """
     job = unchecked(draft, job, check_only, now)
-    task = _movable(job)
-    if is_waiting(draft, job):
-        raise Conflict(f"a signal is on its way to job {job.id}: try again then")
-    trouble = next(_between(draft, job, task.node, target), None)
+    task = movable(job, index)
+    if is_waiting(draft, job, task):
+        raise Conflict(f"a signal is on its way to {name_of(job, task.index)}: try again then")
+    trouble = next(_between(draft, job, task, target), None)
     trouble = trouble or _no_room(draft, job, target)
     if trouble is not None:
-        raise Conflict(f"job {job.id} cannot be moved: {trouble}")
+        raise Conflict(f"{name_of(job, task.index)} cannot be moved: {trouble}")
     migration = Migration(
         number=1 + (job.migration.number if job.migration else 0),
         source=task.node,
         target=target,
-        epoch=next_epoch(job),
+        epoch=next_epoch(job, task.index),
         phase="checking",
         by=by,
         start_time=now,
         check_only=check_only,
+        task=task.index,
     )
     return _put(draft, job, migration, now)
 
@@ -78,8 +89,47 @@ def next_epoch(job: Job, index: int = 0) -> int:
     return 1 + max([*epochs, job.migration.epoch if job.migration else 0])
 
 
-def _movable(job: Job) -> Task:
-    """The task of a job that runs.  :raises Conflict: it does not, or is not alone"""
+def name_of(job: Job, index: int) -> str:
+    """What is said to move, or not to."""
+    return f"job {job.id}" if job.size == 1 else f"task {index} of job {job.id}"
+
+
+def movable(job: Job, index: int | None = None) -> Task:
+    """The task of a job that runs and could move, as far as the job itself tells.
+
+    :raises Conflict: it does not run, or is not alone  :raises NotFound: there is no such task
+    """
+    _check_whole(job)
+    if index is not None and not 0 <= index < job.size:
+        raise NotFound(f"job {job.id} has the tasks 0 to {job.size - 1}, and no task {index}")
+    if job.size != 1 and job.job_class != "batch":
+        raise Conflict(
+            f"job {job.id} has {job.size} tasks that run together: only a job of one, or a task of "
+            "a batch job, can be moved"
+        )
+    if job.size != 1 and index is None:
+        raise Conflict(
+            f"job {job.id} has {job.size} tasks: say which of them is to move, as {job.id}.0"
+        )
+    return _begun(job, index or 0)
+
+
+def _begun(job: Job, index: int) -> Task:
+    """:raises Conflict: the task does not run, or not yet"""
+    task = job.task(index)
+    if task is None or not task.open:
+        state = task.state.value if task else State.PENDING.value
+        raise Conflict(f"{name_of(job, index)} is {state}: only one that runs can be moved")
+    if task.killed_by is not None:
+        raise Conflict(f"{name_of(job, index)} is being killed by {task.killed_by}")
+    if task.start_time is None:
+        told = f"is still being started on {task.node}: try again then"
+        raise Conflict(f"{name_of(job, index)} {told}")
+    return task
+
+
+def _check_whole(job: Job) -> None:
+    """:raises Conflict: nothing of the job can be moved now"""
     if job.state.final:
         raise Conflict(f"job {job.id} is over already ({job.state.value})")
     if job.killed_by is not None:
@@ -91,20 +141,15 @@ def _movable(job: Job) -> Task:
     moving = under_way(job)
     if moving is not None:
         doing = "checked for a move" if moving.check_only else "being moved"
-        raise Conflict(f"job {job.id} is {doing} from {moving.source} to {moving.target} already")
+        way = f"from {moving.source} to {moving.target}"
+        raise Conflict(f"{name_of(job, moving.task)} is {doing} {way} already")
     if job.state is not State.RUNNING:
         raise Conflict(f"job {job.id} is {job.state.value}: only a job that runs can be moved")
-    tasks = job.open_tasks
-    if job.size != 1:
-        raise Conflict(f"job {job.id} has {job.size} tasks: only a job of one can be moved")
-    if tasks[0].start_time is None:
-        raise Conflict(f"job {job.id} is still being started on {tasks[0].node}: try again then")
-    return tasks[0]
 
 
-def _between(draft: Draft, job: Job, source: str, target: str) -> Iterator[str]:
-    """What stands against moving the job between two nodes, as far as the manager knows."""
-    nodes, memory = draft.base.nodes, draft.base
+def _between(draft: Draft, job: Job, task: Task, target: str) -> Iterator[str]:
+    """What stands against moving the task between two nodes, as far as the manager knows."""
+    nodes, memory, source = draft.base.nodes, draft.base, task.node
     there = nodes.get(target)
     if there is None:
         yield f"there is no node {target!r:.100} in cluster {memory.cluster}, {_known(memory)}"
@@ -127,7 +172,7 @@ def _between(draft: Draft, job: Job, source: str, target: str) -> Iterator[str]:
                 f"{node.name} has a copy of it that this job store, restored from a backup, does "
                 "not know: the manager's journal says how to end that"
             )
-    if any(key[0] == job.id for key in there.orphans):
+    if any(key[:2] == (job.id, task.unit) for key in there.orphans):
         yield f"{target} still clears an earlier copy of it away: try again in a moment"
 
 
@@ -187,6 +232,9 @@ def _no_room(draft: Draft, job: Job, target: str) -> str | None:
         return f"{target} is not in partition {wanted.partition}"
     if wanted.memory and wanted.memory > left:
         return f"it was promised {wanted.memory} MiB of memory, and {target} has {left} MiB left"
+    here = sum(task.node == target for task in job.open_tasks)
+    if wanted.per_node is not None and here >= wanted.per_node:
+        return f"{target} has {here} of its tasks already, and may have {wanted.per_node}"
     return None
 
 
@@ -202,8 +250,8 @@ def follow(draft: Draft, name: str, said: NodeReport, now: float) -> None:
             continue
         if (each.number, each.step) != (moving.number, step_of(moving, name)):
             continue
-        task = job.open_tasks[0]
-        if (each.task, each.epoch) != (task.index, epoch_on(moving, task, name)):
+        task = job.task(moving.task)
+        if task is None or (each.task, each.epoch) != (task.unit, epoch_on(moving, task, name)):
             continue
         if not each.ok:
             _refused(draft, job, moving, name, each, now)
@@ -264,7 +312,8 @@ def _admitted(
     draft: Draft, job: Job, moving: Migration, answer: dict[str, Any], now: float
 ) -> None:
     """Both said yes.  What changed since it was asked for is looked at while nothing is touched."""
-    trouble = next(_between(draft, job, moving.source, moving.target), None)
+    task = job.task(moving.task)
+    trouble = next(_between(draft, job, task, moving.target), None) if task else "it is over"
     if trouble is not None:
         _put(draft, job, moving.ended("refused", trouble, now), now)
     elif moving.check_only:
@@ -280,11 +329,13 @@ def _next(moving: Migration, answer: dict[str, Any]) -> Migration:
 
 def _commit(draft: Draft, job: Job, moving: Migration, now: float) -> None:
     """The point of no return: from here on the copy on the target is the job."""
-    task = job.open_tasks[0]
+    task = job.task(moving.task)
+    assert task is not None, "what moves has its place"
     there = replace(task, epoch=moving.epoch, node=moving.target)
+    reason = job.reason if job.size > 1 else ""  # which may be of another of its tasks
     _put(
         draft,
-        replace(job, tasks=job.with_tasks(there), reason=""),
+        replace(job, tasks=job.with_tasks(there), reason=reason),
         moving.ended("done", "", now),
         now,
     )
@@ -315,8 +366,7 @@ def is_copy(draft: Draft, job: Job | None, said: TaskReport) -> bool:
     moving = under_way(job)
     if job is None or moving is None or said.store != draft.base.store:
         return False
-    task = job.open_tasks[0]
-    return (said.job, said.task, said.epoch) == (job.id, task.index, moving.epoch)
+    return (said.job, said.task, said.epoch) == (job.id, moving.task, moving.epoch)
 
 
 def is_alive(said: TaskReport) -> bool:
@@ -338,10 +388,10 @@ def follow_copy(draft: Draft, name: str, said: TaskReport, now: float) -> bool:
 # what ends it ------------------------------------------------------------------------------------
 
 
-def stop(draft: Draft, job: Job, why: str, now: float) -> Job:
-    """The job with no migration under way: it stays, or ends, where it is."""
+def stop(draft: Draft, job: Job, why: str, now: float, index: int | None = None) -> Job:
+    """The job with no migration under way, or none of that task: it stays, or ends, where it is."""
     moving = under_way(job)
-    if moving is None:
+    if moving is None or index not in (None, moving.task):
         return job
     return _put(
         draft, job, moving.ended("refused" if moving.check_only else "failed", why, now), now
@@ -374,6 +424,7 @@ def tick(draft: Draft, now: float, listened: float) -> None:
 def _put(draft: Draft, job: Job, moving: Migration, now: float) -> Job:
     said = {
         "number": moving.number,
+        "task": moving.task,
         "phase": moving.phase,
         "source": moving.source,
         "target": moving.target,

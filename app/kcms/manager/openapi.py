@@ -53,7 +53,11 @@ def _paths() -> dict[str, Any]:
     move = {
         "type": "object",
         "required": ["node"],
-        "properties": {"node": {"type": "string"}, "check": {"type": "boolean"}},
+        "properties": {
+            "node": {"type": "string"},
+            "check": {"type": "boolean"},
+            "task": {"type": ["integer", "null"]},
+        },
     }
     task = {"type": "object", "properties": {"task": {"type": ["integer", "null"]}}}
     check = {"type": "object", "properties": {"check": {"type": "boolean"}}}
@@ -285,6 +289,7 @@ def _schemas() -> dict[str, Any]:
                 "check_only": {"type": "boolean"},
                 "end_time": number,
                 "message": text,
+                "task": {"type": "integer"},
             },
         },
         "Task": {

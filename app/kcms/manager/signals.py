@@ -83,6 +83,7 @@ def ask(draft: Draft, job: Job, wanted: Asked, by: str, now: float) -> Job:
         raise Conflict(f"job {job.id} {trouble}")
     process = _process_of(draft, job, wanted)
     meant = _meant(job, wanted, process)
+    _check_stays(job, meant)
     for task in meant:
         _check_reached(draft, job, task)
     for task in meant:
@@ -110,10 +111,17 @@ def _why_not(job: Job) -> str:
         return f"is being killed by {job.killed_by}"
     if job.ending:
         return f"is being ended: {job.reason}"
-    moving = under_way(job)
-    if moving is not None and not moving.check_only:
-        return f"is being moved from {moving.source} to {moving.target}: try again then"
     return ""
+
+
+def _check_stays(job: Job, meant: list[Task]) -> None:
+    """:raises Conflict: one of those that are meant is on its way to another node"""
+    moving = under_way(job)
+    if moving is None or moving.check_only or all(each.index != moving.task for each in meant):
+        return
+    what = f"job {job.id}" if job.size == 1 else f"task {moving.task} of job {job.id}"
+    way = f"from {moving.source} to {moving.target}"
+    raise Conflict(f"{what} is being moved {way}: try again then")
 
 
 def _process_of(draft: Draft, job: Job, wanted: Asked) -> Process | None:
@@ -237,6 +245,6 @@ def wanted_of(memory: Memory, key: TaskKey) -> tuple[Signal, ...]:
     return tuple(each.signal for each in memory.signals.get(key, ()) if not each.done)
 
 
-def is_waiting(draft: Draft, job: Job) -> bool:
-    """Whether any node has not yet dealt with a signal to the job."""
-    return any(not each.done for unit in _units(job) for each in draft.signals_of(unit))
+def is_waiting(draft: Draft, job: Job, task: Task) -> bool:
+    """Whether its node has not yet dealt with a signal to the task."""
+    return any(not each.done for each in draft.signals_of(key_of(job, task)))

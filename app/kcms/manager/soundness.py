@@ -118,6 +118,11 @@ def _of_migration(job: Job) -> Iterator[tuple[str, str]]:
         yield f"it is {job.state.value}, and its migration is not over", LOOK
     elif moving.over and moving.end_time is None:
         yield "its migration is over and has no end time", LOOK
+    task = job.task(moving.task)
+    if not 0 <= moving.task < job.size:
+        yield f"its migration is of task {moving.task}, and it has {job.size} tasks", GIVE_UP
+    elif under_way(job) is not None and (task is None or not task.open):
+        yield f"its migration is of task {moving.task}, which does not run", GIVE_UP
     if moving.epoch < 1:
         yield f"its migration has epoch {moving.epoch}", GIVE_UP
 

@@ -40,7 +40,11 @@ class Jobs(Protocol):
 
     async def kill(self, caller: Caller, number: int) -> Job: ...
 
-    async def migrate(self, caller: Caller, number: int, node: str, check: bool) -> Job: ...
+    def task_of_pid(self, node: str, pid: int) -> int | None: ...
+
+    async def migrate(
+        self, caller: Caller, number: int, node: str, check: bool, task: int | None = None
+    ) -> Job: ...
 
 
 class TextPort:
@@ -110,10 +114,11 @@ class TextPort:
                 return text.answer(self._hosts.listing().nodes, found)
             log.info("%s asks for %s", peer, request)
             if isinstance(request, text.Kil):
-                await self._jobs.kill(root, self._job(request.node, request.pid))
+                number, _ = self._task(request.node, request.pid)
+                await self._jobs.kill(root, number)
             else:
-                number = self._job(request.source, request.pid)
-                await self._jobs.migrate(root, number, self._node(request.target), False)
+                number, task = self._task(request.source, request.pid)
+                await self._jobs.migrate(root, number, self._node(request.target), False, task)
         except KcmsError as error:
             log.warning("what %s asked for is not done: %s", peer, error.message)
         return b""
@@ -125,15 +130,16 @@ class TextPort:
             raise ProtocolError(f"no node has the name or address {name}")
         return node
 
-    def _job(self, name: str, pid: int) -> int:
-        """:raises ProtocolError: no job has such a process there"""
-        number = self._jobs.job_of_pid(name, pid)  # REQ names nodes that left the inventory, too
+    def _task(self, name: str, pid: int) -> tuple[int, int | None]:
+        """The job and the task of a process.  :raises ProtocolError: no job has it there"""
+        node = name  # REQ names nodes that left the inventory, too
+        number = self._jobs.job_of_pid(node, pid)
         if number is None:
             node = self._node(name)
             number = self._jobs.job_of_pid(node, pid)
             if number is None:
                 raise ProtocolError(f"no job has a process {pid} on {node}")
-        return number
+        return number, self._jobs.task_of_pid(node, pid)
 
 
 async def _line(reader: asyncio.StreamReader) -> bytes:

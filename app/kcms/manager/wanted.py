@@ -79,7 +79,8 @@ def _may_be_wanted(memory: Memory, name: str, key: TaskKey) -> bool:
     if any((*key_of(job, task), task.node) == (*key, name) for task in job.open_tasks):
         return True
     moving = under_way(job)
-    return moving is not None and (moving.target, moving.epoch) == (name, key[2])
+    copy = (moving.target, job.id, moving.task, moving.epoch) if moving else None
+    return copy == (name, *key)
 
 
 def wanted_moves(memory: Memory, name: str) -> list[WantedMove]:
@@ -90,12 +91,15 @@ def wanted_moves(memory: Memory, name: str) -> list[WantedMove]:
         moving = under_way(job)
         step = step_of(moving, name) if moving else None
         if moving is not None and step is not None:
-            wanted.append(_move(memory, job, moving, step, name))
+            task = job.task(moving.task)
+            assert task is not None, "what moves has its place"
+            wanted.append(_move(memory, job, task, moving, step, name))
     return wanted
 
 
-def _move(memory: Memory, job: Job, moving: Migration, step: str, name: str) -> WantedMove:
-    task = job.open_tasks[0]
+def _move(
+    memory: Memory, job: Job, task: Task, moving: Migration, step: str, name: str
+) -> WantedMove:
     return WantedMove(
         job=job.id,
         task=task.index,

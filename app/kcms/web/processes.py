@@ -36,7 +36,7 @@ _VERBS = {
     "suspend": "suspended",
     "resume": "resumed",
 }
-_CHOICE = re.compile(r"([0-9]{1,17})/([0-9]{1,10})")
+_CHOICE = re.compile(r"([0-9]{1,17})(?:\.([0-9]{1,9}))?/[0-9]{1,10}")
 
 
 @blueprint.get("/cluster/<cluster>/processes")
@@ -67,19 +67,23 @@ def page(cluster: str) -> Response:
 
 @blueprint.post("/cluster/<cluster>/processes")
 def control(cluster: str) -> Response:
-    """Move or kill the job of the chosen process."""
+    """Move the task of the chosen process, or kill its job."""
     session, token = access.acting(cluster)
     found = _CHOICE.fullmatch(request.form.get("process", ""))
     target = url_for("processes.page", cluster=cluster)
     if not found:
         session.say("bad", "Choose a process first.")
-    elif ordered(cluster, session, token, int(found[1])):
+    elif ordered(cluster, session, token, int(found[1]), int(found[2] or 0)):
         target = url_for("processes.page", cluster=cluster, moved=int(found[1]))
     return make_response(redirect(target, 303))
 
 
-def ordered(cluster: str, session: Session, token: Token, number: int) -> bool:
+def ordered(
+    cluster: str, session: Session, token: Token, number: int, task: int | None = None
+) -> bool:
     """Do to a job what the form says, and have the result told; True when the job moves.
+
+    :param task: the one that is to move of a job with several
 
     :raises NeedsLogin: the login is over
     """
@@ -94,7 +98,7 @@ def ordered(cluster: str, session: Session, token: Token, number: int) -> bool:
         elif not node:
             raise InvalidRequest("choose the node to move it to")
         else:
-            access.act(cluster, token, lambda client: client.migrate(number, node))
+            access.act(cluster, token, lambda client: _move(client, number, node, task))
     except access.NeedsLogin:
         raise
     except KcmsError as error:
@@ -104,6 +108,12 @@ def ordered(cluster: str, session: Session, token: Token, number: int) -> bool:
     where = f" to {node}" if do == "migrate" else ""
     log.info("%s: %s job %d of %s%s", session.user, do, number, cluster, where)
     return do == "migrate"
+
+
+def _move(client: Client, number: int, node: str, task: int | None) -> None:
+    """(An older manager takes no task, and moves none of several.)"""
+    several = task is not None and work.several(client.job(number, tasks=0))
+    client.migrate(number, node, task=task if several else None)
 
 
 def _answers(cluster: str, token: Token, asked: int | None) -> tuple[Any, Any, Any, list[Any]]:

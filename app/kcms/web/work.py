@@ -118,9 +118,15 @@ def _process(row: Mapping[str, Any], now: float, user: str | None) -> ProcessRow
         job=job,
         user=str(row.get("user") or ""),
         over=over,
-        choice=f"{job}/{pid}" if not over and user in (None, row.get("user")) else "",
+        choice=f"{job}{_task(row)}/{pid}" if not over and user in (None, row.get("user")) else "",
         takes=_takes(row),
     )
+
+
+def _task(row: Mapping[str, Any]) -> str:
+    """Which task of its job, as ``.3``, when it is not the first."""
+    task = int(row.get("task") or 0)
+    return f".{task}" if task else ""
 
 
 def _takes(row: Mapping[str, Any]) -> str:
@@ -158,27 +164,34 @@ class Move:
     text: str
 
 
+def several(job: Mapping[str, Any]) -> bool:
+    """Whether a job has more than one task."""
+    return int((job.get("spec") or {}).get("total_tasks") or 1) > 1
+
+
 def move(job: Mapping[str, Any], now: float) -> Move | None:
     """The last migration of a job in a sentence; None when there is none."""
     row = job.get("migration")
     if not isinstance(row, Mapping) or row.get("check_only"):
         return None
     number, source, target = int(job["id"]), str(row["source"]), str(row["target"])
+    what = f"task {int(row.get('task') or 0)} of job {number}" if several(job) else f"job {number}"
+    begun = what[0].upper() + what[1:]
     phase, why = str(row["phase"]), words.visible(str(row.get("message") or ""))
     ended = row.get("end_time")
     if ended is None:
         step = _UNDER_WAY.get(phase, phase).format(target=target)
-        return Move(number, True, "moving", f"Job {number} is moving to {target}: {step}.")
+        return Move(number, True, "moving", f"{begun} is moving to {target}: {step}.")
     when = f"{words.span(now - float(ended))} ago"
     if phase == "done":
         took = f"{max(float(ended) - float(row['start_time']), 0.0):.1f} s"
-        text = f"Job {number} moved from {source} to {target} in {took}, {when}."
+        text = f"{begun} moved from {source} to {target} in {took}, {when}."
         return Move(number, False, "good", text)
     reason = f": {why}" if why else ""
     text = {
-        "refused": f"Job {number} was not moved to {target}, {when}{reason}",
-        "failed": f"Job {number} could not be moved and goes on, {when}{reason}",
-    }.get(phase, f"Migration of job {number} to {target}, {when}: {phase}{reason}")
+        "refused": f"{begun} was not moved to {target}, {when}{reason}",
+        "failed": f"{begun} could not be moved and goes on, {when}{reason}",
+    }.get(phase, f"Migration of {what} to {target}, {when}: {phase}{reason}")
     return Move(number, False, "bad", text if text.endswith(".") else f"{text}.")
 
 

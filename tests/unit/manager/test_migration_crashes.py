@@ -11,7 +11,7 @@ import contextlib
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from kcms.errors import Conflict
 from kcms.jobs.migration import MoveReport, WantedMove
-from kcms.jobs.model import Exit, Job, NodeReport, TaskReport, WantedTask
+from kcms.jobs.model import Exit, Job, NodeReport, Task, TaskReport, WantedTask
 from kcms.jobs.spec import check_spec
 from kcms.jobs.states import State
 from kcms.manager import core, migrations, nodes, scheduling
@@ -28,17 +28,19 @@ from kcms.manager.wanted import wanted_moves, wanted_tasks
 from tests.unit.manager.world import ALICE, MOVER
 
 LIVE = ("run", "frozen")
+ABLE = ("tasks",)
 
 
 @dataclass
 class Host:
-    """A node: its copies by epoch (run, frozen, ended, lost), and what it fetched last.
+    """A node: its copies by epoch (run, frozen, ended, lost) of one task, and what it fetched last.
 
     ``dumped`` has the number of the migration that made an image of a copy; it is ``stale`` once
     the copy ran on.
     """
 
     name: str
+    index: int = 0
     copies: dict[int, str] = field(default_factory=dict)
     killing: set[int] = field(default_factory=set)
     tasks: list[WantedTask] | None = None
@@ -131,24 +133,29 @@ class Host:
         self.tasks = None
 
     def report(self) -> NodeReport:
-        tasks = tuple(_task_report(epoch, copy) for epoch, copy in self.copies.items())
+        tasks = tuple(_task_report(self.index, epoch, copy) for epoch, copy in self.copies.items())
         moves = tuple(
-            MoveReport(1, 0, epoch, "", number, step, ok, "" if ok else "it does not go")
+            MoveReport(1, self.index, epoch, "", number, step, ok, "" if ok else "it does not go")
             for (number, step, epoch), ok in self.done.items()
         )
         load = {"load_one": 0.0, "cpu_num": 2.0}
-        return NodeReport("boot", "1", 2, load, tasks, moves, mover=MOVER)
+        return NodeReport("boot", "1", 2, load, tasks, moves, mover=MOVER, abilities=ABLE)
 
 
-def _task_report(epoch: int, copy: str) -> TaskReport:
+def _task_report(index: int, epoch: int, copy: str) -> TaskReport:
     if copy in LIVE:
-        return TaskReport(1, 0, epoch, "running", 1001.0)
+        return TaskReport(1, index, epoch, "running", 1001.0)
     record = Exit(0, None, 1002.0) if copy == "ended" else None
-    return TaskReport(1, 0, epoch, copy, 1001.0, record, "" if record else "it went down")
+    return TaskReport(1, index, epoch, copy, 1001.0, record, "" if record else "it went down")
 
 
 class Grid:
     """One job, two nodes and a manager, any of which may die at any time."""
+
+    spec: ClassVar[dict[str, Any]] = {"executable": "/shared/x"}
+    index = 0
+    others: frozenset[str] = frozenset()
+    """Nodes besides those two."""
 
     def __init__(self, make: Callable[[str], Any] = Host) -> None:
         self.now = 1000.0
@@ -160,17 +167,31 @@ class Grid:
         self.late: list[tuple[str, NodeReport]] = []
         self.over = False
         self.restart_manager()
-        for name in self.hosts:
-            self.report(name)
-        spec = check_spec({"executable": "/shared/x"})
-        self.do(lambda draft: core.submit(draft, ALICE, spec, None, self.now))
+        self.begin()
         for name in self.hosts:
             self.exchange(name)
-        assert self.job.tasks[0].start_time == 1001.0
+        assert self.task.start_time == 1001.0
+
+    def begin(self) -> None:
+        """Have the job placed."""
+        for name in self.hosts:
+            self.report(name)
+        self.submit()
+
+    def submit(self) -> None:
+        spec = check_spec(self.spec)
+        self.do(lambda draft: core.submit(draft, ALICE, spec, None, self.now))
 
     @property
     def job(self) -> Job:
         return self.disk[1]
+
+    @property
+    def task(self) -> Task:
+        """The one that moves."""
+        found = self.job.task(self.index)
+        assert found is not None
+        return found
 
     @property
     def silent_for_long(self) -> bool:
@@ -192,7 +213,7 @@ class Grid:
         for job in self.disk.values():
             if not job.state.final:
                 self.memory.adopt(job)
-        nodes.follow_hosts(self.memory, self.hosts.keys(), self.now)
+        nodes.follow_hosts(self.memory, self.hosts.keys() | self.others, self.now)
 
     def report(self, name: str, said: NodeReport | None = None) -> None:
         words = said or self.hosts[name].report()
@@ -226,12 +247,12 @@ class Grid:
             self.report(*self.late.pop(0))
 
     def migrate(self) -> None:
-        there = "b" if self.job.tasks[0].node == "a" else "a"
+        there = "b" if self.task.node == "a" else "a"
 
         def decide(draft: Draft) -> None:
             job = draft.job(1)
             if job is not None and not job.state.final:
-                migrations.ask(draft, job, there, "alice", False, self.now)
+                migrations.ask(draft, job, there, "alice", False, self.now, self.index)
 
         with contextlib.suppress(Conflict):
             self.do(decide)
@@ -256,6 +277,9 @@ class Grid:
             self.now += 1
             self.do(lambda draft: core.tick(draft, self.now, 1.0))
         self.over = self.over or self.silent_for_long
+
+    def restart_daemon(self, name: str) -> None:
+        self.hosts[name].restart()
 
     def fill_disk(self) -> None:
         self.disk_full = True
@@ -297,11 +321,11 @@ class Grid:
             for name in self.hosts:
                 self.exchange(name)
         assert self.job.migration is None or self.job.migration.over
-        if self.job.state.final:
+        if self.task.state.final:
             assert self.over, f"lost: {self.job.reason}"
             assert self.live() == []
         else:
-            task = self.job.tasks[0]
+            task = self.task
             assert self.live() == self.running() == [(task.node, task.epoch)]
 
 
@@ -321,7 +345,7 @@ def actions() -> dict[str, Callable[[Grid], None]]:
             f"{name} acts": functools.partial(Grid.act, name=name),
             f"{name} reports": functools.partial(Grid.report, name=name),
             f"{name} reports late": functools.partial(Grid.hold_up, name=name),
-            f"daemon of {name} restarts": lambda grid, name=name: grid.hosts[name].restart(),
+            f"daemon of {name} restarts": functools.partial(Grid.restart_daemon, name=name),
             f"{name} fails to dump": functools.partial(Grid.fail, name=name, step="dump"),
             f"{name} fails to restore": functools.partial(Grid.fail, name=name, step="restore"),
         }

@@ -17,7 +17,7 @@ from kcms.jobs.model import Exit, NodeReport, WantedTask
 from kcms.node import core, moves
 from kcms.node.core import Record, Started, TaskId, Unit
 from kcms.node.moves import MoveId, MoveRecord, Result
-from tests.unit.manager.test_migration_crashes import ACTIONS, ENDS, SEQUENCE, Grid
+from tests.unit.manager.test_migration_crashes import ABLE, ACTIONS, ENDS, SEQUENCE, Grid
 from tests.unit.manager.world import MOVER
 
 
@@ -206,7 +206,7 @@ class RealNode:
         tasks = core.reports(self._snapshot(self._with_restores(wanted)))
         said = moves.reports(self._moves_snapshot(wanted))
         load = {"load_one": 0.0, "cpu_num": 2.0}
-        return NodeReport("boot", "1", 2, load, tasks, said, mover=MOVER)
+        return NodeReport("boot", "1", 2, load, tasks, said, mover=MOVER, abilities=ABLE)
 
 
 def made() -> Grid:

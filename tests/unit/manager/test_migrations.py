@@ -632,4 +632,5 @@ def test_the_document_has_no_answers_of_nodes() -> None:
         "check_only": False,
         "end_time": None,
         "message": "",
+        "task": 0,
     }

@@ -251,7 +251,7 @@ def test_a_rank_cannot_be_killed_alone_nor_the_job_moved() -> None:
     world.report("a", running(number, 0))
     with pytest.raises(Conflict, match="end together: kill the job"):
         kill_task(world, number, 0)
-    with pytest.raises(Conflict, match="has 2 tasks: only a job of one can be moved"):
+    with pytest.raises(Conflict, match="has 2 tasks that run together: only a job of one"):
         world.migrate(number, "b")
 
 

@@ -163,3 +163,8 @@ def test_lengths_of_time(seconds: float, text: str) -> None:
 def test_what_cannot_be_seen_is_shown() -> None:
     assert words.visible("a\tb\n\x7f\u202e\xa0z\ud800", keep="\n\t") == "a\tb\n␡\ufffd\xa0z\ufffd"
     assert words.moment(None, NOW) == words.moment(9e99, NOW) == words.moment(True, NOW)[:0]
+
+
+def test_a_process_of_a_later_task_names_it_and_so_does_its_move() -> None:
+    rows = [{**process(1, "n1"), "task": 3}]
+    assert work.columns([node("n1")], rows, NOW, "alice")[0].rows[0].choice == "7.3/1"
