@@ -570,6 +570,22 @@ def moved_name(job: dict[str, Any]) -> str:
     return f"task {(job.get('migration') or {}).get('task', 0)} of job {job['id']}"
 
 
+def figures_of_move(migration: dict[str, Any]) -> str:
+    """What a migration took, or what its check foretells as long as nothing was moved, in words;
+    "" when neither is known: it was not measured, or its manager is of an older release."""
+    if migration["phase"] == "done":
+        count, seconds = migration.get("bytes"), migration.get("freeze_seconds")
+        about, verb = "", "stood still for"
+    else:
+        count, seconds = migration.get("predicted_bytes"), migration.get("predicted_seconds")
+        about, verb = "about ", "standing still for"
+    said = [] if count is None else [f"{about}{count / 1e6:.{1 if count < 1e7 else 0}f} MB"]
+    if seconds is not None:
+        places = 2 if seconds < 1 else 1 if seconds < 10 else 0
+        said.append(f"{verb} {about}{seconds:.{places}f} s")
+    return ", ".join(said)
+
+
 def _own_key() -> str:
     return f"client-{os.urandom(16).hex()}"
 

@@ -84,8 +84,18 @@ job:
       - index: 0
         node: alpha2
         state: RUNNING
+msg:
+  description:
+    - What was done, or could be, with the size of the job and the time that it stands still.
+    - In check mode both are foretold, by what earlier moves between nodes of the cluster took.
+  returned: success
+  type: str
+  sample: "job 12 can be moved to alpha2: about 52 MB, standing still for about 0.41 s"
 migration:
-  description: The migration, or the check, as it ended.
+  description:
+    - The migration, or the check, as it ended. Figures that are not known are null.
+    - RV(migration.freeze_seconds) runs from the freeze on the source to the manager's decision that
+      the job runs on the target.
   returned: when one was made
   type: dict
   sample:
@@ -96,6 +106,10 @@ migration:
     phase: done
     message: ""
     check_only: false
+    predicted_bytes: 52428800
+    predicted_seconds: 0.41
+    bytes: 52512345
+    freeze_seconds: 0.38
 code:
   description: Word for the kind of failure, as V(not_found), V(forbidden), V(unavailable).
   returned: failure of a call
@@ -113,6 +127,7 @@ from typing import Any
 from ansible_collections.kcms.cluster.plugins.module_utils.kcms_client import (
     Client,
     ClientError,
+    figures_of_move,
     trouble_of_move,
 )
 from ansible_collections.kcms.cluster.plugins.module_utils.kcms_module import Failed, run
@@ -150,6 +165,11 @@ def migrate(client: Client, params: dict[str, Any], checking: bool) -> dict[str,
     result = {"changed": trouble is None, "job": job, "migration": job["migration"]}
     if trouble is not None:
         raise Failed(ClientError("conflict", trouble, 409), result)
+    figures = figures_of_move(job["migration"])
+    what = "can be" if checking else "has"
+    result["msg"] = f"job {job['id']} {what} moved to {target}" + (
+        f": {figures}" if figures else ""
+    )
     return {**result, "diff": difference(job["migration"]["source"], target)}
 
 

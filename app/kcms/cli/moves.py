@@ -8,7 +8,7 @@ from typing import Any
 from kcms.cli import FAILURE_STATUS, complain
 from kcms.cli.jobs import job_or_task
 from kcms.cli.options import Parser, client, client_options, name
-from kcms.client import moved_name, trouble_of_move
+from kcms.client import figures_of_move, moved_name, trouble_of_move
 
 
 def migrate(words: list[str]) -> int:
@@ -51,4 +51,6 @@ def outcome(job: dict[str, Any]) -> str:
     if moving["end_time"] is None:
         doing = "being checked for a move" if moving["check_only"] else "moving"
         return f"{moved_name(job)} is {doing} {way}"
-    return f"{moved_name(job)} {'can be' if moving['check_only'] else 'has'} moved {way}"
+    what = "can be" if moving["check_only"] else "has"
+    figures = figures_of_move(moving)
+    return f"{moved_name(job)} {what} moved {way}" + (f": {figures}" if figures else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from kcms.client import figures_of_move
 from kcms.terminal import plain
 
 TYPE_CHECKING = False
@@ -161,5 +162,7 @@ def migration(moving: dict[str, Any], several: bool = False) -> str:
     said = f"{which}{moving['source']} to {moving['target']}, {phase}"
     if moving["check_only"]:
         said = f"only checked: {said}"
+    figures = figures_of_move(moving)
+    said += f", {figures}" if figures else ""
     said += f" (asked for by {by}, {moment(moving['end_time'] or moving['start_time'])})"
     return f"{said}: {moving['message']}" if moving["message"] else said

@@ -45,6 +45,12 @@ class Migration:
     ``number`` counts the attempts of the job from 1.  ``task`` is the one that moves, and ``epoch``
     the one that it gets on the target, never used before.  ``told`` has what each step so far
     answered, by its name; a step is handed the answer of the one before it.
+
+    The figures are None as long as they are not known, or where a release does not tell them:
+    ``predicted_bytes`` is the memory to be carried as the check counted it and
+    ``predicted_seconds`` how long the job would stand still (:mod:`kcms.jobs.freezing`); ``bytes``
+    is the size of the image and ``freeze_seconds`` the time from the freeze on the source to the
+    decision that the job runs on the target (:mod:`kcms.manager.measured`).
     """
 
     number: int
@@ -59,6 +65,10 @@ class Migration:
     message: str = ""
     told: dict[str, Any] = field(default_factory=dict)
     task: int = 0
+    predicted_bytes: int | None = None
+    predicted_seconds: float | None = None
+    bytes: int | None = None
+    freeze_seconds: float | None = None
 
     @property
     def over(self) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from kcms.jobs.freezing import REMEMBERED, Past
 from kcms.jobs.migration import Migration
 from kcms.jobs.model import Job, NodeReport, Task, TaskReport
 from kcms.jobs.queue import Followed, followed_by
@@ -80,7 +82,9 @@ class Memory:
     has what is known of jobs that others follow, as long as these wait.  ``signals`` has those that
     open tasks were given, also the last ones that their nodes have dealt with.  ``unasked`` has the
     interactive jobs that wait, each with the seconds since somebody asked for it.  ``open_of``
-    and ``tasks_of`` count the jobs of each user and their tasks.
+    and ``tasks_of`` count the jobs of each user and their tasks.  ``still_since`` has the moment,
+    on the clock ``steady``, since which a job that is being moved stands still; ``past_moves`` what
+    earlier moves took, the newest last.
     """
 
     cluster: str
@@ -97,6 +101,9 @@ class Memory:
     followers: dict[int, set[int]] = field(default_factory=dict)
     signals: dict[TaskKey, tuple[Given, ...]] = field(default_factory=dict)
     unasked: dict[int, float] = field(default_factory=dict)
+    still_since: dict[int, float] = field(default_factory=dict)
+    past_moves: deque[Past] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    steady: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
         self.processes = Processes(self.rules.ended_shown)
@@ -126,6 +133,10 @@ class Memory:
         earlier, moving = under_way(before), under_way(job)
         if moving is None:
             self.moving.pop(job.id, None)
+            self.still_since.pop(job.id, None)
+            past = Past.of(job.migration) if earlier is not None else None
+            if past is not None:
+                self.past_moves.append(past)
         elif earlier is None or earlier.number != moving.number:
             self.moving[job.id] = 0.0
 

@@ -21,6 +21,7 @@ from kcms.jobs.model import Job, NodeReport, Task, TaskReport
 from kcms.jobs.needs import Demand, cpus_of, is_limited, memory_of
 from kcms.jobs.spec import is_interactive
 from kcms.jobs.states import State
+from kcms.manager import measured
 from kcms.manager.memory import Draft, Memory, Node, Orphan, key_of, under_way
 from kcms.manager.nodes import candidates
 from kcms.manager.signals import is_waiting
@@ -302,7 +303,9 @@ def _done(
             f"{name}: its answer to {said.step} is no JSON of up to {TOLD_LIMIT} bytes",
             now,
         )
-    elif moving.phase == "preparing":
+        return
+    moving = measured.answered(draft, job.id, moving, answer)
+    if moving.phase == "preparing":
         _admitted(draft, job, moving, answer, now)
     else:
         _put(draft, job, _next(moving, answer), now)
@@ -336,7 +339,7 @@ def _commit(draft: Draft, job: Job, moving: Migration, now: float) -> None:
     _put(
         draft,
         replace(job, tasks=job.with_tasks(there), reason=reason),
-        moving.ended("done", "", now),
+        measured.committed(draft, job.id, moving).ended("done", "", now),
         now,
     )
     source = draft.base.nodes.get(moving.source)

@@ -290,6 +290,10 @@ def _schemas() -> dict[str, Any]:
                 "end_time": number,
                 "message": text,
                 "task": {"type": "integer"},
+                "predicted_bytes": {"type": ["integer", "null"]},
+                "predicted_seconds": number,
+                "bytes": {"type": ["integer", "null"]},
+                "freeze_seconds": number,
             },
         },
         "Task": {

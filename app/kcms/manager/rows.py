@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from kcms.jobs.migration import Migration
@@ -90,11 +90,17 @@ def job(row: tuple[Any, ...], cluster: str, tasks: tuple[Task, ...]) -> Job:
         key=row[10],
         killed_by=row[11],
         spec=dict(json.loads(row[12])),
-        migration=None if row[13] is None else Migration(**json.loads(row[13])),
+        migration=None if row[13] is None else migration(json.loads(row[13])),
         held_by=row[14],
         fate=None if row[15] is None else _fate(json.loads(row[15])),
         tasks=tasks,
     )
+
+
+def migration(document: dict[str, Any]) -> Migration:
+    """What another release put there besides is passed over."""
+    known = {each.name for each in fields(Migration)}
+    return Migration(**{name: each for name, each in document.items() if name in known})
 
 
 def _fate(values: list[str]) -> Fate:

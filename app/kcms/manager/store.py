@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kcms.errors import ConfigError, Unavailable
+from kcms.jobs.freezing import Past
 from kcms.jobs.listed import ALL, LISTED_TASKS, REST, RUNS, Listed
 from kcms.jobs.model import Job, Task
 from kcms.jobs.queue import Followed
@@ -30,6 +31,9 @@ from kcms.manager.signal_rows import Given, TaskKey
 
 LISTING_BYTES = 8 << 20
 """Of the rows of one listing: 10,000 specifications of 64 KiB would be all of the memory."""
+
+PAST_JOBS = 10_000
+"""Of the newest jobs it is read what their moves took."""
 
 _PLACES = "CASE {} ELSE 0 END".format(
     " ".join(
@@ -242,6 +246,15 @@ class Reader:
         with self._errors():
             found = self._reader.execute("SELECT node, reason, by, time FROM drained").fetchall()
         return {name: Drain(*rest) for name, *rest in found}
+
+    def past_moves(self) -> list[Past]:
+        """What the last moves of the newest jobs took, oldest first."""
+        ask = "SELECT migration FROM jobs WHERE id > ? AND migration IS NOT NULL ORDER BY id"
+        with self._errors():
+            found = self._reader.execute(ask, (self.last_job() - PAST_JOBS,)).fetchall()
+        moves = (rows.migration(json.loads(text)) for (text,) in found)
+        told = sorted(moves, key=lambda each: each.end_time or 0.0)
+        return [past for each in told if (past := Past.of(each)) is not None]
 
     def signals(self) -> dict[TaskKey, tuple[Given, ...]]:
         """The signals that tasks were given."""

@@ -25,7 +25,7 @@ from kcms.errors import ConfigError, Unavailable
 from kcms.jobs.migration import MoveReport
 from kcms.jobs.model import ABILITIES, THROUGH_GATEWAY, NodeReport, TaskReport
 from kcms.jobs.processes import Process
-from kcms.node import capability, init, lease, listing, load, logues
+from kcms.node import capability, init, lease, listing, load, logues, standing
 from kcms.node.agent import Agent
 from kcms.node.core import FINAL, TaskId
 from kcms.node.launcher import Systemd
@@ -260,7 +260,7 @@ class _Daemon:
             slots=self.config.slots or load.cpu_count(),
             load=load.read_load(),
             tasks=reports,
-            moves=moves,
+            moves=standing.aged(moves, init.boottime()),
             mover=capability.mover(self.config),
             abilities=tuple(
                 each

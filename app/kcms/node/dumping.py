@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kcms.node import cgroup, criu, durable, image, init, manifest, movable, usage
+from kcms.node import cgroup, criu, durable, image, init, manifest, movable, standing, usage
 from kcms.node.carrier import NAME
 from kcms.node.carry import Carrier, CarryError
 from kcms.node.move_error import MoveError, plain
@@ -65,6 +65,7 @@ class Dump:
         self.plan = plan
         self.name = name
         self.touched = False
+        self.froze = 0.0
         self.look = Look(plan)
         self.carrier = Carrier(plan.ids, plan.watch)
         self.images = plan.directory / "image"
@@ -81,7 +82,7 @@ class Dump:
         finally:
             self._keep_log()
             shutil.rmtree(self.images, ignore_errors=True)
-        return "", True, data
+        return "", True, {**data, standing.FROZE: self.froze}
 
     def _fail(self, message: str) -> Outcome:
         if self.touched:
@@ -124,6 +125,7 @@ class Dump:
         if cgroup.is_held(self.plan.cgroup) or cgroup.is_held(unit):
             raise MoveError("the job is frozen already; thaw it first")
         self.touched = True
+        self.froze = init.boottime()
         cgroup.hold(self.plan.cgroup)
         if not cgroup.await_frozen(self.plan.cgroup, FREEZE_SECONDS, time.monotonic):
             raise MoveError(

@@ -185,7 +185,7 @@ def move(job: Mapping[str, Any], now: float) -> Move | None:
     when = f"{words.span(now - float(ended))} ago"
     if phase == "done":
         took = f"{max(float(ended) - float(row['start_time']), 0.0):.1f} s"
-        text = f"{begun} moved from {source} to {target} in {took}, {when}."
+        text = f"{begun} moved from {source} to {target} in {took}{_stood(row)}, {when}."
         return Move(number, False, "good", text)
     reason = f": {why}" if why else ""
     text = {
@@ -193,6 +193,15 @@ def move(job: Mapping[str, Any], now: float) -> Move | None:
         "failed": f"{begun} could not be moved and goes on, {when}{reason}",
     }.get(phase, f"Migration of {what} to {target}, {when}: {phase}{reason}")
     return Move(number, False, "bad", text if text.endswith(".") else f"{text}.")
+
+
+def _stood(row: Mapping[str, Any]) -> str:
+    """How large a job that was moved is and for how long it stood still, as far as it is known."""
+    size, seconds = row.get("bytes"), row.get("freeze_seconds")
+    said = [] if size is None else [words.kibibytes(int(size) / 1024)]
+    if seconds is not None:
+        said.append(f"stood still for {words.number(float(seconds))} s")
+    return f" ({', '.join(said)})" if said else ""
 
 
 def moves(jobs: Iterable[Mapping[str, Any]], now: float) -> list[Move]:

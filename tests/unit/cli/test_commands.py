@@ -57,6 +57,22 @@ def migration(**changes: Any) -> dict[str, Any]:
     [
         ((), {}, 0, "job 12 has moved from alpha1 to alpha2\n", ""),
         (
+            (),
+            {"bytes": 52_512_345, "freeze_seconds": 0.384, "predicted_seconds": 9.0},
+            *(0, "job 12 has moved from alpha1 to alpha2: 53 MB, stood still for 0.38 s\n", ""),
+        ),
+        (
+            ("--check",),
+            {
+                **{"phase": "possible", "check_only": True},
+                **{"predicted_bytes": 2_400_000, "predicted_seconds": 4.25},
+            },
+            0,
+            "job 12 can be moved from alpha1 to alpha2: about 2.4 MB, standing still for about "
+            "4.2 s\n",
+            "",
+        ),
+        (
             ("--check",),
             {"phase": "possible", "check_only": True},
             *(0, "job 12 can be moved from alpha1 to alpha2\n", ""),

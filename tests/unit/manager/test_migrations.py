@@ -633,4 +633,8 @@ def test_the_document_has_no_answers_of_nodes() -> None:
         "end_time": None,
         "message": "",
         "task": 0,
+        "predicted_bytes": None,
+        "predicted_seconds": None,
+        "bytes": None,
+        "freeze_seconds": None,
     }

@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.kcms.cluster.plugins.module_utils.kcms_client import Client, ClientError
+from ansible_collections.kcms.cluster.plugins.module_utils.kcms_client import (
+    Client,
+    ClientError,
+    figures_of_move,
+)
 from ansible_collections.kcms.cluster.plugins.modules import (
     accounting_info,
     job_migrate,
@@ -130,6 +134,12 @@ def test_a_move(capsys: pytest.CaptureFixture[str]) -> None:
     assert (done["changed"], done["migration"]["phase"]) == (True, "done")
     assert done["diff"] == {"before": "node: alpha1\n", "after": "node: alpha2\n"}
     assert done["job"]["tasks"][0]["node"] == "alpha2"
+
+
+def test_a_check_says_in_words_what_a_move_would_take() -> None:
+    checked = {"phase": "possible", "predicted_bytes": 52_428_800, "predicted_seconds": 0.412}
+    assert figures_of_move(checked) == "about 52 MB, standing still for about 0.41 s"
+    assert figures_of_move({"phase": "possible"}) == ""
 
 
 def test_a_check_moves_nothing(capsys: pytest.CaptureFixture[str]) -> None:

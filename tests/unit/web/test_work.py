@@ -86,6 +86,10 @@ def test_targets_are_up_and_in_use_and_elsewhere() -> None:
     [
         (migrated("checking", None), "moving", "Job 7 is moving to n2: looking whether it can be"),
         (migrated("restoring", None), "moving", "being built up on n2."),
+        (
+            migrated("done", NOW - 15, bytes=5 << 20, freeze_seconds=0.384),
+            *("good", "to n2 in 5.0 s (5.0 MiB, stood still for 0.38 s), 15 seconds ago."),
+        ),
         (migrated("done", NOW - 15), "good", "Job 7 moved from n1 to n2 in 5.0 s, 15 seconds ago."),
         (
             migrated("refused", NOW - 1, message="it has a TCP socket"),
