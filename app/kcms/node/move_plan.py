@@ -40,7 +40,9 @@ class Plan:
         document = durable.read(str(directory), "wanted.json") or {}
         own = {each.name for each in fields(cls)} - {"move", "directory"}
         known = {name: each for name, each in document.items() if name in own}
-        return cls(move=WantedMove.parse(document["move"], STEPS_HERE), directory=directory, **known)
+        return cls(
+            move=WantedMove.parse(document["move"], STEPS_HERE), directory=directory, **known
+        )
 
     @property
     def ids(self) -> Ids:
