@@ -24,11 +24,11 @@ SHELL = """#!/bin/sh
 exec 3>>"$1.log"
 pause() { [ -e "$1.go" ] || sleep 0.1; }
 i=0
-while [ $i -lt 400 ]; do echo "line $i"; i=$((i+1)); pause "$1"; done |
+while [ $i -lt 1500 ]; do echo "line $i"; i=$((i+1)); pause "$1"; done |
   while read -r line; do echo "read $line"; done &
 reader=$!
 j=0
-while [ $j -lt 400 ]; do echo "log $j" >&3; j=$((j+1)); pause "$1"; done
+while [ $j -lt 1500 ]; do echo "log $j" >&3; j=$((j+1)); pause "$1"; done
 wait $reader
 echo end
 exit 3
@@ -36,7 +36,7 @@ exit 3
 
 PYTHON = """#!/usr/bin/python3
 import hashlib, os, sys, threading, time
-name, steps = sys.argv[1], 400
+name, steps = sys.argv[1], 1500
 last = [time.monotonic()]
 
 def pause():
@@ -126,7 +126,10 @@ def move_on(grid: Grid, number: int) -> dict[str, Any]:
     grid.kcms("alpha1", "migrate", str(number), target, user="alice")
     job = grid.job(number)
     assert (job["state"], node_of(job)) == ("RUNNING", target)
-    assert not [each for each in processes_on(grid, source) if each["job"] == number]
+    grid.wait(
+        lambda: not [each for each in processes_on(grid, source) if each["job"] == number],
+        f"what was left of job {number} on {source} to be gone",
+    )
     return dict(job["migration"])
 
 
