@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from kcms.errors import ProtocolError
-from kcms.jobs.migration import STEPS, WantedMove
+from kcms.jobs.migration import KNOWN_STEPS, WantedMove
 from kcms.node import durable
 from kcms.node.moves import MoveId, MoveRecord, Result
 
@@ -105,11 +105,10 @@ def read_record(path: Path) -> MoveRecord:
 def _parse(path: Path) -> MoveRecord:
     names = {each.name for each in path.iterdir()}
     plan = durable.read(str(path), "wanted.json")
-    steps = tuple(STEPS.values())
     return MoveRecord(
         wanted=None if plan is None else WantedMove.parse(plan["move"]),
-        begun=frozenset(each for each in steps if f"{each}.begun" in names),
-        results={each: _result(path, each) for each in steps if f"{each}.result" in names},
+        begun=frozenset(each for each in KNOWN_STEPS if f"{each}.begun" in names),
+        results={each: _result(path, each) for each in KNOWN_STEPS if f"{each}.result" in names},
         undone="undone" in names,
         cleaned="cleaned" in names,
     )
