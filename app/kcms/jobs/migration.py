@@ -122,8 +122,8 @@ class WantedMove:
         return asdict(self)
 
     @classmethod
-    def parse(cls, document: Any) -> WantedMove:
-        """:raises ProtocolError: not such a document"""
+    def parse(cls, document: Any, steps: tuple[str, ...] = KNOWN_STEPS) -> WantedMove:
+        """:raises ProtocolError: not such a document, or not one of these steps"""
         row = Members(document, "wanted move")
         return cls(
             job=row.whole("job"),
@@ -131,7 +131,7 @@ class WantedMove:
             epoch=row.whole("epoch"),
             store=row.store(),
             number=row.whole("number"),
-            step=row.choice("step", KNOWN_STEPS),
+            step=row.choice("step", steps),
             source=row.text("source"),
             target=row.text("target"),
             user=row.text("user"),

@@ -94,6 +94,20 @@ def store(chunks: Iterator[bytes], path: Path, wanted: Digest) -> None:
             file.write(counting.add(data))
             if counting.size > wanted.size:
                 break
+    _compare(counting, wanted)
+
+
+def verify(chunks: Iterator[bytes], wanted: Digest) -> None:
+    """See that what comes is what was packed.  :raises ImageError: it is not"""
+    counting = Counting()
+    for data in chunks:
+        counting.add(data)
+        if counting.size > wanted.size:
+            break
+    _compare(counting, wanted)
+
+
+def _compare(counting: Counting, wanted: Digest) -> None:
     if counting.digest.size != wanted.size:
         more = "more than" if counting.digest.size > wanted.size else "less than"
         raise ImageError(f"the image on the shared directory has {more} its {wanted.size} bytes")
