@@ -21,7 +21,7 @@ MOST = 16 << 20
 
 @dataclass(frozen=True)
 class About:
-    """``host`` saved it.  ``needs`` is what :func:`kcms.node.movable.scan` told of the job; ``root``,
+    """``host`` saved it.  ``needs`` is what :func:`kcms.node.movable.scan` told of it; ``root``,
     ``processes``, ``pids`` and ``usage`` are as in :mod:`kcms.node.restoring`; ``lengths`` has rows
     as of :mod:`kcms.node.rollback`."""
 

@@ -213,8 +213,8 @@ class Snapshot:
 
     ``wanted`` is None until the manager has been heard; ``may_start`` is false when its word is
     too old to begin anything on it.  ``attempts`` counts starts of each task by this daemon.
-    ``store`` is the job store of the manager that spoke last.  ``fetched`` has what came of bringing
-    the images that tasks are to begin from, of those of which that is known.
+    ``store`` is the job store of the manager that spoke last.  ``fetched`` has what came of
+    bringing the images that tasks are to begin from, of those of which that is known.
     """
 
     wanted: Mapping[TaskId, WantedTask] | None

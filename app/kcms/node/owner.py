@@ -63,7 +63,7 @@ def ask(
     ):
         order.write(json.dumps(request).encode())
         order.seek(0)
-        child = _start(ids, program, order, said, complaint)
+        child = _start(ids, order, said, complaint, program)
         try:
             child.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -76,7 +76,11 @@ def ask(
 
 
 def _start(
-    ids: Ids, program: str, order: IO[bytes], said: IO[bytes], complaint: IO[bytes]
+    ids: Ids,
+    order: IO[bytes],
+    said: IO[bytes],
+    complaint: IO[bytes],
+    program: str = __file__,
 ) -> subprocess.Popen[bytes]:
     """The child, which can write no more than the limit, whatever its owner makes it do."""
     command = [PYTHON, "-I", "-S", "-E", os.path.realpath(program)]

@@ -1,7 +1,7 @@
 """Takes a job's files back to how they were at its checkpoint; a program with the owner's ids.
 
-``python3 -I -S -E rollback.py``, started by :func:`kcms.node.owner.ask`, reads a request on standard
-input and writes the answer.  ``{"look": [path, …]}`` is answered with ``files``: a row of size,
+``python3 -I -S -E rollback.py``, started by :func:`kcms.node.owner.ask`, reads a request on
+standard input and writes the answer.  ``{"look": [path, …]}`` is answered with ``files``: a row of size,
 mtime in ns and inode for each, nothing for what is no regular file.  ``{"back": [row, …]}`` is
 answered with ``problem``, a sentence when the job cannot go on with these files, of which none was
 touched then, and ``notes``, phrases that say what was done and what could not be.
@@ -15,6 +15,9 @@ A row has ``path``, ``size``, ``mtime`` and ``inode`` at the checkpoint, and ``u
 Appended to again, a file that was cut becomes what it would have been.  One that was changed within
 its length since cannot be taken back.
 """
+
+# pathlib would cost start-up time.
+# ruff: noqa: PTH116
 
 from __future__ import annotations
 
@@ -95,9 +98,9 @@ def back(rows: list[dict[str, Any]], how: Look = look) -> dict[str, Any]:
     problem = next((each for row in seen if (each := problem_of(*row))), "")
     if problem:
         return {"problem": problem, "notes": []}
-    cuts = [each for row in seen if (each := cut_of(*row))]
-    for each in cuts:
-        truncate(each)
+    cuts = [cut for row in seen if (cut := cut_of(*row))]
+    for cut in cuts:
+        truncate(cut)
     remarks = [each for row in seen if (each := remark_on(*row))]
     return {"problem": "", "notes": [*map(str, cuts), *remarks]}
 
