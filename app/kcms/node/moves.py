@@ -14,9 +14,9 @@ A move that its manager no longer wants is undone: a dump under way is told to g
 is never ended, that would take the job with it), other steps are ended, what they left here and on
 the shared directory is removed, and then the record.
 
-A save is a dump that lets the job go on by itself: it says on record when it is about to freeze
-a job that ran (``held``), and when it has what it needs of it (``copied``).  One that ended in between
-has its job let go here, whatever its manager wants, as that job ran before.
+A save is a dump that lets the job go on by itself.  It says on record when it is about to freeze a
+job that ran (``held``), and when it has what it needs of it (``copied``).  When it ended in
+between, the job is let go here, whatever its manager wants, as that job ran before.
 
 A task that is to begin from an image has a move that no manager wants by that name: ``fetch``,
 derived from the wanted task, see :mod:`kcms.node.fetches`.

@@ -6,7 +6,8 @@
 wanted.json    daemon  ``wanted`` (WantedTask), ``account`` (home, shell, groups), cluster, node,
                        ``runtime`` (see lease.py), ``restore`` (see restoring.py) of a task that
                        comes from an image, with its ``note``, ``session`` (directory of the
-                       socket, user of the gateway) of an interactive one, ``gateway`` (its socket) of a staged one
+                       socket, user of the gateway) of an interactive one, ``gateway`` (its
+                       socket) of a staged one
 started        init    boot_id, time, boottime, cgroup, release; or the daemon, with
                        ``refused``, so that the program never starts; made once, by link(2)
 refused        both    message, time, cause

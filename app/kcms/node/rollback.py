@@ -1,10 +1,11 @@
 """Takes a job's files back to how they were at its checkpoint; a program with the owner's ids.
 
 ``python3 -I -S -E rollback.py``, started by :func:`kcms.node.owner.ask`, reads a request on
-standard input and writes the answer.  ``{"look": [path, …]}`` is answered with ``files``: a row of size,
-mtime in ns and inode for each, nothing for what is no regular file.  ``{"back": [row, …]}`` is
-answered with ``problem``, a sentence when the job cannot go on with these files, of which none was
-touched then, and ``notes``, phrases that say what was done and what could not be.
+standard input and writes the answer.  ``{"look": [path, ...]}`` is answered with ``files``: a row
+of size, mtime in ns and inode for each, nothing for what is no regular file.
+``{"back": [row, ...]}``
+is answered with ``problem``, a sentence when the job cannot go on with these files (then none was
+touched), and with ``notes``, phrases that say what was done and what could not be.
 
 A row has ``path``, ``size``, ``mtime`` and ``inode`` at the checkpoint, and ``use``:
 
