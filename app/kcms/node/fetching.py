@@ -16,9 +16,8 @@ from typing import Any
 from kcms.errors import KcmsError, ProtocolError
 from kcms.jobs.checkpoint import NO_IMAGE, NOT_HERE, Image
 from kcms.node import admit, image, init, lease, rollback, room
-from kcms.node.about import MOST
+from kcms.node.about import MOST, About
 from kcms.node.about import NAME as ABOUT
-from kcms.node.about import About
 from kcms.node.carry import Carrier, CarryError
 from kcms.node.child import ChildError
 from kcms.node.move_error import MoveError, plain

@@ -85,7 +85,7 @@ class Save(Dump):
         told = self._numbers(needs["root"], first)
         lengths = self._lengths()
         self._criu(first, needs["root"])
-        if any(Path(self.plan.record).glob("kill*")):
+        if (Path(self.plan.record) / "kill").exists():
             raise MoveError(KILLED)  # the image may hold the signal that was to end it
         told["pids"] = sorted({*told["pids"], *dumped(self.images)})
         return About(host=self.plan.host, needs=needs, lengths=lengths, **told)
