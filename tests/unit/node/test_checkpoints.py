@@ -11,7 +11,18 @@ import pytest
 from kcms.jobs.checkpoint import NO_IMAGE, NOT_HERE, Image
 from kcms.jobs.migration import WantedMove
 from kcms.jobs.model import WantedTask
-from kcms.node import core, durable, fetches, fetching, image, keeping, moves, saving
+from kcms.node import (
+    cgroup,
+    core,
+    durable,
+    fetches,
+    fetching,
+    image,
+    keeping,
+    movable,
+    moves,
+    saving,
+)
 from kcms.node.core import Fetched, Prepare, Record, Start, Started, TaskId, Unit
 from kcms.node.move_error import MoveError
 from kcms.node.move_plan import Plan
@@ -179,10 +190,10 @@ class Calls:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, held: bool = False) -> None:
         self.made: list[str] = []
-        monkeypatch.setattr(saving.cgroup, "is_held", lambda path: held and path.endswith("/task"))
-        monkeypatch.setattr(saving.cgroup, "hold", lambda _: self.made.append("hold"))
-        monkeypatch.setattr(saving.cgroup, "release", lambda _: self.made.append("release"))
-        monkeypatch.setattr(saving.cgroup, "await_frozen", lambda *_: True)
+        monkeypatch.setattr(cgroup, "is_held", lambda path: held and path.endswith("/task"))
+        monkeypatch.setattr(cgroup, "hold", lambda _: self.made.append("hold"))
+        monkeypatch.setattr(cgroup, "release", lambda _: self.made.append("release"))
+        monkeypatch.setattr(cgroup, "await_frozen", lambda *_: True)
 
 
 def failing_save(path: Path, monkeypatch: pytest.MonkeyPatch) -> saving.Save:
@@ -197,9 +208,9 @@ def failing_save(path: Path, monkeypatch: pytest.MonkeyPatch) -> saving.Save:
         path, "save", cgroup="/cg/task", record=str(path / "record"), account={"groups": []}
     )
     made = saving.Save(told, "x.image")
-    scan = saving.movable.Scan(True, "", {"place": "/s"})
+    scan = movable.Scan(True, "", {"place": "/s"})
     monkeypatch.setattr(made.look, "at_running", lambda: scan)
-    monkeypatch.setattr(saving.movable, "find_init", lambda _: 1)
+    monkeypatch.setattr(movable, "find_init", lambda _: 1)
     monkeypatch.setattr(made.carrier, "make_place", lambda _: None)
     monkeypatch.setattr(made, "_warm", lambda _: None)
     monkeypatch.setattr(made, "_image_of", fail)
