@@ -406,6 +406,7 @@ class Engine:
                 draft.drains,
                 tasks,
                 draft.signals,
+                draft.litter,
             )
         except Unavailable as error:
             if not self._refused:

@@ -21,7 +21,7 @@ from kcms.jobs.model import Job, NodeReport, Task, TaskReport
 from kcms.jobs.needs import Demand, cpus_of, is_limited, memory_of
 from kcms.jobs.spec import is_interactive
 from kcms.jobs.states import State
-from kcms.manager import measured
+from kcms.manager import measured, saves
 from kcms.manager.memory import Draft, Memory, Node, Orphan, key_of, under_way
 from kcms.manager.nodes import candidates
 from kcms.manager.signals import is_waiting
@@ -61,8 +61,12 @@ def ask(
     trouble = trouble or _no_room(draft, job, target)
     if trouble is not None:
         raise Conflict(f"{name_of(job, task.index)} cannot be moved: {trouble}")
+    if task.saved.saving is not None:
+        if check_only:
+            raise Conflict(f"a checkpoint of {name_of(job, task.index)} is being made: try again then")
+        job = saves.stop(draft, job, task.index, f"{by} had it moved meanwhile", now)
     migration = Migration(
-        number=1 + (job.migration.number if job.migration else 0),
+        number=saves.next_number(job),
         source=task.node,
         target=target,
         epoch=next_epoch(job, task.index),

@@ -317,6 +317,7 @@ class Store(Reader):
         drains: Mapping[str, Drain | None] | None = None,
         tasks: Mapping[int, Iterable[Task]] | None = None,
         signals: Mapping[TaskKey, tuple[Given, ...]] | None = None,
+        litter: Mapping[LitterKey, Litter | None] | None = None,
     ) -> int:
         """Make jobs, events, changes of nodes' use (None: in use again) and the signals of tasks
         durable, all or nothing; the sequence number reached.
@@ -332,6 +333,7 @@ class Store(Reader):
                 for name, drain in (drains or {}).items():
                     self._write_drain(name, drain)
                 signal_rows.write(self._database, signals or {})
+                litter_rows.write(self._database, litter or {})
                 self._database.executemany(
                     "INSERT INTO events (time, job, kind, document) VALUES (?, ?, ?, ?)",
                     [(e.time, e.job, e.kind, json.dumps(e.document)) for e in events],
