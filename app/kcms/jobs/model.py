@@ -208,9 +208,7 @@ class Job:
     @cached_property
     def resumes(self) -> bool:
         """Whether a task that waits goes on from an image."""
-        return any(
-            task.saved.resume and task.state is State.PENDING for task in self.saved_tasks
-        )
+        return any(task.saved.resume and task.state is State.PENDING for task in self.saved_tasks)
 
     @cached_property
     def unplaced_count(self) -> int:

@@ -51,7 +51,7 @@ def ask(draft: Draft, job: Job, index: int | None, by: str, now: float) -> Job:
 def _check(job: Job) -> None:
     """:raises Conflict: nothing of the job can be saved now"""
     never, moving = ladder.impossible(job.spec), under_way(job)
-    why = f"it {never.removeprefix('it ')}" if never else ""
+    why = never
     if job.state not in (State.RUNNING, State.SUSPENDED):
         why = f"it is {job.state.value}, and only a job that runs can be saved"
     elif job.killed_by is not None:
@@ -140,7 +140,8 @@ def follow(draft: Draft, name: str, said: NodeReport, now: float) -> None:
         if each.step == "drop":
             _dropped(draft, name, each)
         job = draft.job(each.job)
-        task = next((task for task in job.saved_tasks if task.unit == each.task), None) if job else None
+        tasks = job.saved_tasks if job else ()
+        task = next((task for task in tasks if task.unit == each.task), None)
         if job is None or task is None:
             continue
         saving = task.saved.saving
@@ -210,14 +211,16 @@ def tick(draft: Draft, now: float, listened: float) -> None:
         elif rest > 0:
             memory.resting[key] = (tries, rest - listened)
             draft.concerned |= memory.nodes.keys()
-    saving = {(job.id, task.index, task.saved.saving.number) for job, task in _under_way(draft)}
-    memory.saving = {each: memory.saving.get(each, 0.0) + listened for each in saving}
-    for job, task in _under_way(draft):
-        node = memory.nodes.get(task.node)
-        age = memory.saving[job.id, task.index, task.saved.saving.number]
+    busy = _under_way(draft)
+    there = {(job.id, task.index, task.saved.last) for job, task in busy}
+    memory.saving = {each: memory.saving.get(each, 0.0) + listened for each in there}
+    for found, task in busy:
+        job = draft.job(found.id) or found
+        node, saving = memory.nodes.get(task.node), task.saved.saving
+        age = memory.saving[job.id, task.index, task.saved.last]
         if node is None or node.silence > memory.rules.node_timeout:
             saves.stop(draft, job, task.index, f"{task.node} is not heard", now)
-        elif task.saved.saving.begun and age > limit:
+        elif saving is not None and saving.begun and age > limit:
             saves.stop(draft, job, task.index, f"it was not over after {limit:g} s", now)
 
 

@@ -20,7 +20,7 @@ from kcms.jobs.model import TIME_LIMIT, Job, NodeReport, Task, TaskReport
 from kcms.jobs.processes import Process
 from kcms.jobs.spec import same, task_count
 from kcms.jobs.states import State
-from kcms.manager import ending, migrations, unfit
+from kcms.manager import checkpoints, ending, migrations, unfit
 from kcms.manager.memory import Draft, Orphan, TaskKey, key_of, units
 from kcms.manager.nodes import OVER_ON_NODE
 

@@ -63,7 +63,9 @@ def ask(
         raise Conflict(f"{name_of(job, task.index)} cannot be moved: {trouble}")
     if task.saved.saving is not None:
         if check_only:
-            raise Conflict(f"a checkpoint of {name_of(job, task.index)} is being made: try again then")
+            raise Conflict(
+                f"a checkpoint of {name_of(job, task.index)} is being made: try again then"
+            )
         job = saves.stop(draft, job, task.index, f"{by} had it moved meanwhile", now)
     migration = Migration(
         number=saves.next_number(job),
@@ -338,7 +340,8 @@ def _commit(draft: Draft, job: Job, moving: Migration, now: float) -> None:
     """The point of no return: from here on the copy on the target is the job."""
     task = job.task(moving.task)
     assert task is not None, "what moves has its place"
-    there = replace(task, epoch=moving.epoch, node=moving.target)
+    saved = replace(task.saved, image=None) if task.saved.image else task.saved
+    there = replace(task, epoch=moving.epoch, node=moving.target, saved=saved)
     reason = job.reason if job.size > 1 else ""  # which may be of another of its tasks
     _put(
         draft,

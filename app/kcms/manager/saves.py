@@ -42,9 +42,7 @@ def discard(draft: Draft, job: Job, task: Task, gone: Iterable[Kept], now: float
     number = next_number(replace(job, tasks=job.with_tasks(task)))
     paths = tuple(each.image.path for each in images)
     epoch = images[0].epoch
-    row = Litter(
-        job.id, number, task.index, epoch, paths, now, job.user, job.uid, job.gid
-    )
+    row = Litter(job.id, number, task.index, epoch, paths, now, job.user, job.uid, job.gid)
     draft.litter[row.key] = row
     draft.capacity = True
     return replace(task, saved=replace(task.saved, last=number))

@@ -25,7 +25,8 @@ from kcms.jobs.model import Job, Task
 from kcms.jobs.queue import Followed
 from kcms.jobs.spec import TASKS_LIMIT
 from kcms.jobs.states import State
-from kcms.manager import accounting, rows, schema, signal_rows
+from kcms.manager import accounting, litter_rows, rows, schema, signal_rows
+from kcms.manager.litter_rows import Litter, LitterKey
 from kcms.manager.rows import Drain, Event
 from kcms.manager.signal_rows import Given, TaskKey
 
@@ -260,6 +261,11 @@ class Reader:
         """The signals that tasks were given."""
         with self._errors():
             return signal_rows.read(self._reader)
+
+    def litter(self) -> dict[LitterKey, Litter]:
+        """The images that are to be removed.  :raises Unavailable: the store cannot be read"""
+        with self._errors():
+            return litter_rows.read(self._reader)
 
     def close(self) -> None:
         self._reader.close()
