@@ -38,7 +38,8 @@ def read(database: sqlite3.Connection) -> dict[LitterKey, Litter]:
         "SELECT job, number, task, epoch, paths, time, user, uid, gid"
         " FROM litter JOIN jobs ON id = job ORDER BY job, number"
     ):
-        each = Litter(*row[:4], tuple(json.loads(row[4])), *row[5:])
+        job, number, task, epoch, paths, *owner = row
+        each = Litter(job, number, task, epoch, tuple(json.loads(paths)), *owner)
         found[each.key] = each
     return found
 

@@ -88,9 +88,9 @@ class Memory:
     interactive jobs that wait, each with the seconds since somebody asked for it.  ``open_of``
     and ``tasks_of`` count the jobs of each user and their tasks.  ``still_since`` has the moment,
     on the clock ``steady``, since which a job that is being moved stands still; ``past_moves`` what
-    earlier moves took, the newest last.  ``litter`` are images that are to be removed, ``resting`` of those
-    how often a node could not and for how many seconds no other is asked; ``saving`` has the
-    seconds in which the manager listened since a checkpoint was begun.
+    earlier moves took, the newest last.  ``litter`` are images that are to be removed,
+    ``resting`` of those how often a node could not and for how many seconds no other is asked;
+    ``saving`` has the seconds in which the manager listened since a checkpoint was begun.
     """
 
     cluster: str
