@@ -376,9 +376,7 @@ def check_together(clean: dict[str, Any]) -> None:
     for name in ("total_tasks", "tasks_per_node", "task_failure"):
         if single and clean[name] not in (None, 1):
             raise SpecError(f"{name} is of batch and parallel jobs, and this one is single")
-    for name in SAVED if clean["class"] == "parallel" else ():
-        if clean[name]:
-            raise SpecError(f"{name} is of single and batch jobs, and this one is parallel")
+    _check_saved(clean)
     if not single and clean["total_tasks"] is None:
         raise SpecError(f"total_tasks is missing, which a {clean['class']} job needs")
     for name in ("output", "error") if not single else ():
@@ -387,6 +385,12 @@ def check_together(clean: dict[str, Any]) -> None:
             raise SpecError(
                 f"{name} {path} needs %t in the file's name, as each task writes a file of its own"
             )
+
+
+def _check_saved(clean: dict[str, Any]) -> None:
+    for name in SAVED if clean["class"] == "parallel" else ():
+        if clean[name]:
+            raise SpecError(f"{name} is of single and batch jobs, and this one is parallel")
 
 
 def _check_attached(clean: dict[str, Any]) -> None:
