@@ -26,6 +26,8 @@ from kcms.node.move_error import MoveError, plain
 from kcms.node.move_plan import Outcome, Plan
 
 FREEZE_SECONDS = 10.0
+FREEZES = 20
+FREEZE_AGAIN = 0.02
 LOOKS = 5
 LOOK_AGAIN = 0.05
 CHECK_SECONDS = 30.0
@@ -125,6 +127,15 @@ class Dump:
         if cgroup.is_held(self.plan.cgroup) or cgroup.is_held(unit):
             raise MoveError("the job is frozen already; thaw it first")
         self.touched = True
+        for _ in range(FREEZES):
+            self._hold()
+            if not waiting_for_child(self.plan.cgroup):
+                return
+            cgroup.release(self.plan.cgroup)
+            time.sleep(FREEZE_AGAIN)
+        raise MoveError("a process of the job waits all the time for a child to start a program")
+
+    def _hold(self) -> None:
         self.froze = init.boottime()
         cgroup.hold(self.plan.cgroup)
         if not cgroup.await_frozen(self.plan.cgroup, FREEZE_SECONDS, time.monotonic):
@@ -266,6 +277,21 @@ def _written_by(process: Path) -> Iterator[str]:
         span, access = line.split(maxsplit=2)[:2]
         if access[1] == "w" and access[3] == "s":
             yield from _file_with_name(process / "map_files" / span)
+
+
+def waiting_for_child(task_cgroup: str) -> bool:
+    """Whether a process of a frozen job waits for a child of vfork(2), which is frozen as well: the
+    kernel takes it for frozen, and criu would wait in vain for it to stop."""
+    return any(
+        is_uninterruptible((each / "stat").read_text(errors="replace"))
+        for pid in cgroup.pids(task_cgroup)
+        for each in Path(f"/proc/{pid}/task").iterdir()
+    )
+
+
+def is_uninterruptible(stat_line: str) -> bool:
+    """Whether a line of /proc/PID/stat (proc(5)) is of a thread in the state D."""
+    return stat_line.rpartition(")")[2].split()[:1] == ["D"]
 
 
 def _file_with_name(link: Path) -> Iterator[str]:
