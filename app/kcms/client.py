@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -563,9 +563,14 @@ def trouble_of_move(job: dict[str, Any], number: int) -> str | None:
     return f"{what} was not moved to {migration['target']}{stays}: {why}"
 
 
-def moved_name(job: dict[str, Any]) -> str:
+def is_several(job: Mapping[str, Any]) -> bool:
+    """Whether a job has more than one task."""
+    return int((job.get("spec") or {}).get("total_tasks") or 1) > 1
+
+
+def moved_name(job: Mapping[str, Any]) -> str:
     """What a job's last migration was of: the job, or one task of several."""
-    if (job.get("spec", {}).get("total_tasks") or 1) == 1:
+    if not is_several(job):
         return f"job {job['id']}"
     return f"task {(job.get('migration') or {}).get('task', 0)} of job {job['id']}"
 

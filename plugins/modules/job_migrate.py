@@ -128,6 +128,7 @@ from ansible_collections.kcms.cluster.plugins.module_utils.kcms_client import (
     Client,
     ClientError,
     figures_of_move,
+    moved_name,
     trouble_of_move,
 )
 from ansible_collections.kcms.cluster.plugins.module_utils.kcms_module import Failed, run
@@ -153,7 +154,7 @@ def migrate(client: Client, params: dict[str, Any], checking: bool) -> dict[str,
     before = client.job(params["id"])
     task = params["task"]
     source, target = nodes_of(before, task), params["node"]
-    if source == [target] and not moving_away(before):
+    if source == [target] and not moving_away(before, task):
         return {"changed": False, "job": before, "diff": difference(target, target)}
     asked = client.migrate(params["id"], target, check=checking, task=task)
     number = asked["migration"]["number"]
@@ -167,15 +168,17 @@ def migrate(client: Client, params: dict[str, Any], checking: bool) -> dict[str,
         raise Failed(ClientError("conflict", trouble, 409), result)
     figures = figures_of_move(job["migration"])
     what = "can be" if checking else "has"
-    result["msg"] = f"job {job['id']} {what} moved to {target}" + (
+    result["msg"] = f"{moved_name(job)} {what} moved to {target}" + (
         f": {figures}" if figures else ""
     )
     return {**result, "diff": difference(job["migration"]["source"], target)}
 
 
-def moving_away(job: dict[str, Any]) -> bool:
-    """Whether a migration of it is under way, so that it may soon run elsewhere."""
+def moving_away(job: dict[str, Any], index: int | None) -> bool:
+    """Whether a migration of it, or of that task, is under way: it may soon run elsewhere."""
     moving = job.get("migration") or {}
+    if index not in (None, moving.get("task", 0)):
+        return False
     return bool(moving) and moving["end_time"] is None and not moving["check_only"]
 
 

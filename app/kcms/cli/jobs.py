@@ -10,7 +10,7 @@ from collections.abc import Callable
 from kcms.cli import complain, tables
 from kcms.cli.each import do_each
 from kcms.cli.options import Parser, client, client_options, whole_number
-from kcms.client import FINAL_STATES, Client
+from kcms.client import FINAL_STATES, Client, is_several
 from kcms.jobs.paths import TASK, expand
 from kcms.jobs.spec import duration_text
 
@@ -117,7 +117,7 @@ def job_page(found: dict[str, Any], now: float) -> str:
     if (left := (spec.get("total_tasks") or 1) - len(shown)) > 0 and shown:
         lines["and"] = f"{left} more tasks, which --json has"
     if found.get("migration"):
-        lines["migration"] = tables.migration(found["migration"], tables.is_several(found))
+        lines["migration"] = tables.migration(found["migration"], is_several(found))
     width = max(map(len, lines))
     return "\n".join(f"{name:{width}}  {tables.printable(text)}" for name, text in lines.items())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from kcms.client import figures_of_move
+from kcms.client import figures_of_move, is_several
 from kcms.terminal import plain
 
 TYPE_CHECKING = False
@@ -145,11 +145,6 @@ def note(job: dict[str, Any]) -> str:
     if reason and (not said or job.get("killed_by")):
         said.append(reason)
     return ", ".join(dict.fromkeys(said))
-
-
-def is_several(job: dict[str, Any]) -> bool:
-    """Whether it has more than one task."""
-    return ((job.get("spec") or {}).get("total_tasks") or 1) > 1
 
 
 def migration(moving: dict[str, Any], several: bool = False) -> str:

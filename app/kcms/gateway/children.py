@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +40,7 @@ class Server:
     def __init__(self, process: asyncio.subprocess.Process, control: socket.socket) -> None:
         self.process = process
         self.control = control
+        self._pidfd = _pidfd(process.pid)
         self._watch = asyncio.create_task(self._watched())
 
     @classmethod
@@ -64,7 +66,11 @@ class Server:
         return cls(process, ours)
 
     async def _watched(self) -> None:
-        status = await self.process.wait()
+        try:
+            status = await self.process.wait()
+        finally:
+            if self._pidfd is not None:
+                os.close(self._pidfd)
         if status != 0:
             log.error("the process that looks at files ended with status %s", status)
 
@@ -98,13 +104,23 @@ class Server:
     def give_up(self) -> None:
         """End one that takes no orders any more."""
         self.control.close()
-        with contextlib.suppress(OSError):
-            self.process.kill()
+        if self._pidfd is not None and not self.over:
+            # not by asyncio, which would take its status along
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     async def close(self) -> None:
         """Let it end."""
         self.control.close()
         await self._watch
+
+
+def _pidfd(pid: int) -> int | None:
+    """None: the process is over, and was waited for, already."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
 
 
 class Child:

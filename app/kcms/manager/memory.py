@@ -315,6 +315,11 @@ def key_of(job: Job, task: Task) -> TaskKey:
     return job.id, task.unit, task.epoch
 
 
+def name_of(job: Job, index: int) -> str:
+    """A task in a sentence: the job itself, when it has no other."""
+    return f"job {job.id}" if job.size == 1 else f"task {index} of job {job.id}"
+
+
 def units(tasks: Iterable[tuple[Job, Task]]) -> dict[TaskKey, tuple[Job, list[Task]]]:
     """The units that tasks are in, each with its job and its tasks."""
     found: dict[TaskKey, tuple[Job, list[Task]]] = {}

@@ -22,7 +22,7 @@ from kcms.jobs.needs import Demand, cpus_of, is_limited, memory_of
 from kcms.jobs.spec import is_interactive
 from kcms.jobs.states import State
 from kcms.manager import measured
-from kcms.manager.memory import Draft, Memory, Node, Orphan, key_of, under_way
+from kcms.manager.memory import Draft, Memory, Node, Orphan, key_of, name_of, under_way
 from kcms.manager.nodes import candidates
 from kcms.manager.signals import is_waiting
 
@@ -88,11 +88,6 @@ def next_epoch(job: Job, index: int = 0) -> int:
     task = job.task(index)
     epochs = [task.epoch] if task else []
     return 1 + max([*epochs, job.migration.epoch if job.migration else 0])
-
-
-def name_of(job: Job, index: int) -> str:
-    """What is said to move, or not to."""
-    return f"job {job.id}" if job.size == 1 else f"task {index} of job {job.id}"
 
 
 def movable(job: Job, index: int | None = None) -> Task:

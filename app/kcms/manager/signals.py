@@ -15,7 +15,7 @@ from kcms.jobs.model import SIGNALS, Job, NodeReport, Task
 from kcms.jobs.processes import Process
 from kcms.jobs.signals import NAMES, Signal, signal_name
 from kcms.jobs.states import State
-from kcms.manager.memory import Draft, Memory, TaskKey, key_of, under_way, units
+from kcms.manager.memory import Draft, Memory, TaskKey, key_of, name_of, under_way, units
 from kcms.manager.rows import Event
 from kcms.manager.signal_rows import Given, dealt_with
 
@@ -119,9 +119,8 @@ def _check_stays(job: Job, meant: list[Task]) -> None:
     moving = under_way(job)
     if moving is None or moving.check_only or all(each.index != moving.task for each in meant):
         return
-    what = f"job {job.id}" if job.size == 1 else f"task {moving.task} of job {job.id}"
     way = f"from {moving.source} to {moving.target}"
-    raise Conflict(f"{what} is being moved {way}: try again then")
+    raise Conflict(f"{name_of(job, moving.task)} is being moved {way}: try again then")
 
 
 def _process_of(draft: Draft, job: Job, wanted: Asked) -> Process | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 
-from kcms.client import Client
+from kcms.client import Client, is_several
 from kcms.errors import InvalidRequest, KcmsError
 from kcms.jobs.number import job_number
 from kcms.web import access, work
@@ -112,8 +112,8 @@ def ordered(
 
 def _move(client: Client, number: int, node: str, task: int | None) -> None:
     """(An older manager takes no task, and moves none of several.)"""
-    several = task is not None and work.several(client.job(number, tasks=0))
-    client.migrate(number, node, task=task if several else None)
+    named = task is not None and is_several(client.job(number, tasks=0))
+    client.migrate(number, node, task=task if named else None)
 
 
 def _answers(cluster: str, token: Token, asked: int | None) -> tuple[Any, Any, Any, list[Any]]:

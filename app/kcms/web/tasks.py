@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kcms.client import FINAL_STATES
+from kcms.client import FINAL_STATES, is_several
 from kcms.errors import InvalidRequest
 from kcms.jobs.spec import TASKS_LIMIT
 from kcms.web import words
@@ -26,10 +26,6 @@ class TaskRow:
     took: str
     exit: str
     message: str
-
-
-def is_several(job: Mapping[str, Any]) -> bool:
-    return int(job["spec"].get("total_tasks") or 1) > 1
 
 
 def counted(job: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kcms.client import FINAL_STATES
+from kcms.client import FINAL_STATES, moved_name
 from kcms.jobs.spec import duration_text
 from kcms.web import words
 from kcms.web.nodestates import DRAINED
@@ -164,18 +164,13 @@ class Move:
     text: str
 
 
-def several(job: Mapping[str, Any]) -> bool:
-    """Whether a job has more than one task."""
-    return int((job.get("spec") or {}).get("total_tasks") or 1) > 1
-
-
 def move(job: Mapping[str, Any], now: float) -> Move | None:
     """The last migration of a job in a sentence; None when there is none."""
     row = job.get("migration")
     if not isinstance(row, Mapping) or row.get("check_only"):
         return None
     number, source, target = int(job["id"]), str(row["source"]), str(row["target"])
-    what = f"task {int(row.get('task') or 0)} of job {number}" if several(job) else f"job {number}"
+    what = moved_name(job)
     begun = what[0].upper() + what[1:]
     phase, why = str(row["phase"]), words.visible(str(row.get("message") or ""))
     ended = row.get("end_time")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
@@ -36,6 +36,7 @@ class Fake(Client):
     """A small cluster that changes as it is told; every call is written down."""
 
     the_job: dict[str, Any]
+    kept: ClassVar[dict[str, Any]] = {}
     nodes_there: dict[str, dict[str, Any]]
     trouble: str  # what both nodes find when they look
     refusal: str  # what the manager knows at once
@@ -90,7 +91,8 @@ class Fake(Client):
             "check_only": check,
             "end_time": 5.0,
         }
-        Fake.the_job = job(body["node"] if phase == "done" else source, migration=moving)
+        there = body["node"] if phase == "done" else source
+        Fake.the_job = job(there, migration=moving, **Fake.kept)
         return 202, {**Fake.the_job, "migration": {**moving, "phase": "checking", "end_time": None}}
 
 
@@ -100,7 +102,7 @@ def process(name: str, pid: int, state: str, number: int = 12) -> dict[str, Any]
 
 @pytest.fixture(autouse=True)
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    Fake.the_job, Fake.calls = job(), []
+    Fake.the_job, Fake.kept, Fake.calls = job(), {}, []
     Fake.nodes_there = {name: node(name) for name in ("alpha1", "alpha2")}
     Fake.trouble, Fake.refusal, Fake.root = "", "", True
     utils = "ansible_collections.kcms.cluster.plugins.module_utils.kcms_module.Client"
@@ -161,6 +163,29 @@ def test_one_that_is_moving_away_is_not_there(
     Fake.refusal = "job 12 is being moved already"
     done = both(job_migrate, capsys, id=12, node="alpha1")
     assert done.get("failed", False) is (end is None)
+
+
+SEVERAL = {"spec": {"total_tasks": 2}}
+
+
+def test_a_task_that_is_there_is_left_alone_while_another_moves(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    moving = {"number": 1, "task": 1, "end_time": None, "check_only": False}
+    Fake.the_job = job(migration=moving, **SEVERAL)
+    assert both(job_migrate, capsys, id=12, task=0, node="alpha1")["changed"] is False
+    assert posts() == []
+    Fake.the_job = job(migration={**moving, "task": 0}, **SEVERAL)
+    run(job_migrate, capsys, id=12, task=0, node="alpha1")
+    assert posts() != []
+
+
+def test_a_task_that_moved_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    Fake.the_job = job(**SEVERAL)
+    Fake.kept = SEVERAL
+    assert run(job_migrate, capsys, id=12, task=0, node="alpha2")["msg"].startswith(
+        "task 0 of job 12 has moved to alpha2"
+    )
 
 
 def test_what_the_nodes_find_is_the_sentence(capsys: pytest.CaptureFixture[str]) -> None:
