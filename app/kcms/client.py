@@ -312,10 +312,46 @@ class Client:
             body["task"] = task
         return self.call("POST", f"/v1/jobs/{job_id}/migrate", body)[1]
 
-    def set_node_state(self, node: str, state: str, reason: str = "") -> dict[str, Any]:
-        """Take a node out of use (``drain``) or into it again (``resume``); the node as it is."""
-        body = {"state": state, "reason": reason}
+    def set_node_state(
+        self, node: str, state: str, reason: str = "", migrate: bool = False
+    ) -> dict[str, Any]:
+        """Take a node out of use (``drain``) or into it again (``resume``); the node as it is.
+
+        :param migrate: what runs on a drained one is moved away, see :meth:`leaving`
+        """
+        body: dict[str, Any] = {"state": state, "reason": reason}
+        if migrate:
+            body["migrate"] = True
         return self.call("POST", f"/v1/nodes/{_quoted(node)}/state", body)[1]
+
+    def leaving(self, node: str) -> dict[str, Any]:
+        """Whether a node is to be empty (``leaving``), and of each of its tasks whether it moves,
+        waits or stays, and why."""
+        return self.call("GET", f"/v1/nodes/{_quoted(node)}/leaving")[1]
+
+    def follow_leaving(
+        self, node: str, sleep: Callable[[float], None] = time.sleep
+    ) -> Iterator[list[dict[str, Any]]]:
+        """The tasks on a node that is to be empty, again and again, until none of them can leave
+        any more.  A manager that cannot be reached for a while is waited for, but not at first.
+
+        :raises ClientError: code ``conflict`` when the node need not be empty any more
+        """
+        told = False
+        while True:
+            try:
+                found = self.leaving(node)
+            except ClientError as error:
+                if error.code != "unavailable" or not told:
+                    raise
+            else:
+                told = True
+                if not found["leaving"]:
+                    raise ClientError("conflict", f"{node} is not to be empty any more", 409)
+                yield found["tasks"]
+                if all(each["state"] == "staying" for each in found["tasks"]):
+                    return
+            sleep(1.0)
 
     def processes(self, user: str | None = None, node: str | None = None) -> list[dict[str, Any]]:
         """Processes of the caller's jobs (for the grid's root: of everybody's)."""

@@ -7,8 +7,9 @@ DOCUMENTATION = r"""
 module: node_state
 short_description: Drain or resume a node of a KCMS cluster
 description:
-  - A drained node gets no new jobs, and none that is moved there; those that run there go on. It
-    stays drained, also over restarts of manager and node, until it is resumed.
+  - A drained node gets no new jobs, and none that is moved there; those that run there go on, or
+    with O(migrate=true) are moved to other nodes. It stays drained, also over restarts of manager
+    and node, until it is resumed.
   - Only the grid's root may do it, so run it as root on a host with the role C(admin), as the
     head.
 extends_documentation_fragment:
@@ -35,6 +36,13 @@ options:
       - What others are to know about it, one line of at most 200 characters. Needed for
         O(state=drained); another reason than before counts as a change.
     type: str
+  migrate:
+    description:
+      - Whether what runs on a node that is O(state=drained) is moved to other nodes, a few tasks at
+        a time and as these have room. The module does not wait for it; RV(leaving) tells how it
+        stands. Without it what was to leave goes on where it is.
+    type: bool
+    default: false
 seealso:
   - module: kcms.cluster.node_info
   - module: kcms.cluster.job_migrate
@@ -46,6 +54,14 @@ EXAMPLES = r"""
     node: alpha2
     state: drained
     reason: new disk
+  delegate_to: head
+
+- name: Have it emptied
+  kcms.cluster.node_state:
+    node: alpha2
+    state: drained
+    reason: new disk
+    migrate: true
   delegate_to: head
 
 # ansible head -m kcms.cluster.node_state -a 'node=alpha2 state=resumed'
@@ -62,10 +78,21 @@ node:
     availability: drained
     drained: true
     drain_reason: new disk
+    leaving: false
     slots: 4
     used: 0
     load: {load_one: 0.05, cpu_num: 4}
     release: 0.1.0
+leaving:
+  description:
+    - What is on a node that is to be empty, each with its RV(ignore:state) V(moving), V(waiting) or
+      V(staying), where it goes, and why it does not; empty in check mode.
+  returned: success, with O(migrate=true)
+  type: list
+  elements: dict
+  sample:
+    - {job: 12, task: 0, size: 1, user: alice, state: moving, target: alpha1, again: null,
+       message: "it moves to alpha1: checking"}
 code:
   description: Word for the kind of failure, as V(not_found), V(forbidden), V(unavailable).
   returned: failure of a call
@@ -92,24 +119,33 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "node": {"type": "str", "required": True},
     "state": {"type": "str", "required": True, "choices": list(CALLS)},
     "reason": {"type": "str"},
+    "migrate": {"type": "bool", "default": False},
 }
 
 
 def set_state(client: Client, params: dict[str, Any], checking: bool) -> dict[str, Any]:
     """Drain or resume a node unless it is so, or only to be predicted; what the task returns."""
     check_reason(params["reason"])
-    wanted = (params["state"], params["reason"] or "" if params["state"] == "drained" else "")
+    drained, migrate = params["state"] == "drained", bool(params["migrate"])
+    if migrate and not drained:
+        raise ClientError("invalid_request", "migrate goes with state: drained", 400)
+    wanted = (params["state"], params["reason"] or "" if drained else "", migrate)
     found = [each for each in client.nodes() if each["name"] == params["node"]]
     if not found:
         raise ClientError("not_found", f"there is no node {params['node']!r} in this cluster", 404)
     node, before = found[0], state_of(found[0])
+    if migrate and "leaving" not in node:
+        raise ClientError("unsupported", "the manager's release cannot empty a node", 400)
     if before != wanted:
         if checking:
             check_allowed(client)
         else:
-            node = client.set_node_state(params["node"], CALLS[wanted[0]], wanted[1])
+            node = client.set_node_state(params["node"], CALLS[wanted[0]], wanted[1], migrate)
     diff = {"before": in_words(before), "after": in_words(wanted)}
-    return {"changed": before != wanted, "node": node, "diff": diff}
+    done = {"changed": before != wanted, "node": node, "diff": diff}
+    if migrate:
+        done["leaving"] = [] if checking else client.leaving(params["node"])["tasks"]
+    return done
 
 
 def check_reason(reason: str | None) -> None:
@@ -119,13 +155,17 @@ def check_reason(reason: str | None) -> None:
         raise ClientError("invalid_request", message, 400)
 
 
-def state_of(node: dict[str, Any]) -> tuple[str, str]:
-    """Of a manager too old to drain nodes, each is in use."""
-    return ("drained", node["drain_reason"]) if node.get("drained") else ("resumed", "")
+def state_of(node: dict[str, Any]) -> tuple[str, str, bool]:
+    """Of a manager too old to drain nodes, or to empty them, each is in use, or keeps its jobs."""
+    if not node.get("drained"):
+        return "resumed", "", False
+    return "drained", node["drain_reason"], node.get("leaving") is True
 
 
-def in_words(state: tuple[str, str]) -> str:
-    return f"state: {state[0]}\n" + (f"reason: {state[1]}\n" if state[1] else "")
+def in_words(state: tuple[str, str, bool]) -> str:
+    told = [f"state: {state[0]}", f"reason: {state[1]}" if state[1] else ""]
+    told.append("migrate: true" if state[2] else "")
+    return "".join(f"{each}\n" for each in told if each)
 
 
 def check_allowed(client: Client) -> None:

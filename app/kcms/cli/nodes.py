@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from argparse import Namespace
 from typing import Any
 
-from kcms.cli import tables
+from kcms.cli import FAILURE_STATUS, leaving, tables
 from kcms.cli.options import Parser, client, client_options, name
+from kcms.client import Client
 
 
 def nodes(words: list[str]) -> int:
@@ -58,11 +60,22 @@ def note(node: dict[str, Any]) -> str:
 def drain(words: list[str]) -> int:
     parser = Parser(
         "drain",
-        "Give a node no new jobs; those that run there go on.  Only the grid's root may do it.",
+        "Give a node no new jobs; those that run there go on, or with --migrate are moved to other "
+        "nodes.  Only the grid's root may do it.",
     )
     parser.add_argument("node", metavar="NODE", type=name)
     parser.add_argument(
         "--reason", metavar="TEXT", required=True, help="what others are to know about it"
+    )
+    parser.add_argument(
+        "--migrate",
+        action="store_true",
+        help="move what runs there to other nodes, as kcms migrate does, as they have room",
+    )
+    parser.add_argument(
+        "--wait",
+        action="store_true",
+        help="with --migrate: until nothing of it can leave any more; status 1 when some stays",
     )
     return _set_state(parser, words, "drain")
 
@@ -87,13 +100,38 @@ def _set_state(parser: Parser, words: list[str], state: str) -> int:
     reason = options.reason if state == "drain" else ""
     if state == "drain" and not reason.strip():
         parser.error("--reason must say something that others are to know")
-    node = client(options).set_node_state(options.node, state, reason)
-    if options.json:
-        print(json.dumps(node, indent=2))
-    else:
-        used = f", {node['used']} of {node['slots']} slots used" if node["used"] else ""
-        print(f"{node['name']} is {availability(node)}{used}")
+    caller = client(options)
+    if state == "drain" and options.migrate:
+        return _migrate(caller, options, reason)
+    if state == "drain" and options.wait:
+        parser.error("--wait goes with --migrate")
+    node = caller.set_node_state(options.node, state, reason)
+    print(json.dumps(node, indent=2) if options.json else _in_words(node))
     return 0
+
+
+def _in_words(node: dict[str, Any]) -> str:
+    used = f", {node['used']} of {node['slots']} slots used" if node["used"] else ""
+    return f"{node['name']} is {availability(node)}{used}"
+
+
+def _migrate(caller: Client, options: Namespace, reason: str) -> int:
+    """Have a node emptied; say what leaves it and what does not."""
+    node = caller.set_node_state(options.node, "drain", reason, migrate=True)
+    if not options.json:
+        print(_in_words(node), flush=True)
+    if options.wait:
+        rows = leaving.wait(caller, options.node, options.json)
+    else:
+        rows = caller.leaving(options.node)["tasks"]
+    if options.json:
+        print(json.dumps({**node, "tasks": rows}, indent=2))
+    elif rows and not options.wait:
+        print(leaving.table(rows))
+    if not options.wait or not rows:
+        return 0
+    leaving.complain_of(options.node, rows)
+    return FAILURE_STATUS
 
 
 def _load(value: Any) -> str:

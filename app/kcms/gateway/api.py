@@ -83,6 +83,7 @@ class Gateway:
         app.router.add_get("/v1/processes", self.listing)
         app.router.add_get("/v1/accounting", self.listing)
         app.router.add_post("/v1/nodes/{name}/state", self.node_state)
+        app.router.add_get("/v1/nodes/{name}/leaving", self.leaving)
         app.router.add_get("/v1/clusters", self.clusters)
         app.router.add_get("/v1/places", self.places)
         for path in ("/v1/nodes", "/v1/ping", "/v1/openapi.json", "/v1/session"):
@@ -214,10 +215,12 @@ class Gateway:
         return await self._told(request, what, await json_body(request))
 
     async def node_state(self, request: web.Request) -> web.Response:
-        name = request.match_info["name"]
-        if not NODE.fullmatch(name):
-            raise InvalidRequest(f"{name!r:.300} cannot be the name of a node")
+        name = _node(request)
         return await self._told(request, f"set the state of {name}", await json_body(request))
+
+    async def leaving(self, request: web.Request) -> web.Response:
+        _node(request)
+        return await self.forward(request)
 
     async def _told(self, request: web.Request, what: str, body: dict[str, Any]) -> web.Response:
         """Hand on what changes something, and say so in the journal."""
@@ -279,6 +282,14 @@ class Gateway:
 
     def _cluster(self, request: Asked) -> ClusterAddress:
         return self._clusters.named(request.query.get("cluster"))
+
+
+def _node(request: web.Request) -> str:
+    """:raises InvalidRequest: the call names none"""
+    name = request.match_info["name"]
+    if not NODE.fullmatch(name):
+        raise InvalidRequest(f"{name!r:.300} cannot be the name of a node")
+    return name
 
 
 def _lists_any(document: dict[str, Any]) -> bool:

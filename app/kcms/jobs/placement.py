@@ -126,7 +126,7 @@ class _Placing:
         up = [node for node in nodes if node.up and node.slots > 0]
         alive = [node for node in up if not node.drained]
         self.partitions = partitions
-        self.why = _why_none(bool(alive), len(up) > len(alive))
+        self.full = _why_none(bool(alive), len(up) > len(alive))
         self.rooms = [_Room.of(node) for node in alive]
         self.free = [each for each in self.rooms if each.used < each.node.slots]
         self.refused: dict[Demand, int] = {}  # for what kind: the least memory without room
@@ -139,9 +139,7 @@ class _Placing:
         if job.job_class == PARALLEL:
             return self._together(job, wanted)
         if wanted.per_node is not None:
-            there = Counter(task.node for task in job.open_tasks)
-            for room in self.rooms:
-                room.tasks[job.id] = there[room.node.name]
+            self.count(job)
         for index in job.unplaced():
             best = self._best(job, wanted)
             if best is None:
@@ -154,7 +152,7 @@ class _Placing:
         if job.job_class == PARALLEL:
             return self._why_not_together(job, wanted)
         if wanted not in self.told:
-            self.told[wanted] = self._why(wanted)
+            self.told[wanted] = self.why(wanted)
         return self.told[wanted]
 
     def _take(self, room: _Room, wanted: Demand, placement: Placement) -> None:
@@ -172,12 +170,22 @@ class _Placing:
         kind = wanted._replace(memory=0)
         if wanted.memory >= self.refused.get(kind, math.inf):
             return None
-        fitting = [each for each in self._suiting(self.free, wanted) if each.holds(wanted, job.id)]
+        fitting = self.fitting(job, wanted)
         if fitting:
             return min(fitting, key=lambda each: each.rank(wanted))
         if wanted.per_node is None:
             self.refused[kind] = wanted.memory
         return None
+
+    def fitting(self, job: Job, wanted: Demand) -> list[_Room]:
+        """The nodes with room for one more task of the job."""
+        return [each for each in self._suiting(self.free, wanted) if each.holds(wanted, job.id)]
+
+    def count(self, job: Job) -> None:
+        """Know where tasks of the job are."""
+        there = Counter(task.node for task in job.open_tasks)
+        for room in self.rooms:
+            room.tasks[job.id] = there[room.node.name]
 
     def _together(self, job: Job, wanted: Demand) -> bool:
         """All tasks of a job at once or none, the ranks of a node one after another."""
@@ -195,28 +203,30 @@ class _Placing:
     def _why_not_together(self, job: Job, wanted: Demand) -> str:
         suiting = self._suiting(self.rooms, wanted)
         if not suiting:
-            return self._why(wanted)
+            return self.why(wanted)
         empty = [_Room(each.node, 0, each.node.memory) for each in suiting]
         most = sum(each.holds(wanted, job.id) for each in empty)
         if most < job.size:
             return f"the nodes in use have room for {most} of its {job.size} tasks at once"
         return f"there is no room for its {job.size} tasks at once yet"
 
-    def _why(self, wanted: Demand) -> str:
+    def why(self, wanted: Demand) -> str:
         """Why a task cannot be placed.
 
         Nothing that changes often stands in it: a new reason is written for each job that waits.
         """
         suiting = self._suiting(self.rooms, wanted)
         if not suiting:
-            return self._why_unsuited(wanted) if self.rooms else self.why
+            return self._why_unsuited(wanted) if self.rooms else self.full
         if wanted.memory > max(each.node.memory for each in suiting):
             return f"no node in use has {wanted.memory} MiB of memory"
         if wanted.cpus > max(each.node.slots for each in suiting):
             return f"no node in use has {wanted.cpus} slots"
         free = [each for each in suiting if each.node.slots - each.used >= wanted.cpus]
         if not free:
-            return self.why if wanted.cpus == 1 else f"{wanted.cpus} slots are not free on any node"
+            return (
+                self.full if wanted.cpus == 1 else f"{wanted.cpus} slots are not free on any node"
+            )
         if wanted.memory and all(each.memory < wanted.memory for each in free):
             return f"{wanted.memory} MiB of memory are not free on any node with a free slot"
         return f"every node with a free slot has {wanted.per_node} of its tasks"
@@ -266,6 +276,16 @@ def place(
             rest[kind] = placing.reasons[job.id]
     rest.update((kind, placing.why_not(job, kind[0])) for _, kind, job in heads)
     return Plan(tuple(placing.placements), placing.reasons, rest)
+
+
+def targets(
+    job: Job, nodes: Iterable[Candidate], partitions: Mapping[str, frozenset[str]]
+) -> tuple[list[str], str]:
+    """The nodes with room for one more task of a job, the best first; without any, why."""
+    placing, wanted = _Placing(nodes, partitions), Demand.of(job)
+    placing.count(job)
+    found = sorted(placing.fitting(job, wanted), key=lambda each: each.rank(wanted))
+    return [each.node.name for each in found], "" if found else placing.why(wanted)
 
 
 def _next(line: Iterator[Job]) -> Iterable[Job]:

@@ -74,6 +74,7 @@ class Api:
         app.router.add_post("/v1/jobs/{id}/migrate", self.migrate)
         app.router.add_get("/v1/nodes", self.nodes)
         app.router.add_post("/v1/nodes/{name}/state", self.node_state)
+        app.router.add_get("/v1/nodes/{name}/leaving", self.leaving)
         app.router.add_get("/v1/processes", self.processes)
         app.router.add_get("/v1/accounting", self.accounting)
         app.router.add_post("/v1/nodes/{name}/report", self.report)
@@ -175,12 +176,17 @@ class Api:
 
     async def node_state(self, request: web.Request) -> web.Response:
         caller = self._caller(request)
-        body = await _members(request, "state", "reason")
-        state, reason = body.get("state"), body.get("reason", "")
+        body = await _members(request, "state", "reason", "migrate")
+        state, reason, migrate = body.get("state"), body.get("reason", ""), _flag(body, "migrate")
         if not isinstance(state, str) or not isinstance(reason, str):
             raise InvalidRequest("state must be drain or resume, and reason a text")
         name = request.match_info["name"]
-        return web.json_response(await self._engine.set_node_state(caller, name, state, reason))
+        node = await self._engine.set_node_state(caller, name, state, reason, migrate)
+        return web.json_response(node)
+
+    async def leaving(self, request: web.Request) -> web.Response:
+        caller, name = self._caller(request), request.match_info["name"]
+        return web.json_response(await self._engine.leaving(caller, name))
 
     async def processes(self, request: web.Request) -> web.Response:
         user = _whose(request, self._caller(request), "processes")

@@ -22,7 +22,17 @@ from kcms.jobs.listed import ALL, Listed
 from kcms.jobs.migration import WantedMove
 from kcms.jobs.model import Job, NodeReport, WantedTask
 from kcms.jobs.queue import followed_by
-from kcms.manager import attaching, core, holding, migrations, nodes, scheduling, signals, wanted
+from kcms.manager import (
+    attaching,
+    core,
+    holding,
+    leaving,
+    migrations,
+    nodes,
+    scheduling,
+    signals,
+    wanted,
+)
 from kcms.manager.accounting import Question
 from kcms.manager.core import Caller
 from kcms.manager.hosts import Hosts
@@ -265,19 +275,25 @@ class Engine:
         return nodes.documents(self._memory)
 
     async def set_node_state(
-        self, caller: Caller, name: str, state: str, reason: str
+        self, caller: Caller, name: str, state: str, reason: str, migrate: bool = False
     ) -> dict[str, Any]:
-        """The node, out of use (``drain``) or in use again (``resume``).
+        """The node, out of use (``drain``, and to be empty with ``migrate``) or in use again
+        (``resume``).
 
         :raises Forbidden: not the grid's root  :raises NotFound: no such node
         """
         core.check_root(caller, "drain and resume nodes")
 
         def decide(draft: Draft, now: float) -> None:
-            nodes.set_state(draft, name, state, reason, caller.user, now)
+            nodes.set_state(draft, name, state, reason, caller.user, now, migrate)
 
         await self._ask(decide)
         return nodes.document(self._memory, name)
+
+    async def leaving(self, caller: Caller, name: str) -> dict[str, Any]:
+        """What leaves a node that is to be empty, and what stays: of the caller's, and for the
+        grid's root of everybody's.  :raises NotFound: no such node"""
+        return leaving.document(self._memory, name, None if caller.grid_root else caller.user)
 
     async def processes(
         self, user: str | None, node: str | None, job: int | None = None
@@ -448,6 +464,7 @@ class Engine:
 def _passed(listened: float, draft: Draft, now: float) -> None:
     core.tick(draft, now, listened)
     attaching.tick(draft, now, listened)
+    leaving.tick(draft, listened)
 
 
 def _log(event: Event) -> None:
@@ -459,7 +476,8 @@ def _log(event: Event) -> None:
     elif event.kind == "requeue":
         log.info("job %d goes back to the queue%s", event.job, _after(told.get("reason", "")))
     elif event.kind in ("drain", "resume"):
-        log.info("%s for %s: %s%s", told["node"], told["by"], event.kind, _after(told["reason"]))
+        what = event.kind + (" and move what runs there" if told.get("migrate") else "")
+        log.info("%s for %s: %s%s", told["node"], told["by"], what, _after(told["reason"]))
 
 
 def _after(text: str) -> str:

@@ -54,6 +54,23 @@ class Node:
     foreign: tuple[TaskReport, ...] = ()
 
 
+@dataclass
+class Tried:
+    """What came of moves of a task from a node that is to be empty.
+
+    ``number`` is the last of the job's migrations that is counted in ``count``, those that came to
+    nothing, and ``message`` why it did.  ``refused`` counts them by the node that it was up to, ""
+    for none; ``pauses`` has the seconds for which that node is not asked to take it, or it is left
+    where it is.
+    """
+
+    number: int = 0
+    count: int = 0
+    message: str = ""
+    refused: Counter[str] = field(default_factory=Counter)
+    pauses: dict[str, float] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Rules:
     """As in :class:`kcms.config.ManagerConfig`; times in seconds."""
@@ -84,7 +101,8 @@ class Memory:
     interactive jobs that wait, each with the seconds since somebody asked for it.  ``open_of``
     and ``tasks_of`` count the jobs of each user and their tasks.  ``still_since`` has the moment,
     on the clock ``steady``, since which a job that is being moved stands still; ``past_moves`` what
-    earlier moves took, the newest last.
+    earlier moves took, the newest last.  ``tried`` has, by node, job and task, what came of moves
+    from nodes that are to be empty.
     """
 
     cluster: str
@@ -104,6 +122,7 @@ class Memory:
     still_since: dict[int, float] = field(default_factory=dict)
     past_moves: deque[Past] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     steady: Callable[[], float] = time.monotonic
+    tried: dict[tuple[str, int, int], Tried] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.processes = Processes(self.rules.ended_shown)
@@ -233,7 +252,10 @@ class Draft:
     def set_drain(self, name: str, drain: Drain | None, by: str, now: float) -> None:
         self.drains[name] = drain
         self.capacity = True
-        said = {"node": name, "by": by, "reason": drain.reason if drain else ""}
+        reason = drain.reason if drain else ""
+        said: dict[str, Any] = {"node": name, "by": by, "reason": reason}
+        if drain is not None and drain.migrate:
+            said["migrate"] = True
         self.events.append(Event(now, 0, "drain" if drain else "resume", said))
 
     def changed_tasks(self, job: Job) -> list[Task]:

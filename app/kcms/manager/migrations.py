@@ -57,8 +57,7 @@ def ask(
     task = movable(job, index)
     if is_waiting(draft, job, task):
         raise Conflict(f"a signal is on its way to {name_of(job, task.index)}: try again then")
-    trouble = next(_between(draft, job, task, target), None)
-    trouble = trouble or _no_room(draft, job, target)
+    trouble = obstacle(draft, job, task, target) or _no_room(draft, job, target)
     if trouble is not None:
         raise Conflict(f"{name_of(job, task.index)} cannot be moved: {trouble}")
     migration = Migration(
@@ -141,6 +140,11 @@ def _check_whole(job: Job) -> None:
         raise Conflict(f"{name_of(job, moving.task)} is {doing} {way} already")
     if job.state is not State.RUNNING:
         raise Conflict(f"job {job.id} is {job.state.value}: only a job that runs can be moved")
+
+
+def obstacle(draft: Draft, job: Job, task: Task, target: str) -> str | None:
+    """What stands first against moving the task there, as far as the manager knows; room aside."""
+    return next(_between(draft, job, task, target), None)
 
 
 def _between(draft: Draft, job: Job, task: Task, target: str) -> Iterator[str]:
@@ -311,7 +315,7 @@ def _admitted(
 ) -> None:
     """Both said yes.  What changed since it was asked for is looked at while nothing is touched."""
     task = job.task(moving.task)
-    trouble = next(_between(draft, job, task, moving.target), None) if task else "it is over"
+    trouble = obstacle(draft, job, task, moving.target) if task else "it is over"
     if trouble is not None:
         _put(draft, job, moving.ended("refused", trouble, now), now)
     elif moving.check_only:

@@ -68,9 +68,18 @@ def _free_memory(load: dict[str, float]) -> int:
     return int(load.get("mem_available", load.get("mem_free", 0.0)))
 
 
-def set_state(draft: Draft, name: str, state: str, reason: str, by: str, now: float) -> None:
+def set_state(
+    draft: Draft,
+    name: str,
+    state: str,
+    reason: str,
+    by: str,
+    now: float,
+    migrate: bool = False,
+) -> None:
     """Take a node out of use (``drain``) or into it again (``resume``); once more changes nothing.
 
+    :param migrate: whether one that is drained is to be empty
     :raises NotFound: no node of the cluster, and none that is drained
     :raises InvalidRequest: another state, or a reason that cannot be shown in a line
     """
@@ -78,13 +87,15 @@ def set_state(draft: Draft, name: str, state: str, reason: str, by: str, now: fl
         raise InvalidRequest(f"state must be drain or resume, not {state!r:.100}")
     if len(reason) > LONGEST_REASON or not reason.isprintable():
         raise InvalidRequest(f"reason must be one line of up to {LONGEST_REASON} characters")
+    if migrate and state != "drain":
+        raise InvalidRequest("migrate goes with drain: nothing is moved from a node in use")
     there = draft.drain_of(name)
     if name not in draft.base.nodes and there is None:
         raise NotFound(f"there is no node {name!r:.100} in cluster {draft.base.cluster}")
     if state == "resume" and there is not None:
         draft.set_drain(name, None, by, now)
-    elif state == "drain" and (there is None or there.reason != reason):
-        draft.set_drain(name, Drain(reason, by, now), by, now)
+    elif state == "drain" and (there is None or (there.reason, there.migrate) != (reason, migrate)):
+        draft.set_drain(name, Drain(reason, by, now, migrate), by, now)
 
 
 def documents(memory: Memory) -> list[dict[str, Any]]:
@@ -110,6 +121,7 @@ def _document(memory: Memory, node: Node, seen: Candidate) -> dict[str, Any]:
         "availability": availability(seen),
         "drained": seen.drained,
         "drain_reason": drain.reason if drain else "",
+        "leaving": drain is not None and drain.migrate,
         "slots": seen.slots,
         "used": seen.used,
         "load": dict(said.load) if said else {},

@@ -14,6 +14,7 @@ from kcms.jobs.states import State
 from kcms.manager.accounting import FIGURES
 from kcms.manager.nodes import AVAILABILITY
 from kcms.manager.openapi_files import FILE_WISH, OF_A_FILE
+from kcms.manager.openapi_leaving import LEAVING, USE
 from kcms.manager.tickets import ATTACH, FILE
 
 _KINDS: dict[str, dict[str, Any]] = {
@@ -61,11 +62,6 @@ def _paths() -> dict[str, Any]:
     }
     task = {"type": "object", "properties": {"task": {"type": ["integer", "null"]}}}
     check = {"type": "object", "properties": {"check": {"type": "boolean"}}}
-    use = {
-        "type": "object",
-        "required": ["state"],
-        "properties": {"state": {"enum": ["drain", "resume"]}, "reason": {"type": "string"}},
-    }
     whose = [_query("user", "string"), _query("node", "string"), _query("job", "integer")]
     jobs["properties"]["more"] = {"type": "boolean"}
     processes = _list("processes", "Process")
@@ -125,7 +121,10 @@ def _paths() -> dict[str, Any]:
         },
         "/v1/nodes": {"get": _call("List nodes", {200: nodes})},
         "/v1/nodes/{name}/state": {
-            "post": _call("Take a node out of use or into it", {200: _ref("Node")}, [name], use)
+            "post": _call("Take a node out of use or into it", {200: _ref("Node")}, [name], USE)
+        },
+        "/v1/nodes/{name}/leaving": {
+            "get": _call("What leaves a node that is to be empty", {200: LEAVING}, [name])
         },
         "/v1/processes": {"get": _call("List processes of jobs", {200: processes}, whose)},
         "/v1/accounting": {"get": _call("What jobs took", {200: accounting}, period)},
@@ -339,6 +338,7 @@ def _schemas() -> dict[str, Any]:
                 "availability": {"enum": list(AVAILABILITY)},
                 "drained": {"type": "boolean"},
                 "drain_reason": text,
+                "leaving": {"type": "boolean"},
                 "slots": {"type": "integer"},
                 "used": {"type": "integer"},
                 "load": {"type": "object"},

@@ -26,11 +26,16 @@ class Event:
 
 @dataclass(frozen=True)
 class Drain:
-    """Why a node is out of use, at whose wish, since when (seconds since the epoch)."""
+    """Why a node is out of use, at whose wish, since when (seconds since the epoch).
+
+    ``migrate`` says that it is to be empty: what runs there is moved away, see
+    :mod:`kcms.manager.leaving`.
+    """
 
     reason: str
     by: str
     time: float
+    migrate: bool = False
 
 
 JOB_COLUMNS = (

@@ -16,13 +16,15 @@ from kcms.jobs.model import Job, Task
 from kcms.jobs.needs import is_restartable
 from kcms.jobs.placement import Kind, Placement, kind_of
 from kcms.jobs.states import State
-from kcms.manager import hooks, migrations, nodes
+from kcms.manager import hooks, leaving, migrations, nodes
 from kcms.manager.memory import Draft
 
 
 def settle(draft: Draft, now: float) -> None:
-    """What every round ends with: place what waits, when anything that bears on it changed."""
+    """What every round ends with: place what waits, when anything that bears on it changed; what
+    is to leave its node has its turn before."""
     if draft.changed or draft.capacity:
+        leaving.go(draft, now)
         schedule(draft, now)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kcms.errors import ConfigError
 
-VERSION = 4
+VERSION = 5
 
 _FIRST = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -52,7 +52,10 @@ CREATE TABLE signals (
 ) WITHOUT ROWID;
 CREATE INDEX jobs_end ON jobs (end_time) WHERE end_time IS NOT NULL;
 """
-STEPS = (_FIRST, _SECOND, _THIRD, _FOURTH)
+_FIFTH = """
+ALTER TABLE drained ADD COLUMN migrate INTEGER NOT NULL DEFAULT 0;
+"""
+STEPS = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)
 """What makes each version of the one before it; the first of an empty file."""
 
 

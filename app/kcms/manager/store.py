@@ -244,8 +244,13 @@ class Reader:
     def drained(self) -> dict[str, Drain]:
         """The nodes that are out of use."""
         with self._errors():
-            found = self._reader.execute("SELECT node, reason, by, time FROM drained").fetchall()
-        return {name: Drain(*rest) for name, *rest in found}
+            found = self._reader.execute(
+                "SELECT node, reason, by, time, migrate FROM drained"
+            ).fetchall()
+        return {
+            name: Drain(reason, by, when, bool(migrate))
+            for name, reason, by, when, migrate in found
+        }
 
     def past_moves(self) -> list[Past]:
         """What the last moves of the newest jobs took, oldest first."""
@@ -363,8 +368,8 @@ class Store(Reader):
     def _write_drain(self, name: str, drain: Drain | None) -> None:
         self._database.execute("DELETE FROM drained WHERE node = ?", (name,))
         if drain is not None:
-            row = (name, drain.reason, drain.by, drain.time)
-            self._database.execute("INSERT INTO drained VALUES (?, ?, ?, ?)", row)
+            row = (name, drain.reason, drain.by, drain.time, int(drain.migrate))
+            self._database.execute("INSERT INTO drained VALUES (?, ?, ?, ?, ?)", row)
 
     def close(self) -> None:
         super().close()

@@ -127,6 +127,7 @@ def test_the_nodes_as_they_are_shown() -> None:
         "availability": "mixed",
         "drained": False,
         "drain_reason": "",
+        "leaving": False,
         "mover": MOVER,
         "slots": 2,
         "used": 1,

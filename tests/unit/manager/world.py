@@ -97,8 +97,11 @@ class World:
         job: Job = self.do(decide)
         return job
 
-    def set_state(self, name: str, state: str, reason: str = "") -> None:
-        self.do(lambda draft: nodes.set_state(draft, name, state, reason, "root", self.now))
+    def set_state(self, name: str, state: str, reason: str = "", migrate: bool = False) -> None:
+        def decide(draft: Draft) -> None:
+            nodes.set_state(draft, name, state, reason, "root", self.now, migrate)
+
+        self.do(decide)
 
     def silent(self, seconds: float) -> None:
         """Nobody reports for a while in which the manager listens."""
