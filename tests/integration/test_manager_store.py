@@ -332,8 +332,10 @@ def test_a_migration_comes_back_as_it_went(store: Store) -> None:
 
 def test_drained_nodes_are_kept_with_the_commit_or_not_at_all(store: Store) -> None:
     drain = Drain("new disk", "root", 5.0)
-    store.commit([], [], {"a": drain, "b": drain})
-    store.commit([], [], {"b": None})
+    empty = replace(drain, migrate=True)
+    store.commit([], [], {"a": drain, "b": drain, "c": empty})
+    assert store.drained() == {"a": drain, "b": drain, "c": empty}
+    store.commit([], [], {"b": None, "c": None})
     assert store.drained() == {"a": drain}
     store.commit([job(1, key="k")], [])
     with pytest.raises(Unavailable):

@@ -228,6 +228,7 @@ async def test_the_right_ca_and_the_wrong_role_is_told_so(grid: Grid, alice: Pee
             ("GET", "/v1/nodes", None),
             ("GET", "/v1/processes", None),
             ("POST", "/v1/nodes/alpha1/state", {"state": "drain", "reason": "x"}),
+            ("GET", "/v1/nodes/alpha1/leaving", None),
             ("POST", "/v1/nodes/alpha1/report", {}),
             ("GET", "/v1/nodes/alpha1/desired?seen=0&wait=0", None),
             ("POST", "/v1/password", {"password": "of another"}),

@@ -25,11 +25,11 @@ INSERT INTO "events" VALUES(14,1006.0,6,'kill','{"state": "CANCELLED", "by": "al
 INSERT INTO "events" VALUES(15,1008.0,0,'drain','{"node": "alpha3", "by": "root", "reason": "new disk"}');
 INSERT INTO "events" VALUES(16,1007.0,7,'hold','{"state": "PENDING", "by": "alice"}');
 INSERT INTO "events" VALUES(17,1008.0,8,'suspend','{"state": "SUSPENDED", "by": "root"}');
-INSERT INTO "events" VALUES(18,1020.0,1101,'submit','{"state": "PENDING"}');
-INSERT INTO "events" VALUES(19,1030.0,1102,'submit','{"state": "PENDING"}');
+INSERT INTO "events" VALUES(18,1020.0,9,'submit','{"state": "PENDING"}');
+INSERT INTO "events" VALUES(19,1030.0,10,'submit','{"state": "PENDING"}');
 INSERT INTO "events" VALUES(20,1033.0,0,'drain','{"node": "alpha2", "by": "the node", "reason": "its prologue failed"}');
-INSERT INTO "events" VALUES(21,1022.5,1101,'migrate','{"state": "RUNNING", "number": 1}');
-INSERT INTO "events" VALUES(22,1033.0,1102,'end','{"state": "RUNNING", "node": "alpha1"}');
+INSERT INTO "events" VALUES(21,1022.5,9,'migrate','{"state": "RUNNING", "number": 1}');
+INSERT INTO "events" VALUES(22,1033.0,10,'end','{"state": "RUNNING", "node": "alpha1"}');
 CREATE TABLE jobs (
   id INTEGER PRIMARY KEY, user TEXT NOT NULL, uid INTEGER NOT NULL, gid INTEGER NOT NULL,
   state TEXT NOT NULL, reason TEXT NOT NULL, priority INTEGER NOT NULL,
@@ -44,8 +44,8 @@ INSERT INTO "jobs" VALUES(5,'alice',2001,2001,'RUNNING','being killed by root',5
 INSERT INTO "jobs" VALUES(6,'alice',2001,2001,'CANCELLED','killed while it waited',6,'alpha1',1006.0,NULL,1009.0,NULL,'alice','{"name": "x", "class": "single", "executable": "/shared/home/alice/x", "arguments": ["a b"], "base_directory": null, "input": null, "output": null, "error": null, "time_limit": null, "memory": null, "rss_limit": null, "dependency": [], "begin_time": null, "hold": false, "priority": 6, "environment": {"A": "\u00e4"}}',NULL,NULL,NULL);
 INSERT INTO "jobs" VALUES(7,'alice',2001,2001,'PENDING','held by alice',7,'alpha1',1007.0,NULL,NULL,NULL,NULL,'{"name": "x", "class": "single", "executable": "/shared/home/alice/x", "arguments": ["a b"], "base_directory": null, "input": null, "output": null, "error": null, "time_limit": 7200, "memory": 512, "rss_limit": null, "dependency": ["afterany:1"], "begin_time": 1800000000, "hold": false, "priority": 7, "environment": {"A": "\u00e4"}}',NULL,'alice',NULL);
 INSERT INTO "jobs" VALUES(8,'alice',2001,2001,'SUSPENDED','suspended by root',8,'alpha1',1008.0,1003.5,NULL,NULL,NULL,'{"name": "x", "class": "single", "executable": "/shared/home/alice/x", "arguments": ["a b"], "base_directory": null, "input": null, "output": null, "error": null, "time_limit": null, "memory": null, "rss_limit": null, "dependency": [], "begin_time": null, "hold": false, "priority": 8, "environment": {"A": "\u00e4"}}',NULL,'root',NULL);
-INSERT INTO "jobs" VALUES(1101,'alice',2001,2001,'RUNNING','',0,'alpha1',1020.0,1021.0,NULL,NULL,NULL,'{"name": "batch", "class": "batch", "executable": "/shared/batch", "argument_count": null, "arguments": [], "base_directory": null, "input": null, "output": null, "error": null, "tasks_per_node": null, "total_tasks": 3, "cpus_per_task": 1, "task_failure": null, "time_limit": null, "memory": null, "rss_limit": null, "dependency": [], "begin_time": null, "hold": false, "priority": 0, "partition": null, "load_metric": "load", "requeue": false, "restart_from_checkpoint": false, "on_end": null, "comment": null, "environment": {}}','{"number": 1, "source": "alpha1", "target": "alpha2", "epoch": 3, "phase": "refused", "by": "root", "start_time": 1022.0, "check_only": false, "end_time": 1022.5, "message": "alpha2: /usr/bin/x differs", "told": {}, "task": 0, "predicted_bytes": 1048576, "predicted_seconds": 0.5, "bytes": null, "freeze_seconds": null}',NULL,NULL);
-INSERT INTO "jobs" VALUES(1102,'alice',2001,2001,'RUNNING','task 1 failed',0,'alpha1',1030.0,1031.0,NULL,NULL,NULL,'{"name": "mpi", "class": "parallel", "executable": "/shared/mpi", "argument_count": null, "arguments": [], "base_directory": null, "input": null, "output": null, "error": null, "tasks_per_node": null, "total_tasks": 2, "cpus_per_task": 1, "task_failure": null, "time_limit": null, "memory": null, "rss_limit": null, "dependency": [], "begin_time": null, "hold": false, "priority": 0, "partition": null, "load_metric": "load", "requeue": false, "restart_from_checkpoint": false, "on_end": null, "comment": null, "environment": {}}',NULL,NULL,'["FAILED", "task 1 failed"]');
+INSERT INTO "jobs" VALUES(9,'alice',2001,2001,'RUNNING','',0,'alpha1',1020.0,1021.0,NULL,NULL,NULL,'{"name": "batch", "class": "batch", "executable": "/shared/batch", "argument_count": null, "arguments": [], "base_directory": null, "input": null, "output": null, "error": null, "tasks_per_node": null, "total_tasks": 3, "cpus_per_task": 1, "task_failure": null, "time_limit": null, "memory": null, "rss_limit": null, "dependency": [], "begin_time": null, "hold": false, "priority": 0, "partition": null, "load_metric": "load", "requeue": false, "restart_from_checkpoint": false, "on_end": null, "comment": null, "environment": {}}','{"number": 1, "source": "alpha1", "target": "alpha2", "epoch": 3, "phase": "refused", "by": "root", "start_time": 1022.0, "check_only": false, "end_time": 1022.5, "message": "alpha2: /usr/bin/x differs", "told": {}, "task": 0, "predicted_bytes": 1048576, "predicted_seconds": 0.5, "bytes": null, "freeze_seconds": null}',NULL,NULL);
+INSERT INTO "jobs" VALUES(10,'alice',2001,2001,'RUNNING','task 1 failed',0,'alpha1',1030.0,1031.0,NULL,NULL,NULL,'{"name": "mpi", "class": "parallel", "executable": "/shared/mpi", "argument_count": null, "arguments": [], "base_directory": null, "input": null, "output": null, "error": null, "tasks_per_node": null, "total_tasks": 2, "cpus_per_task": 1, "task_failure": null, "time_limit": null, "memory": null, "rss_limit": null, "dependency": [], "begin_time": null, "hold": false, "priority": 0, "partition": null, "load_metric": "load", "requeue": false, "restart_from_checkpoint": false, "on_end": null, "comment": null, "environment": {}}',NULL,NULL,'["FAILED", "task 1 failed"]');
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 INSERT INTO "meta" VALUES('cluster','alpha');
 INSERT INTO "meta" VALUES('last_job',1100);
@@ -57,7 +57,7 @@ CREATE TABLE signals (
   rank INTEGER, key TEXT NOT NULL, done INTEGER NOT NULL,
   PRIMARY KEY (job, task, epoch, number)
 ) WITHOUT ROWID;
-INSERT INTO "signals" VALUES(1101,0,2,1,'USR1',NULL,NULL,NULL,NULL,'k1',0);
+INSERT INTO "signals" VALUES(9,0,2,1,'USR1',NULL,NULL,NULL,NULL,'k1',0);
 CREATE TABLE tasks (
   job INTEGER NOT NULL REFERENCES jobs (id), task INTEGER NOT NULL, epoch INTEGER NOT NULL,
   node TEXT NOT NULL, state TEXT NOT NULL, start_time REAL, message TEXT NOT NULL, exit TEXT, first INTEGER, killed_by TEXT, restarts INTEGER NOT NULL DEFAULT 0, lease REAL NOT NULL DEFAULT 0,
@@ -68,11 +68,11 @@ INSERT INTO "tasks" VALUES(3,0,1,'alpha2','FAILED',1003.5,'','{"code": null, "si
 INSERT INTO "tasks" VALUES(4,0,2,'alpha2','COMPLETED',1003.5,'','{"code": 0, "signal": null, "time": 1020.0, "processes_killed": 0, "processes_left": 0, "usage": {"cpu_seconds": 0.5}, "cause": "", "detail": ""}',NULL,NULL,0,0.0);
 INSERT INTO "tasks" VALUES(5,0,1,'alpha1','RUNNING',1003.5,'',NULL,NULL,NULL,0,0.0);
 INSERT INTO "tasks" VALUES(8,0,1,'alpha1','RUNNING',1003.5,'',NULL,NULL,NULL,0,0.0);
-INSERT INTO "tasks" VALUES(1101,0,2,'alpha1','RUNNING',1021.0,'',NULL,NULL,NULL,1,180.0);
-INSERT INTO "tasks" VALUES(1101,1,1,'alpha2','RUNNING',1021.5,'',NULL,NULL,'alice',0,0.0);
-INSERT INTO "tasks" VALUES(1101,2,1,'alpha2','COMPLETED',1021.5,'','{"code": 0, "signal": null, "time": 1023.0, "processes_killed": 0, "processes_left": 0, "usage": {}, "cause": "", "detail": ""}',NULL,NULL,0,0.0);
-INSERT INTO "tasks" VALUES(1102,0,1,'alpha1','RUNNING',1031.0,'',NULL,0,NULL,0,0.0);
-INSERT INTO "tasks" VALUES(1102,1,1,'alpha1','RUNNING',1031.0,'',NULL,0,NULL,0,0.0);
+INSERT INTO "tasks" VALUES(9,0,2,'alpha1','RUNNING',1021.0,'',NULL,NULL,NULL,1,180.0);
+INSERT INTO "tasks" VALUES(9,1,1,'alpha2','RUNNING',1021.5,'',NULL,NULL,'alice',0,0.0);
+INSERT INTO "tasks" VALUES(9,2,1,'alpha2','COMPLETED',1021.5,'','{"code": 0, "signal": null, "time": 1023.0, "processes_killed": 0, "processes_left": 0, "usage": {}, "cause": "", "detail": ""}',NULL,NULL,0,0.0);
+INSERT INTO "tasks" VALUES(10,0,1,'alpha1','RUNNING',1031.0,'',NULL,0,NULL,0,0.0);
+INSERT INTO "tasks" VALUES(10,1,1,'alpha1','RUNNING',1031.0,'',NULL,0,NULL,0,0.0);
 CREATE INDEX jobs_state ON jobs (state);
 CREATE INDEX jobs_end ON jobs (end_time) WHERE end_time IS NOT NULL;
 DELETE FROM "sqlite_sequence";

@@ -144,6 +144,92 @@ def test_drain_and_resume(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+LEAVING = {"job": 12, "task": 0, "size": 1, "user": "alice", "target": None, "again": None}
+NODE = {"name": "alpha2", "availability": "draining", "used": 1, "slots": 4, "state": "UP"}
+
+
+def leaving(*rows: tuple[str, str], on: bool = True) -> dict[str, Any]:
+    tasks = [{**LEAVING, "state": state, "message": message} for state, message in rows]
+    return {"node": "alpha2", "leaving": on, "tasks": tasks}
+
+
+def test_emptying_a_node_says_what_leaves_and_what_does_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = leaving(("staying", "alpha2: a lock"))
+    told["tasks"].append(
+        {
+            **LEAVING,
+            "size": 3,
+            "task": 2,
+            "state": "moving",
+            "target": "a",
+            "message": "it moves to a: checking",
+        }
+    )
+    Scripted.answers = {"/v1/nodes/alpha2/state": NODE, "/v1/nodes/alpha2/leaving": told}
+    words = ["drain", "alpha2", "--reason", "fan", "--migrate"]
+    assert main(words) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "alpha2 is draining, 1 of 4 slots used",
+        "TASK  USER   STATE    TARGET  WHY",
+        "12    alice  staying  -       alpha2: a lock",
+        "12.2  alice  moving   a       it moves to a: checking",
+    ]
+    assert Scripted.asked[0][3] == {"state": "drain", "reason": "fan", "migrate": True}
+
+
+@pytest.mark.parametrize(
+    ("then", "status", "out", "err"),
+    [
+        (
+            leaving(("staying", "alpha2: a lock")),
+            1,
+            ["job 12 of alice: staying: alpha2: a lock"],
+            "kcms: job 12 of alice stays on alpha2: alpha2: a lock\n",
+        ),
+        (leaving(), 0, ["job 12 of alice: gone from alpha2"], ""),
+        (leaving(on=False), 1, [], "kcms: alpha2 is not to be empty any more\n"),
+    ],
+)
+def test_it_is_waited_for_until_nothing_can_leave(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    then: dict[str, Any],
+    status: int,
+    out: list[str],
+    err: str,
+) -> None:
+    moving = leaving(("moving", "it moves to a: checking"))
+    away = ClientError("unavailable", "the manager cannot be reached")
+    told = iter([moving, moving, away, then])
+    follow = Scripted.follow_leaving
+
+    def leave(self: Client, node: str) -> dict[str, Any]:
+        found = next(told)
+        if isinstance(found, ClientError):
+            raise found
+        return found
+
+    monkeypatch.setattr(Scripted, "leaving", leave)
+    monkeypatch.setattr(
+        Scripted, "follow_leaving", lambda self, node: follow(self, node, lambda seconds: None)
+    )
+    Scripted.answers = {"/v1/nodes/alpha2/state": NODE}
+    assert main(["drain", "alpha2", "--reason", "fan", "--migrate", "--wait"]) == status
+    said = capsys.readouterr()
+    first = "job 12 of alice: moving: it moves to a: checking"
+    assert said.out.splitlines()[1:] == [first, *out]
+    assert said.err == err
+
+
+def test_waiting_goes_with_emptying_only(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["drain", "alpha2", "--reason", "fan", "--wait"])
+    assert "--wait goes with --migrate" in capsys.readouterr().err
+    assert Scripted.asked == []
+
+
 def test_output_is_what_was_written(capsys: pytest.CaptureFixture[str]) -> None:
     end = {"path": "/s/12.out", "size": 9, "offset": 4, "text": "a\x1bé\n"}
     Scripted.answers = {"/v1/jobs/12/output": end}

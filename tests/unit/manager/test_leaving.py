@@ -346,6 +346,14 @@ def test_users_are_told_of_their_own() -> None:
         leaving.document(world.memory, "z", None)
 
 
+def test_a_node_that_is_drained_alone_keeps_what_runs_there() -> None:
+    world = Cluster("a", "b")
+    (job,) = world.filled("a", 1)
+    world.set_state("a", "drain", "fan")
+    world.pass_time(5)
+    assert (world.node_of(job), world.numbers(job)) == ("a", 0)
+
+
 def test_draining_without_it_ends_it_and_it_goes_with_drain_only() -> None:
     world = Cluster("a", "b")
     world.empty("a")

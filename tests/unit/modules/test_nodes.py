@@ -26,10 +26,12 @@ def job(node: str = "alpha1", state: str = "RUNNING", **more: Any) -> dict[str, 
     return {"id": 12, "state": state, "tasks": tasks, "migration": None, **more}
 
 
-def node(name: str, drained: bool = False, reason: str = "") -> dict[str, Any]:
+def node(
+    name: str, drained: bool = False, reason: str = "", migrate: bool = False
+) -> dict[str, Any]:
     availability = "drained" if drained else "idle"
     shown = {"name": name, "state": "UP", "availability": availability, "slots": 2, "used": 0}
-    return {**shown, "drained": drained, "drain_reason": reason}
+    return {**shown, "drained": drained, "drain_reason": reason, "leaving": migrate}
 
 
 class Fake(Client):
@@ -59,6 +61,8 @@ class Fake(Client):
             return self._only_root({"rows": [], "more": False, **query})
         if path == "/v1/jobs":
             return self._only_root({"jobs": []})
+        if path.endswith("/leaving"):
+            return 200, {"node": "alpha2", "leaving": True, "tasks": [{"job": 12}]}
         if path.endswith("/state"):
             assert body is not None
             return self._node_state(path.split("/")[3], body)
@@ -74,7 +78,8 @@ class Fake(Client):
 
     def _node_state(self, name: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         self._only_root({})
-        Fake.nodes_there[name] = node(name, body["state"] == "drain", body["reason"])
+        migrate = body.get("migrate", False)
+        Fake.nodes_there[name] = node(name, body["state"] == "drain", body["reason"], migrate)
         return 200, Fake.nodes_there[name]
 
     def _migrate(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -214,6 +219,30 @@ def test_draining_and_resuming(capsys: pytest.CaptureFixture[str]) -> None:
     assert both(node_state, capsys, node="alpha2", state="resumed")["changed"] is True
     assert both(node_state, capsys, node="alpha2", state="resumed")["changed"] is False
     assert posts() == ["POST /v1/nodes/alpha2/state"] * 3
+
+
+def test_emptying_a_node(capsys: pytest.CaptureFixture[str]) -> None:
+    drain = {"node": "alpha2", "state": "drained", "reason": "fan"}
+    checked = run(node_state, capsys, True, **drain, migrate=True)
+    assert (checked["changed"], checked["leaving"], posts()) == (True, [], [])
+    done = run(node_state, capsys, **drain, migrate=True)
+    assert (done["changed"], done["leaving"]) == (True, [{"job": 12}])
+    assert done["diff"]["after"] == "state: drained\nreason: fan\nmigrate: true\n"
+    assert both(node_state, capsys, **drain, migrate=True)["changed"] is False
+    assert both(node_state, capsys, **drain)["changed"] is True
+    assert Fake.nodes_there["alpha2"]["leaving"] is False
+    wrong = both(node_state, capsys, node="alpha2", state="resumed", migrate=True)
+    assert (wrong["failed"], wrong["msg"]) == (True, "migrate goes with state: drained")
+
+
+def test_a_manager_too_old_to_empty_a_node_says_so_in_check_mode_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    del Fake.nodes_there["alpha2"]["leaving"]
+    drain = {"node": "alpha2", "state": "drained", "reason": "fan"}
+    done = both(node_state, capsys, **drain, migrate=True)
+    assert (done["msg"], posts()) == ("the manager's release cannot empty a node", [])
+    assert both(node_state, capsys, **drain)["changed"] is True
 
 
 def test_who_may_not_is_told_so_before(capsys: pytest.CaptureFixture[str]) -> None:
