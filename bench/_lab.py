@@ -1,6 +1,6 @@
-"""A node of ours on a lab host, for measurements: its tasks are units of a real systemd.
+"""Nodes of ours on lab hosts, for measurements: their tasks are units of a real systemd.
 
-The host shares the machine's kernel and processors, and a directory with it.
+The hosts share the machine's kernel and processors, and a directory with it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ NAME = os.environ.get("LAB", "bench")
 HOST = "alpha1"
 CODE = "/opt/kcms-bench"
 UNIT = "kcms-bench-node"
+OVER = "--over--"
 STATE = "kcms-bench-node"
 START = f"""
 import sys
@@ -37,22 +38,51 @@ sys.exit(main(load(NodeConfig, "{CODE}/node.toml")))
 
 @dataclass(frozen=True)
 class Lab:
-    """One that stands; ``shared`` is a new directory with the same path here and on the host."""
+    """One that stands; ``shared`` is a new directory with the same path here and on the hosts."""
 
     shared: Path
-    address: str  # of this machine, as the host sees it
+    address: str  # of this machine, as the hosts see it
 
-    def run(self, script: str, given: bytes = b"") -> str:
+    def run(self, script: str, given: bytes = b"", host: str = HOST) -> str:
         """What a shell script printed on the host.  :raises SystemExit: it failed"""
-        return _run(["exec", HOST, "sh", "-c", script], given)
+        return _run(["exec", host, "sh", "-c", script], given)
 
-    def write(self, path: str, content: bytes) -> None:
-        self.run(f"umask 077; cat > {path}", content)
+    def write(self, path: str, content: bytes, host: str = HOST) -> None:
+        self.run(f"umask 077; cat > {path}", content, host)
 
 
-def _run(words: list[str], given: bytes = b"") -> str:
+class Shell:
+    """A shell of root's on a host that stays, so that a command costs no way to get there."""
+
+    def __init__(self, host: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "lab", "exec", host, "sh"], cwd=ROOT,
+            env={**os.environ, "LAB": NAME}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+
+    def run(self, script: str) -> str:
+        """What the script printed.  :raises SystemExit: it failed, or the shell ended"""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f'{{ {script}\n}} < /dev/null; echo "{OVER} $?"\n')
+        self._process.stdin.flush()
+        told = ""
+        for line in self._process.stdout:
+            if line.startswith(OVER):
+                if line.split()[1] != "0":
+                    raise SystemExit(f"bench: a command failed on a lab host: {script}: {told}")
+                return told
+            told += line
+        raise SystemExit("bench: the shell on a lab host ended")
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+def _run(words: list[str], given: bytes = b"", hosts: int = 1) -> str:
     command = [sys.executable, "-m", "lab", *words]
-    environment = {**os.environ, "LAB": NAME, "LAB_HOSTS": "alpha=1"}
+    environment = {**os.environ, "LAB": NAME, "LAB_HOSTS": f"alpha={hosts}"}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, check=False, input=given
     )
@@ -62,18 +92,20 @@ def _run(words: list[str], given: bytes = b"") -> str:
 
 
 @contextlib.contextmanager
-def lab() -> Iterator[Lab]:
-    """A lab of one host, which stays when it stood before."""
+def lab(hosts: int = 1) -> Iterator[Lab]:
+    """A lab of some hosts, alpha1 and so on, which stays when it stood before."""
     there = Path(f"/var/lib/kcms-lab/{NAME}/shared")
     stood = there.exists()
-    _run(["up"])
+    _run(["up"], hosts=hosts)
     try:
         here = tempfile.mkdtemp(prefix="bench-", dir=there)
         Path(here).chmod(0o755)
         made = Lab(Path(here), _address())
         try:
             # The same path on both sides: jobs name files by it.
-            made.run(f"mkdir -p {there.parent} && ln -sfn /shared {there}")
+            for each in range(hosts):
+                link = f"mkdir -p {there.parent} && ln -sfn /shared {there}"
+                made.run(link, host=f"alpha{each + 1}")
             yield made
         finally:
             subprocess.run(["rm", "-rf", here], check=False)
@@ -88,15 +120,20 @@ def _address() -> str:
 
 
 @contextlib.contextmanager
-def node(made: Lab, grid: face.Grid, port: int, slots: int) -> Iterator[None]:
-    """The node daemon on the host, as its role's unit starts it."""
-    certificate, key = grid.site.issue("node-alpha1", ("kcms://node/alpha1",))
-    made.run(f"rm -rf {CODE} /var/lib/{STATE}; mkdir -p {CODE}")
-    made.run(f"cd {CODE} && tar xzf -", _code())
+def node(
+    made: Lab, grid: face.Grid, port: int, slots: int, host: str = HOST, shared: str = ""
+) -> Iterator[None]:
+    """The node daemon on a host, as its role's unit starts it.
+
+    :param shared: its shared directory, the lab's when there is none
+    """
+    certificate, key = grid.site.issue(f"node-{host}", (f"kcms://node/{host}",))
+    made.run(f"rm -rf {CODE} /var/lib/{STATE}; mkdir -p {CODE}", host=host)
+    made.run(f"cd {CODE} && tar xzf -", _code(), host)
     for name, source in (("ca", grid.site.ca_path), ("node", certificate), ("key", key)):
-        made.write(f"{CODE}/{name}.pem", Path(source).read_bytes())
+        made.write(f"{CODE}/{name}.pem", Path(source).read_bytes(), host)
     settings: dict[str, Any] = {
-        "host": "alpha1",
+        "host": host,
         "cluster": "alpha",
         "manager_address": made.address,
         "manager_port": port,
@@ -105,18 +142,20 @@ def node(made: Lab, grid: face.Grid, port: int, slots: int) -> Iterator[None]:
         "tls_ca": f"{CODE}/ca.pem",
         "tls_certificate": f"{CODE}/node.pem",
         "tls_key": f"{CODE}/key.pem",
-        "shared_directories": [str(made.shared)],
+        "shared_directories": [shared or str(made.shared)],
     }
-    made.write(f"{CODE}/node.toml", face.toml(settings).encode())
-    made.write(f"{CODE}/start.py", START.encode())
-    made.run(f"/usr/bin/python3 -m compileall -q {CODE}")
+    made.write(f"{CODE}/node.toml", face.toml(settings).encode(), host)
+    made.write(f"{CODE}/start.py", START.encode(), host)
+    made.run(f"/usr/bin/python3 -m compileall -q {CODE}", host=host)
+    begin = f"systemd-run --quiet --unit={UNIT} {_options()} /usr/bin/python3 {CODE}/start.py"
     try:
-        made.run(f"systemd-run --quiet --unit={UNIT} {_options()} /usr/bin/python3 {CODE}/start.py")
+        made.run(begin, host=host)
         yield
     finally:
         made.run(
             f"systemctl stop {UNIT}; systemctl stop 'kcms-task-*'; systemctl reset-failed;"
-            f"rm -rf {CODE} /var/lib/{STATE}; true"
+            f"rm -rf {CODE} /var/lib/{STATE}; true",
+            host=host,
         )
 
 

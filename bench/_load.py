@@ -15,7 +15,7 @@ Connect = Callable[[], socket.socket]
 
 
 class Connection:
-    """One connection; ``statuses`` other than 200 and 201 are an error."""
+    """One connection; statuses other than 200 to 202 are an error."""
 
     def __init__(self, connect: Connect) -> None:
         self._socket = connect()
@@ -29,7 +29,7 @@ class Connection:
         while (end := self._left.find(b"\r\n\r\n")) < 0:
             self._more()
         head = self._left[:end]
-        if head.split(b" ", 2)[1] not in (b"200", b"201"):
+        if head.split(b" ", 2)[1] not in (b"200", b"201", b"202"):
             raise SystemExit(f"bench: refused: {self._left[:500]!r}")
         size = next(
             int(line.partition(b":")[2])
