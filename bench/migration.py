@@ -52,7 +52,7 @@ FACTOR, PLUS = 1.25, 100.0
 CRIU = "/usr/sbin/criu"
 UNSHARE = "setsid unshare --pid --mount --fork --kill-child --mount-proc --propagation slave"
 AS_OWNER = f"setpriv --ruid={UID} --rgid={GID} --keep-groups"
-LAPS = re.compile(r"^(\w+) took: (.*)$")
+LAPS = re.compile(r"^(\w+) took: (.* ms)$")
 
 Figures = defaultdict[tuple[str, int], list[float]]
 """Freezes in ms, of each side and size."""

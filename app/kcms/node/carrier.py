@@ -86,9 +86,7 @@ def _put(path: str) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     file = os.open(name, flags, 0o600, dir_fd=place)
     _copy(0, file)
-    os.fsync(file)
-    os.close(file)
-    os.fsync(place)
+    os.close(file)  # not synced: until the move is committed the frozen job is what lasts
 
 
 def _get(path: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import select
@@ -16,7 +17,8 @@ from kcms.node.owner import ENVIRONMENT, PYTHON, Ids
 SECONDS = 60.0
 """That a shared directory may take without taking or giving a byte."""
 
-CHUNK = 1 << 18
+CHUNK = 1 << 20
+"""Bytes that go at once, for which a pipe has room where the system allows it."""
 
 
 class CarryError(Exception):
@@ -90,10 +92,14 @@ class Carrier:
         program = str(Path(__file__).resolve().parent / "carrier.py")
         pipe = subprocess.PIPE
         try:
-            return subprocess.Popen(
+            child = subprocess.Popen(
                 [PYTHON, "-I", "-S", "-E", program, *arguments], stdin=pipe, stdout=pipe,
                 stderr=pipe, cwd="/", env=ENVIRONMENT, start_new_session=True, bufsize=0, **change,
             )  # fmt: skip
+            for each in (child.stdin, child.stdout):
+                with contextlib.suppress(OSError):
+                    fcntl.fcntl(cast(Any, each), fcntl.F_SETPIPE_SZ, CHUNK)
+            return child
         except (OSError, subprocess.SubprocessError) as error:
             raise CarryError(f"cannot {what}: {error}") from error
 

@@ -22,6 +22,7 @@ from typing import Any
 from kcms.node import cgroup, criu, durable, image, init, manifest, movable, standing, usage
 from kcms.node.carrier import NAME
 from kcms.node.carry import Carrier, CarryError
+from kcms.node.laps import Laps
 from kcms.node.move_error import MoveError, plain
 from kcms.node.move_plan import Outcome, Plan
 
@@ -83,12 +84,12 @@ class Dump:
             return self._fail(f"the dump failed on {self.plan.host}: {error}")
         finally:
             self._keep_log()
-            shutil.rmtree(self.images, ignore_errors=True)
         return "", True, {**data, standing.FROZE: self.froze}
 
     def _fail(self, message: str) -> Outcome:
         if self.touched:
             cgroup.release(self.plan.cgroup)
+        shutil.rmtree(self.images, ignore_errors=True)
         return plain(message), self.touched, {}
 
     def _dump(self) -> dict[str, Any]:
@@ -102,17 +103,20 @@ class Dump:
             stdin=subprocess.DEVNULL, capture_output=True,
         )  # fmt: skip
         self._freeze()
+        laps = Laps("dump")
         known = _movable(self.look.at_frozen())
         told = self._numbers(known["root"], init)
         files = written_files(self.plan.cgroup)
+        laps.lap("look")
         self._criu(init, known["root"])
         told["pids"] = sorted({*told["pids"], *_dumped(self.images)})
+        laps.lap("criu")
         self.carrier.sync(files)
-        counting = image.Counting()
-        skip = (criu.DUMP_LOG, "stats-dump")
-        self.carrier.put(path, (counting.add(each) for each in image.pack(self.images, skip)))
+        laps.lap("sync")
+        digest = self._put(path)
         self._must_be_frozen()
-        digest = counting.digest
+        laps.lap("put")
+        laps.tell()
         return {
             **self._unseen(known),
             **told,
@@ -120,6 +124,12 @@ class Dump:
             "size": digest.size,
             "sha256": digest.sha256,
         }
+
+    def _put(self, path: str) -> image.Digest:
+        counting = image.Counting()
+        skip = (criu.DUMP_LOG, "stats-dump")
+        self.carrier.put(path, (counting.add(each) for each in image.pack(self.images, skip)))
+        return counting.digest
 
     def _freeze(self) -> None:
         self.plan.watch()

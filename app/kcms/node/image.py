@@ -1,8 +1,9 @@
-"""A job's image as one stream: packed, counted, digested; and unpacked once it is known to be ours.
+"""A job's image as one stream: packed, counted, digested; and laid out where it is to be used.
 
 A packed image is the line ``KCMS image 1``, a line with a JSON list of ``[name, size]``, and the
 files' bytes one after another.  criu's images are plain files in one directory, so there are no
-other kinds, and no path to be careful with.
+other kinds, and no path to be careful with.  The digest is known when the last byte has passed:
+until then what was laid out is anybody's, and :func:`receive` leaves nothing of what is wrong.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 MAGIC = b"KCMS image 1\n"
 CHUNK = 1 << 20
 MOST_FILES = 200_000
 LINE = 16 << 20
+Data = TypeVar("Data", bytes, memoryview)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -55,7 +59,7 @@ def _check_row(name: object, size: object) -> tuple[str, int]:
     return name, size
 
 
-def _exactly(read: Callable[[int], bytes], size: int, name: str) -> Iterator[bytes]:
+def _exactly(read: Callable[[int], Data], size: int, name: str) -> Iterator[Data]:
     left = size
     while left:
         data = read(min(CHUNK, left))
@@ -82,47 +86,105 @@ class Counting:
         return Digest(self.size, self._sum.hexdigest())
 
 
-def store(chunks: Iterator[bytes], path: Path, wanted: Digest) -> None:
-    """Write what comes to a new file, and see that it is what the source packed.
+def receive(chunks: Iterator[bytes], directory: Path, wanted: Digest) -> None:
+    """Lay out in a new directory what comes, and see that it is what the source packed.
 
-    :raises ImageError: it is not; no byte of it was looked at otherwise
+    :raises ImageError: it is not, and the directory is gone; :raises OSError: the disk refuses it
     """
-    counting = Counting()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        for data in chunks:
-            file.write(counting.add(data))
-            if counting.size > wanted.size:
-                break
-    if counting.digest.size != wanted.size:
-        more = "more than" if counting.digest.size > wanted.size else "less than"
+    stream = _Stream(chunks, wanted.size)
+    directory.mkdir(mode=0o700)
+    try:
+        damage = _lay_out(stream, directory)
+        stream.drain()
+        _check_digest(stream.digest, wanted)
+        if damage is not None:
+            raise damage
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+
+
+def _lay_out(stream: _Stream, directory: Path) -> ImageError | None:
+    """What is wrong with the image's form.  It is told only of the image that the source packed."""
+    try:
+        if stream.read_line(len(MAGIC)) != MAGIC:
+            raise ImageError("this is no image of this release")
+        for name, size in _rows(stream.read_line(LINE)):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            with os.fdopen(os.open(directory / name, flags, 0o600), "wb", buffering=0) as out:
+                for data in _exactly(stream.read, size, name):
+                    _write(out.fileno(), data)
+        if stream.read(1):
+            raise ImageError("the image goes on after its end")
+    except ImageError as error:
+        return error
+    return None
+
+
+def _write(descriptor: int, data: bytes | memoryview) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _check_digest(found: Digest, wanted: Digest) -> None:
+    if found.size != wanted.size:
+        more = "more than" if found.size > wanted.size else "less than"
         raise ImageError(f"the image on the shared directory has {more} its {wanted.size} bytes")
-    if counting.digest != wanted:
+    if found != wanted:
         raise ImageError("the image on the shared directory is not the one that was written there")
 
 
-def unpack(path: Path, directory: Path) -> None:
-    """Lay a verified image out in a new directory.
+class _Stream:
+    """What comes in chunks, counted and digested, to be read like a file; it ends ``most`` bytes
+    and one chunk in."""
 
-    :raises ImageError: it is damaged all the same; :raises OSError: the disk refuses it
-    """
-    directory.mkdir(mode=0o700)
-    with path.open("rb") as file:
-        if file.read(len(MAGIC)) != MAGIC:
-            raise ImageError("this is no image of this release")
-        for name, size in _rows(file.readline(LINE)):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            with os.fdopen(os.open(directory / name, flags, 0o600), "wb") as out:
-                for data in _exactly(file.read, size, name):
-                    out.write(data)
-        if file.read(1):
-            raise ImageError("the image goes on after its end")
+    def __init__(self, chunks: Iterator[bytes], most: int) -> None:
+        self._chunks = chunks
+        self._most = most
+        self._counting = Counting()
+        self._left = memoryview(b"")
+
+    @property
+    def digest(self) -> Digest:
+        return self._counting.digest
+
+    def _next(self) -> bool:
+        """Whether there is more."""
+        if not self._left and self._counting.size <= self._most:
+            self._left = memoryview(self._counting.add(next(self._chunks, b"")))
+        return bool(self._left)
+
+    def read(self, size: int) -> memoryview:
+        """Up to so many bytes; none at the end."""
+        if not self._next():
+            return self._left
+        found, self._left = self._left[:size], self._left[size:]
+        return found
+
+    def read_line(self, most: int) -> bytes:
+        """Up to the end of a line, of the stream, or so many bytes."""
+        parts: list[bytes] = []
+        while most > 0 and self._next():
+            window = bytes(self._left[:most])
+            end = window.find(b"\n") + 1
+            part = window[:end] if end else window
+            parts.append(part)
+            most -= len(part)
+            self._left = self._left[len(part) :]
+            if end:
+                break
+        return b"".join(parts)
+
+    def drain(self) -> None:
+        while self._next():
+            self._left = memoryview(b"")
 
 
 def _rows(line: bytes) -> list[tuple[str, int]]:
     try:
         rows = [_check_row(name, size) for name, size in json.loads(line)]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ImageError("the image has no table of its files") from error
     if len(rows) > MOST_FILES:
         raise ImageError(f"the image has {len(rows)} files; {MOST_FILES} is the most")

@@ -20,7 +20,7 @@ import os
 import sys
 import time
 
-from kcms.node import cgroup, durable, lease, limits, usage
+from kcms.node import cgroup, durable, lease, limits, poke, usage
 from kcms.node.begun import Program
 
 TYPE_CHECKING = False
@@ -35,9 +35,6 @@ else:
 RELEASE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 TEMPORARY_FAILURE = 75
 EXIT_SIZE = 4096
-POKE = "poke"
-"""A FIFO in the daemon's state directory, which it listens at."""
-
 STOP_GRACE = 5.0
 EMPTY_TIMEOUT = 60.0
 STOP_SIGNAL = signal.SIGWINCH
@@ -98,21 +95,8 @@ def _begin(directory: str, boot: str, plan: dict[str, Any], reserved: durable.Re
     task = _Task(directory, boot, plan, os.path.join(os.path.dirname(own), "task"), io)
     name, document = task.run()
     _commit(reserved, name, document)
-    _poke(directory)
+    poke.poke(directory)
     return 0
-
-
-def _poke(directory: str) -> None:
-    """Have the node daemon look now; when there is none, or it is busy, it looks by itself."""
-    path = os.path.join(os.path.dirname(os.path.dirname(directory)), POKE)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            os.write(descriptor, b".")
-        finally:
-            os.close(descriptor)
-    except OSError:
-        return
 
 
 def _commit(reserved: durable.Reserved, name: str, document: dict[str, Any]) -> None:
@@ -216,6 +200,7 @@ class _Task:
             self.programs[0].root = restoring.restore(self.plan, self.cgroup)
             done = {"time": time.time(), **self.usage.restored()}
             durable.create(self.directory, "restored", done)
+            poke.poke(self.directory)
         except (restoring.RestoreError, OSError) as error:
             cgroup.kill(self.cgroup)
             return str(error)

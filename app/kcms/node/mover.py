@@ -25,15 +25,16 @@ if __name__ == "__main__":
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from kcms.errors import Forbidden, KcmsError
-from kcms.node import admit, cgroup, durable, image, opened, room
+from kcms.node import admit, cgroup, durable, image, opened, poke, room
 from kcms.node.carry import Carrier, CarryError
 from kcms.node.child import ChildError
 from kcms.node.dumping import Dump, Look
+from kcms.node.laps import Laps
 from kcms.node.move_error import MoveError, plain
 from kcms.node.move_plan import Outcome, Plan
 
 FETCHED_ROOM = 64 << 20
-"""Bytes that stay free beside an image and its copy."""
+"""Bytes that stay free beside an image."""
 
 
 def main(step: str, directory: str) -> int:
@@ -49,6 +50,9 @@ def main(step: str, directory: str) -> int:
     document = {"ok": not message, "message": message, "touched": touched, "data": data}
     with contextlib.suppress(FileExistsError):
         durable.create(directory, f"{step}.result", document)
+    poke.poke(directory)
+    if step == "dump":  # it takes its time, in which the job stands still
+        shutil.rmtree(plan.directory / "image", ignore_errors=True)
     return 0
 
 
@@ -102,24 +106,21 @@ def _judge(plan: Plan, capability: dict[str, str]) -> str:
 
 def _fetch(plan: Plan) -> Outcome:
     """The image from the shared directory into ``image``, after it proved to be the source's."""
-    told = plan.move.data
+    told, laps = plan.move.data, Laps("fetch")
     why = _judge(plan, {"trouble": ""})  # what the job came to need since the step admit
     if why:
         raise MoveError(why)
     path, wanted = str(told["image"]), image.Digest(int(told["size"]), str(told["sha256"]))
     free = room.free_kib(str(plan.directory)) * 1024
-    if 2 * wanted.size + FETCHED_ROOM > free:
+    if wanted.size + FETCHED_ROOM > free:
         raise MoveError(
             f"the image has {wanted.size >> 20} MiB, and {plan.host} has {free >> 20} MiB free "
-            "for it and its copy"
+            "for it"
         )
-    packed = plan.directory / "image.packed"
-    carrier = Carrier(plan.ids, plan.watch)
-    try:
-        image.store(carrier.get(path), packed, wanted)
-        image.unpack(packed, plan.directory / "image")
-    finally:
-        packed.unlink(missing_ok=True)
+    laps.lap("look")
+    image.receive(Carrier(plan.ids, plan.watch).get(path), plan.directory / "image", wanted)
+    laps.lap("fetch")
+    laps.tell()
     return "", False, {}
 
 
@@ -129,7 +130,6 @@ def _fetch(plan: Plan) -> Outcome:
 def _clean(plan: Plan) -> int:
     """Remove the image here and on the shared directory; exit status 1: try again later."""
     shutil.rmtree(plan.directory / "image", ignore_errors=True)
-    (plan.directory / "image.packed").unlink(missing_ok=True)
     path = _shared_path(plan)
     if path:
         try:

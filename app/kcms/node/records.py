@@ -38,7 +38,7 @@ from kcms.jobs.spec import is_interactive
 from kcms.node import durable, logues
 from kcms.node.account import Account
 from kcms.node.core import Kill, Record, Started, TaskId
-from kcms.node.init import POKE
+from kcms.node.poke import POKE
 
 END = "end."
 _EXIT_FIELDS = frozenset(each.name for each in fields(Exit))

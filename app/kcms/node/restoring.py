@@ -19,6 +19,7 @@ import time
 from typing import Any, NoReturn
 
 from kcms.node import cgroup, criu, nolinks
+from kcms.node.laps import Laps
 
 LAST_PID = "/proc/sys/kernel/ns_last_pid"
 MOST_PID = "/proc/sys/kernel/pid_max"
@@ -42,22 +43,27 @@ def restore(plan: dict[str, Any], task_cgroup: str) -> int:
     :raises RestoreError: it could not be; whatever was made of it is in the cgroup, and frozen or
         about to be killed by the caller
     """
+    laps = Laps("restore")
     try:
-        root = _restore(plan["restore"], task_cgroup)
+        root = _restore(plan["restore"], task_cgroup, laps)
         _verify_owner(plan, task_cgroup)
         _verify_files(plan, task_cgroup)
+        laps.lap("verify")
+        laps.tell()
         return root
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RestoreError(f"cannot restore: {error}") from error
 
 
-def _restore(plan: dict[str, Any], task_cgroup: str) -> int:
+def _restore(plan: dict[str, Any], task_cgroup: str, laps: Laps) -> int:
     _run(criu.check(plan["criu"]), None, quiet=True)
+    laps.lap("check")
     _skip(free_pid(plan["pids"], _number(MOST_PID)))
     command = criu.restore(plan["criu"], plan["directory"], _action(plan["directory"]))
     nolinks.forbid(plan["shared"])
     status = _run(command, task_cgroup)
     nolinks.allow(plan["shared"])
+    laps.lap("criu")
     if status != 0:
         log = os.path.join(plan["directory"], criu.RESTORE_LOG)
         sys.stderr.write(criu.tail(log, LOG_SHOWN))  # the journal, which is root's

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,13 +36,23 @@ def packed(source: Path) -> tuple[bytes, Digest]:
 
 def test_what_is_packed_comes_out_again(source: Path, tmp_path: Path) -> None:
     data, digest = packed(source)
-    image.store(iter([data[:10], data[10:]]), tmp_path / "packed", digest)
-    image.unpack(tmp_path / "packed", tmp_path / "out")
+    image.receive(iter([data[:10], data[10:]]), tmp_path / "out", digest)
     there = {each.name: each.read_bytes() for each in (tmp_path / "out").iterdir()}
     assert there == {
         each.name: each.read_bytes() for each in source.iterdir() if each.name != "dump.log"
     }
-    assert stat.S_IMODE((tmp_path / "packed").stat().st_mode) == 0o600
+    assert {stat.S_IMODE(each.stat().st_mode) for each in (tmp_path / "out").iterdir()} == {0o600}
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("size", [1, 7, 4096, image.CHUNK + 1])
+def test_it_comes_in_chunks_of_any_size(source: Path, tmp_path: Path, size: int) -> None:
+    (source / "pages-1.img").write_bytes(os.urandom(50_000))
+    data, digest = packed(source)
+    chunks = (data[at : at + size] for at in range(0, len(data), size))
+    image.receive(chunks, tmp_path / "out", digest)
+    pages = (tmp_path / "out/pages-1.img").read_bytes()
+    assert pages == (source / "pages-1.img").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -55,25 +66,55 @@ def test_what_is_packed_comes_out_again(source: Path, tmp_path: Path) -> None:
 def test_any_other_bytes_are_refused(source: Path, tmp_path: Path, change, says) -> None:
     data, digest = packed(source)
     with pytest.raises(ImageError, match=says):
-        image.store(iter([change(data)]), tmp_path / "packed", digest)
+        image.receive(iter([change(data)]), tmp_path / "out", digest)
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_more_is_taken_than_the_source_packed(source: Path, tmp_path: Path) -> None:
+    data, digest = packed(source)
+    taken = []
+
+    def endless() -> Iterator[bytes]:
+        yield data
+        while len(taken) < 100:
+            taken.append(1)
+            yield b"x" * 1000
+
+    with pytest.raises(ImageError, match="more than"):
+        image.receive(endless(), tmp_path / "out", digest)
+    assert len(taken) == 1
+
+
+def test_what_is_wrong_within_an_image_of_somebody_else_is_not_told(
+    source: Path, tmp_path: Path
+) -> None:
+    data, digest = packed(source)
+    forged = image.MAGIC + b"[" * 100_000
+    with pytest.raises(ImageError, match="not the one that was written there"):
+        image.receive(iter([forged.ljust(len(data), b"x")]), tmp_path / "out", digest)
+
+
+def received(data: bytes, directory: Path) -> None:
+    """As an image that the source packed so."""
+    counting = Counting()
+    counting.add(data)
+    image.receive(iter([data]), directory, counting.digest)
 
 
 @pytest.mark.parametrize("name", ["../x", "/x", "a/b", "", ".hidden", "a\\u0000b", "x" * 200])
 def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> None:
     row = f'[["{name}", 1]]\n'.encode()
-    (tmp_path / "packed").write_bytes(image.MAGIC + row + b"x")
     with pytest.raises(ImageError, match="name"):
-        image.unpack(tmp_path / "packed", tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+        received(image.MAGIC + row + b"x", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     "text", [b"", b"[1]\n", b'[["a", -1]]\n', b'[["a", true]]\n', b'[["a", 9]]\nshort', b"[]\nmore"]
 )
 def test_damage_is_an_error_and_no_traceback(tmp_path: Path, text: bytes) -> None:
-    (tmp_path / "packed").write_bytes(image.MAGIC + text)
     with pytest.raises(ImageError):
-        image.unpack(tmp_path / "packed", tmp_path / "out")
+        received(image.MAGIC + text, tmp_path / "out")
 
 
 # the owner's hands -------------------------------------------------------------------------------
