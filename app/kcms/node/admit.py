@@ -135,19 +135,19 @@ def closed_sentence(path: str, host: str) -> str:
 
 
 def _room(data: Members, image_directory: str, host: str) -> None:
-    """Of the image as it comes, and laid out; and of the job itself."""
+    """Of the image and of the job itself."""
     memory, available = data.whole("memory_kib"), room.available_kib()
     if memory > available:
         raise NoMoveError(
             f"the job has {memory >> 10} MiB of memory, and {host} has {available >> 10} MiB "
             "available"
         )
-    needed = 2 * movable.needed_kib(data.whole("memory_kib"))
+    needed = movable.needed_kib(data.whole("memory_kib"))
     free = room.free_kib(image_directory)
     if needed > free:
         raise NoMoveError(
-            f"the job's image and its copy take {needed >> 10} MiB, and {host} has {free >> 10} "
-            f"MiB free below {image_directory}"
+            f"the job's image takes {needed >> 10} MiB, and {host} has {free >> 10} MiB free below "
+            f"{image_directory}"
         )
 
 
