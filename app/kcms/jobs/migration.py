@@ -24,12 +24,16 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from kcms.errors import ProtocolError
+from kcms.jobs import checkpoint
 from kcms.jobs.members import Members
 
 STEPS = {"checking": "check", "preparing": "admit", "dumping": "dump", "restoring": "restore"}
 """The step that is wanted in each phase that is under way, in their order."""
 
 SOURCE_STEPS = ("check", "dump")
+KNOWN_STEPS = (*STEPS.values(), *checkpoint.STEPS)
+"""What can be wanted of a node: the steps of a migration, and those of a checkpoint."""
+
 OVER = ("possible", "refused", "failed", "done")
 """possible: only asked whether; refused: before anything was touched; failed: all undone."""
 
@@ -118,8 +122,8 @@ class WantedMove:
         return asdict(self)
 
     @classmethod
-    def parse(cls, document: Any) -> WantedMove:
-        """:raises ProtocolError: not such a document"""
+    def parse(cls, document: Any, steps: tuple[str, ...] = KNOWN_STEPS) -> WantedMove:
+        """:raises ProtocolError: not such a document, or not one of these steps"""
         row = Members(document, "wanted move")
         return cls(
             job=row.whole("job"),
@@ -127,7 +131,7 @@ class WantedMove:
             epoch=row.whole("epoch"),
             store=row.store(),
             number=row.whole("number"),
-            step=row.choice("step", tuple(STEPS.values())),
+            step=row.choice("step", steps),
             source=row.text("source"),
             target=row.text("target"),
             user=row.text("user"),
@@ -174,7 +178,7 @@ class MoveReport:
             epoch=row.whole("epoch"),
             store=row.store(),
             number=row.whole("number"),
-            step=row.choice("step", tuple(STEPS.values())),
+            step=row.choice("step", KNOWN_STEPS),
             ok=ok,
             message=row.text("message", ""),
             touched=row.members.get("touched") is True,

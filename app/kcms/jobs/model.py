@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import Any
 
 from kcms.errors import ProtocolError
+from kcms.jobs.checkpoint import Image
 from kcms.jobs.members import Members, is_store
 from kcms.jobs.migration import Migration, MoveReport
 from kcms.jobs.processes import Process
@@ -291,6 +292,7 @@ class TaskReport:
     of the unit that ended already.  ``unfit``, of a task that is over, says why its node is to get
     nothing new: its prologue or epilogue failed.  ``signalled`` is the highest number of a signal
     that its node has dealt with.  It takes ``slots``, and ``memory`` in MiB was promised to it.
+    ``note`` is one line for the job's owner on how it was begun from an image.
     """
 
     job: int
@@ -308,6 +310,7 @@ class TaskReport:
     slots: int = 1
     memory: int = 0
     unfit: str = ""
+    note: str = ""
 
     @property
     def name(self) -> str:
@@ -337,6 +340,7 @@ class TaskReport:
             slots=row.whole("slots", 1),
             memory=row.whole("memory", 0),
             unfit=row.text("unfit", ""),
+            note=row.text("note", ""),
         )
         if report.phase not in PHASES:
             raise ProtocolError(f"not a task report: {report.phase!r:.100} is no phase")
@@ -366,7 +370,8 @@ class WantedTask:
     when there are none; ``hosts`` has the node of each rank of the whole job, when it is parallel.
     ``restarts`` counts how often it was begun before.  ``lease``: seconds after which it is not to
     run any more when the manager was not heard, 0 for never.  ``signals`` are those that the node
-    has not said to have dealt with, in the order of their numbers.
+    has not said to have dealt with, in the order of their numbers.  ``image``: it is not to be
+    begun from its beginning, but from this one.
     """
 
     job: int
@@ -385,6 +390,7 @@ class WantedTask:
     restarts: int = 0
     lease: float = 0.0
     signals: tuple[Signal, ...] = ()
+    image: Image | None = None
 
     def document(self) -> dict[str, Any]:
         """Without members that say nothing: the first release takes none that it does not know.
@@ -404,7 +410,13 @@ class WantedTask:
             known = cls.__dataclass_fields__.keys() & document.keys()
             listed = {name: tuple(document[name]) for name in ("ranks", "hosts") if name in known}
             signals = tuple(Signal.parse(each) for each in document.get("signals", ()))
-            values = {**{name: document[name] for name in known}, **listed, "signals": signals}
+            image = document.get("image")
+            values = {
+                **{name: document[name] for name in known},
+                **listed,
+                "signals": signals,
+                "image": None if image is None else Image.parse(image),
+            }
             wanted = cls(**values)
         except (TypeError, AttributeError) as error:
             raise ProtocolError(f"not a wanted task: {error}") from error
@@ -419,8 +431,8 @@ HANGUP = "hangup"
 """The cause of an end that a task's init brought about: nobody is attached to it any more."""
 
 SUSPEND, LIMITS, TASKS, LEASE = "suspend", "limits", "tasks", "lease"
-SIGNALS, ATTACH, STAGE = "signals", "attach", "stage"
-ABILITIES = (SUSPEND, LIMITS, TASKS, LEASE, SIGNALS, ATTACH, STAGE)
+SIGNALS, ATTACH, STAGE, CHECKPOINT = "signals", "attach", "stage", "checkpoint"
+ABILITIES = (SUSPEND, LIMITS, TASKS, LEASE, SIGNALS, ATTACH, STAGE, CHECKPOINT)
 THROUGH_GATEWAY = (ATTACH, STAGE)
 """What takes a gateway on the node: through it people are attached to interactive jobs, and staged
 files come."""

@@ -163,6 +163,7 @@ class Agent:
             forget=forget,
             attempts=dict(self._attempts),
             store=store,
+            fetched=self._movement.fetched(wanted),
         )
 
     def _after(self, before: core.Snapshot, instructions: list[core.Instruction]) -> core.Snapshot:
@@ -217,8 +218,8 @@ class Agent:
 
     def _perform(self, instruction: core.Instruction) -> None:
         match instruction:
-            case core.Prepare(wanted, refusal):
-                self._prepare(wanted, refusal)
+            case core.Prepare(wanted, refusal, cause):
+                self._prepare(wanted, refusal, cause)
             case core.Start(task, reset):
                 self._start(task, reset)
             case core.Refuse(task, message):
@@ -238,7 +239,7 @@ class Agent:
                 self.launcher.reset(task)
                 self.records.forget(task)
 
-    def _prepare(self, wanted: WantedTask, refusal: str | None) -> None:
+    def _prepare(self, wanted: WantedTask, refusal: str | None, cause: str) -> None:
         found = None
         if refusal is None:
             try:
@@ -247,8 +248,9 @@ class Agent:
                 refusal = error.message
         if refusal is not None:
             log.warning("task %s is refused: %s", TaskId.of(wanted), refusal)
-        plan = self._movement.plan_of(self._moves, TaskId.of(wanted))
-        self.records.prepare(wanted, found, refusal, self.clock.wall(), plan, self._logue)
+        plan = self._movement.plan_of(self._moves, wanted)
+        now = self.clock.wall()
+        self.records.prepare(wanted, found, refusal, now, plan, self._logue, cause)
 
     def _start(self, task: TaskId, reset: bool) -> None:
         if not self.records.may_start(task):
@@ -264,7 +266,8 @@ class Agent:
 
     def _terminate(self, task: TaskId, grace: float, cause: str) -> None:
         path = self._program_cgroup(task)
-        still = cgroup.is_held(path) or self.records.is_restoring(task)
+        held = cgroup.is_held(path) and not self._movement.is_saving(task)
+        still = held or self.records.is_restoring(task)
         deadline = self.clock.boot() + (0.0 if still else max(grace, 0.0))
         kill = core.Kill(self.boot_id, deadline, cause=cause)
         self.records.write_kill(task, kill, 0)

@@ -102,7 +102,8 @@ class Record:
     to go on from an image, and its tree is not there yet; until then it is as if frozen.  ``spent``
     are the seconds that it ran on the nodes before this one.  ``exited`` is the boot time of its
     ``exit``, where its init told it.  ``ends`` has its ranks that are over.
-    ``refused_for`` is the cause of a refusal that the manager has to know.
+    ``refused_for`` is the cause of a refusal that the manager has to know.  ``note`` says what was
+    done to files for the task to go on from a checkpoint.
     """
 
     wanted: WantedTask | None = None
@@ -119,6 +120,7 @@ class Record:
     ends: Mapping[int, Exit] = field(default_factory=dict)
     signalled: Signalled = field(default_factory=Signalled)
     refused_for: str = ""
+    note: str = ""
     logues: logues.Logues = logues.NONE
 
 
@@ -131,11 +133,22 @@ class Unit:
 
 
 @dataclass(frozen=True)
+class Fetched:
+    """The image that a task is to begin from is here; or ``refusal`` says why it cannot begin from
+    it, and ``cause`` whose fault that is (see :mod:`kcms.jobs.checkpoint`)."""
+
+    refusal: str | None = None
+    cause: str = ""
+
+
+@dataclass(frozen=True)
 class Prepare:
-    """Make the record of a wanted task; ``refusal`` says why it shall never start."""
+    """Make the record of a wanted task; ``refusal`` says why it shall never start, ``cause`` what
+    its manager has to know of that."""
 
     wanted: WantedTask
     refusal: str | None = None
+    cause: str = ""
 
 
 @dataclass(frozen=True)
@@ -200,7 +213,8 @@ class Snapshot:
 
     ``wanted`` is None until the manager has been heard; ``may_start`` is false when its word is
     too old to begin anything on it.  ``attempts`` counts starts of each task by this daemon.
-    ``store`` is the job store of the manager that spoke last.
+    ``store`` is the job store of the manager that spoke last.  ``fetched`` has what came of
+    bringing the images that tasks are to begin from, of those of which that is known.
     """
 
     wanted: Mapping[TaskId, WantedTask] | None
@@ -212,6 +226,7 @@ class Snapshot:
     forget: Set[TaskId] = frozenset()
     attempts: Mapping[TaskId, int] = field(default_factory=dict)
     store: str | None = None
+    fetched: Mapping[TaskId, Fetched] = field(default_factory=dict)
 
 
 def decide(now: Snapshot) -> list[Instruction]:
@@ -230,7 +245,15 @@ def decide(now: Snapshot) -> list[Instruction]:
 def reports(now: Snapshot) -> tuple[TaskReport, ...]:
     """What is to be told of every task that is known here."""
     known = [_report(now, each) for each in sorted(now.records.keys() | now.units.keys())]
-    return (*known, *_refused_as_taken(now))
+    return (*known, *_being_fetched(now), *_refused_as_taken(now))
+
+
+def _being_fetched(now: Snapshot) -> Iterator[TaskReport]:
+    """Wanted tasks whose image comes before anything of them is here."""
+    for task, wanted in sorted((now.wanted or {}).items()):
+        if wanted.image and may_begin(now, task):
+            text = "its checkpoint is being brought here"
+            yield TaskReport(*task[:3], "launching", message=text, store=task.store)
 
 
 def _refused_as_taken(now: Snapshot) -> Iterator[TaskReport]:
@@ -271,14 +294,33 @@ def is_foreign(now: Snapshot, task: TaskId) -> bool:
 
 def _of_new(now: Snapshot, task: TaskId, wanted: WantedTask) -> Iterator[Instruction]:
     """A wanted task of which there is neither record nor unit."""
-    others = [each for each in now.records.keys() | now.units.keys() if each.same_job(task)]
-    newest = max((each.epoch for each in others), default=0)
+    newest = max((each.epoch for each in _others(now, task)), default=0)
     if wanted.want == "kill":
         yield Prepare(wanted, KILLED_EARLY)
     elif newest > task.epoch:
         yield Prepare(wanted, f"this node has epoch {newest} of the task already")
-    elif now.may_start and all(phase(now, each) in FINAL for each in others):
-        yield Prepare(wanted)
+    elif now.may_start and may_begin(now, task):
+        yield from _beginning(now, task, wanted)
+
+
+def _others(now: Snapshot, task: TaskId) -> list[TaskId]:
+    return [each for each in now.records.keys() | now.units.keys() if each.same_job(task)]
+
+
+def may_begin(now: Snapshot, task: TaskId) -> bool:
+    """Whether nothing is here of a wanted task, and nothing runs of its earlier epochs."""
+    wanted, others = (now.wanted or {}).get(task), _others(now, task)
+    if wanted is None or wanted.want != "run" or task in others:
+        return False
+    return all(each.epoch < task.epoch and phase(now, each) in FINAL for each in others)
+
+
+def _beginning(now: Snapshot, task: TaskId, wanted: WantedTask) -> Iterator[Instruction]:
+    found = now.fetched.get(task) if wanted.image else Fetched()
+    if found is None:
+        return
+    yield Prepare(wanted, found.refusal, found.cause)
+    if found.refusal is None:
         yield Start(task)
 
 
@@ -435,6 +477,7 @@ def _report(now: Snapshot, task: TaskId) -> TaskReport:
         slots=_slots(record.wanted),
         memory=_memory(record.wanted),
         unfit=record.logues.why_unfit(task.job, now.boot_id) if current in FINAL else "",
+        note=record.note,
     )
 
 

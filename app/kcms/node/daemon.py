@@ -23,7 +23,7 @@ from kcms import service
 from kcms.config import NodeConfig
 from kcms.errors import ConfigError, Unavailable
 from kcms.jobs.migration import MoveReport
-from kcms.jobs.model import ABILITIES, THROUGH_GATEWAY, NodeReport, TaskReport
+from kcms.jobs.model import ABILITIES, CHECKPOINT, THROUGH_GATEWAY, NodeReport, TaskReport
 from kcms.jobs.processes import Process
 from kcms.node import capability, init, lease, listing, load, logues, standing
 from kcms.node.agent import Agent
@@ -254,6 +254,7 @@ class _Daemon:
         moves: tuple[MoveReport, ...],
         processes: tuple[Process, ...],
     ) -> NodeReport:
+        mover = capability.mover(self.config)
         report = NodeReport(
             boot_id=self.agent.boot_id,
             release=kcms.__version__,
@@ -261,14 +262,15 @@ class _Daemon:
             load=load.read_load(),
             tasks=reports,
             moves=standing.aged(moves, init.boottime()),
-            mover=capability.mover(self.config),
-            abilities=tuple(
-                each
-                for each in ABILITIES
-                if each not in THROUGH_GATEWAY or self.config.gateway_user
-            ),
+            mover=mover,
+            abilities=tuple(each for each in ABILITIES if self._is_able(each, mover)),
         )
         return listing.with_processes(report, processes)
+
+    def _is_able(self, ability: str, mover: dict[str, str]) -> bool:
+        if ability == CHECKPOINT:
+            return False  # until the steps are there; then: no trouble, and a shared directory
+        return ability not in THROUGH_GATEWAY or bool(self.config.gateway_user)
 
     async def _work(self) -> None:
         while True:

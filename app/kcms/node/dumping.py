@@ -93,23 +93,20 @@ class Dump:
         return plain(message), self.touched, {}
 
     def _dump(self) -> dict[str, Any]:
-        place = _movable(self.look.at_running())["place"]  # and reads the libraries beforehand
+        place = movable_data(self.look.at_running())["place"]  # and reads the libraries beforehand
         init = movable.find_init(self.plan.cgroup)
         self.carrier.make_place(place)
         path = os.path.join(place, NAME, self.name)  # noqa: PTH118 - a name, no path of root's
         durable.create(str(self.plan.directory), "placed", {"image": path})
-        subprocess.run(
-            _inside(init, criu.check(self.plan.criu)), check=False, timeout=CHECK_SECONDS,
-            stdin=subprocess.DEVNULL, capture_output=True,
-        )  # fmt: skip
+        self._warm(init)
         self._freeze()
         laps = Laps("dump")
-        known = _movable(self.look.at_frozen())
+        known = movable_data(self.look.at_frozen())
         told = self._numbers(known["root"], init)
         files = written_files(self.plan.cgroup)
         laps.lap("look")
         self._criu(init, known["root"])
-        told["pids"] = sorted({*told["pids"], *_dumped(self.images)})
+        told["pids"] = sorted({*told["pids"], *dumped(self.images)})
         laps.lap("criu")
         self.carrier.sync(files)
         laps.lap("sync")
@@ -131,12 +128,22 @@ class Dump:
         self.carrier.put(path, (counting.add(each) for each in image.pack(self.images, skip)))
         return counting.digest
 
+    def _warm(self, init: int) -> None:
+        """criu looks at the kernel once, before the job stands still."""
+        subprocess.run(
+            _inside(init, criu.check(self.plan.criu)), check=False, timeout=CHECK_SECONDS,
+            stdin=subprocess.DEVNULL, capture_output=True,
+        )  # fmt: skip
+
     def _freeze(self) -> None:
         self.plan.watch()
         unit = self.plan.cgroup.removesuffix("/task")
         if cgroup.is_held(self.plan.cgroup) or cgroup.is_held(unit):
             raise MoveError("the job is frozen already; thaw it first")
         self.touched = True
+        self._hold_all()
+
+    def _hold_all(self) -> None:
         for _ in range(FREEZES):
             self._hold()
             if not waiting_for_child(self.plan.cgroup):
@@ -225,13 +232,13 @@ class Dump:
             sys.stderr.write(log)
 
 
-def _movable(found: movable.Scan) -> dict[str, Any]:
+def movable_data(found: movable.Scan) -> dict[str, Any]:
     if not found.ok:
         raise MoveError(found.message)
     return found.data
 
 
-def _dumped(images: Path) -> set[int]:
+def dumped(images: Path) -> set[int]:
     """The numbers of all that criu makes anew: also of what has ended and was not waited for, which
     no cgroup lists."""
     names = (each.name for each in images.glob("core-*.img"))
@@ -269,19 +276,19 @@ def _status(path: Path) -> dict[str, list[int]]:
     }
 
 
-def written_files(task_cgroup: str) -> list[str]:
-    """Paths of files that the job has open, or mapped, for writing."""
+def written_files(task_cgroup: str, also_read: bool = False) -> list[str]:
+    """Paths of files that the job has open, or mapped, for writing; or all that it has open."""
     found: set[str] = set()
     for pid in cgroup.pids(task_cgroup):
-        found.update(_written_by(Path(f"/proc/{pid}")))
+        found.update(_written_by(Path(f"/proc/{pid}"), also_read))
     return sorted(found)
 
 
-def _written_by(process: Path) -> Iterator[str]:
+def _written_by(process: Path, also_read: bool) -> Iterator[str]:
     for each in (process / "fd").iterdir():
         info = (process / "fdinfo" / each.name).read_text(errors="replace")
         flags = next(int(line[6:], 8) for line in info.splitlines() if line.startswith("flags:"))
-        if flags & os.O_ACCMODE != os.O_RDONLY:
+        if also_read or flags & os.O_ACCMODE != os.O_RDONLY:
             yield from _file_with_name(each)
     for line in (process / "maps").read_text(errors="replace").splitlines():
         span, access = line.split(maxsplit=2)[:2]

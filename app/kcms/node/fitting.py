@@ -88,6 +88,7 @@ def _brief(tasks: Tasks, _over: int) -> Tasks:
             each,
             message=each.message[:BRIEF],
             unfit=each.unfit[:BRIEF],
+            note=each.note[:BRIEF],
             exit=each.exit and replace(each.exit, usage={}, detail=each.exit.detail[:BRIEF]),
         )
         for each in tasks

@@ -104,6 +104,13 @@ def receive(chunks: Iterator[bytes], directory: Path, wanted: Digest) -> None:
         raise
 
 
+def verify(chunks: Iterator[bytes], wanted: Digest) -> None:
+    """See that what comes is what was packed.  :raises ImageError: it is not"""
+    stream = _Stream(chunks, wanted.size)
+    stream.drain()
+    _check_digest(stream.digest, wanted)
+
+
 def _lay_out(stream: _Stream, directory: Path) -> ImageError | None:
     """What is wrong with the image's form.  It is told only of the image that the source packed."""
     try:

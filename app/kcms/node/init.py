@@ -38,8 +38,8 @@ EXIT_SIZE = 4096
 STOP_GRACE = 5.0
 EMPTY_TIMEOUT = 60.0
 STOP_SIGNAL = signal.SIGWINCH
-HANGUP, STAGING = "hangup", "staging"
-# as in kcms.jobs.model, which would cost every init time and memory
+HANGUP, STAGING, CHECKPOINT = "hangup", "staging", "checkpoint"
+# as in kcms.jobs.model and kcms.jobs.checkpoint, which would cost every init time and memory
 _SIGNALS = frozenset({signal.SIGCHLD, STOP_SIGNAL})
 
 
@@ -154,6 +154,8 @@ class _Task:
             refused = {"message": message, "time": time.time()}
             if any(each.put_off for each in self.programs):
                 refused["cause"] = STAGING
+            elif self.plan["wanted"].get("image"):
+                refused["cause"] = CHECKPOINT
             return "refused", refused
         return "exit", document
 

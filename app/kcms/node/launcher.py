@@ -13,7 +13,7 @@ from jeepney.wrappers import DBusErrorResponse, unwrap_msg
 from kcms.errors import KcmsError, Unavailable
 from kcms.node import cgroup, init
 from kcms.node.core import TaskId, Unit
-from kcms.node.moves import MoveId
+from kcms.node.moves import NEVER_ENDED, MoveId
 
 SLICE = "kcms-tasks.slice"
 MOVER_SLICE = "kcms-moves.slice"
@@ -126,7 +126,7 @@ def mover_properties(
         ("CollectMode", ("s", "inactive-or-failed")),
         ("KillMode", ("s", "control-group")),
         ("TimeoutStopUSec", ("t", STOP_TIMEOUT)),
-        ("SendSIGKILL", ("b", step != "dump")),
+        ("SendSIGKILL", ("b", step not in NEVER_ENDED)),
         ("OOMPolicy", ("s", "continue")),
         ("UMask", ("u", 0o077)),
         ("After", ("as", ["remote-fs.target", "network.target"])),

@@ -9,6 +9,7 @@ from typing import Any
 from kcms.jobs.migration import WantedMove
 from kcms.node import admit, durable
 from kcms.node.move_error import MoveError
+from kcms.node.moves import STEPS_HERE
 from kcms.node.owner import Ids
 
 
@@ -17,7 +18,8 @@ class Plan:
     """What ``wanted.json`` of a move's record holds.
 
     ``cgroup`` is of the task's processes, ``record`` the directory of the task's record and
-    ``account`` the owner's, both of the source only.
+    ``account`` the owner's, both of the source only.  ``runtime`` is where the node notes when it
+    was heard, in the boot ``boot_id``.
     """
 
     move: WantedMove
@@ -29,6 +31,8 @@ class Plan:
     cgroup: str = ""
     record: str = ""
     account: dict[str, Any] = field(default_factory=dict)
+    runtime: str = ""
+    boot_id: str = ""
 
     @classmethod
     def read(cls, directory: Path) -> Plan:
@@ -36,7 +40,9 @@ class Plan:
         document = durable.read(str(directory), "wanted.json") or {}
         own = {each.name for each in fields(cls)} - {"move", "directory"}
         known = {name: each for name, each in document.items() if name in own}
-        return cls(move=WantedMove.parse(document["move"]), directory=directory, **known)
+        return cls(
+            move=WantedMove.parse(document["move"], STEPS_HERE), directory=directory, **known
+        )
 
     @property
     def ids(self) -> Ids:

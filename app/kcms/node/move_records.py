@@ -5,6 +5,8 @@
 ============  =======  =====================================================================
 wanted.json   daemon   what :class:`kcms.node.move_plan.Plan` needs; replaced at each step
 STEP.begun    mover    time; made once, so that a step is never done twice
+held          mover    a save is about to freeze the job, which ran
+copied        both     a save let the job go again, or found that it was to stand still
 STEP.result   both     ok, message, touched, data; by the daemon when the mover is gone
 placed        mover    path of the image on the shared directory, before it is written
 image         mover    criu's files, while they are needed
@@ -21,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from kcms.errors import ProtocolError
-from kcms.jobs.migration import STEPS, WantedMove
+from kcms.jobs.migration import WantedMove
 from kcms.node import durable
-from kcms.node.moves import MoveId, MoveRecord, Result
+from kcms.node.moves import STEPS_HERE, MoveId, MoveRecord, Result
 
 
 class MoveRecords:
@@ -68,6 +70,10 @@ class MoveRecords:
         with contextlib.suppress(FileExistsError):
             durable.create(str(self.path(move)), "undone", {"time": time})
 
+    def copied(self, move: MoveId, time: float) -> None:
+        with contextlib.suppress(FileExistsError):
+            durable.create(str(self.path(move)), "copied", {"time": time})
+
     def remove(self, move: MoveId) -> None:
         gone = self.directory / f".{move}.gone"
         with contextlib.suppress(FileNotFoundError):
@@ -82,6 +88,11 @@ class MoveRecords:
     def load(self) -> dict[MoveId, MoveRecord]:
         """Every record there is."""
         return {each: read_record(self.path(each)) for each in self.moves()}
+
+    def load_one(self, move: MoveId) -> MoveRecord:
+        """The move's record, an empty one when there is none."""
+        path = self.path(move)
+        return read_record(path) if path.exists() else MoveRecord()
 
     def signature(self) -> tuple[tuple[str, ...], ...]:
         """Changes whenever a file of a record comes."""
@@ -105,11 +116,12 @@ def read_record(path: Path) -> MoveRecord:
 def _parse(path: Path) -> MoveRecord:
     names = {each.name for each in path.iterdir()}
     plan = durable.read(str(path), "wanted.json")
-    steps = tuple(STEPS.values())
     return MoveRecord(
-        wanted=None if plan is None else WantedMove.parse(plan["move"]),
-        begun=frozenset(each for each in steps if f"{each}.begun" in names),
-        results={each: _result(path, each) for each in steps if f"{each}.result" in names},
+        wanted=None if plan is None else WantedMove.parse(plan["move"], STEPS_HERE),
+        begun=frozenset(each for each in STEPS_HERE if f"{each}.begun" in names),
+        results={each: _result(path, each) for each in STEPS_HERE if f"{each}.result" in names},
+        held="held" in names,
+        copied="copied" in names,
         undone="undone" in names,
         cleaned="cleaned" in names,
     )

@@ -15,7 +15,7 @@ from typing import Any
 from kcms.errors import Unavailable
 from kcms.jobs.migration import MoveReport, WantedMove
 from kcms.jobs.model import WantedTask
-from kcms.node import cgroup, core, durable, moves
+from kcms.node import cgroup, core, durable, fetches, moves
 from kcms.node.capability import STILL
 from kcms.node.core import TaskId
 from kcms.node.launcher import Launcher, LaunchError
@@ -28,6 +28,9 @@ log = logging.getLogger("kcms.node")
 RETRY_FIRST = 1.0
 RETRY_LONGEST = 300.0
 COUNTED = 16  # attempts at the most
+_WITH_CRIU = ("admit", moves.FETCH)
+"""Steps that wait until it is known whether criu works here."""
+
 MOST_REPORTED = 120 * 1024
 """Bytes of the data of all moves in one report, which as a whole has a bound."""
 
@@ -66,6 +69,7 @@ class Movement:
         self._troubles: dict[MoveId, str] = {}
         self._looked: tuple[tuple[str, ...], ...] = ()
         self._busy = False
+        self._boot_id = ""
         self.suspended: frozenset[TaskId] = frozenset()
 
     @property
@@ -77,27 +81,45 @@ class Movement:
         """Whether a file of a move's record came since the last step."""
         return self.records.signature() != self._looked
 
+    def fetched(self, wanted: Mapping[TaskId, WantedTask] | None) -> dict[TaskId, core.Fetched]:
+        """What came of bringing the images that tasks are to begin from."""
+        if not any(each.image for each in (wanted or {}).values()):
+            return {}
+        return fetches.fetched(wanted or {}, self.records.load())
+
+    def is_saving(self, task: TaskId) -> bool:
+        """Whether the task is frozen only for the moment that a save takes."""
+        records = self.records.load()
+        return any(each.task == task and records[each].holds for each in records)
+
     def restores(self, wanted: Mapping[MoveId, WantedMove] | None) -> dict[TaskId, WantedTask]:
         """Tasks that are to be started now from an image that is here."""
         return moves.restores(wanted, self.records.load()) if wanted else {}
 
     def plan_of(
-        self, wanted: Mapping[MoveId, WantedMove] | None, task: TaskId
+        self, wanted: Mapping[MoveId, WantedMove] | None, task: WantedTask
     ) -> dict[str, Any] | None:
         """What the init of a task needs to restore it; None: it is a program to be started."""
+        if task.image is not None:
+            here = fetches.move_id(task)
+            told = self.records.load_one(here).results.get(moves.FETCH, moves.NOTHING)
+            return self._plan_from(here, told.data)
         for each, move in (wanted or {}).items():
-            if each.task == task and move.step == "restore":
-                told = move.data
-                return {
-                    "directory": str(self.records.path(each) / "image"),
-                    "criu": self.means.criu,
-                    "root": told.get("root"),
-                    "processes": told.get("processes"),
-                    "pids": told.get("pids"),
-                    "usage": told.get("usage", {}),
-                    "shared": list(self.means.shared_directories),
-                }
+            if each.task == TaskId.of(task) and move.step == "restore":
+                return self._plan_from(each, move.data)
         return None
+
+    def _plan_from(self, move: MoveId, told: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "directory": str(self.records.path(move) / "image"),
+            "criu": self.means.criu,
+            "root": told.get("root"),
+            "processes": told.get("processes"),
+            "pids": told.get("pids"),
+            "usage": told.get("usage", {}),
+            "shared": list(self.means.shared_directories),
+            **({"note": told["note"]} if told.get("note") else {}),
+        }
 
     def step(
         self, wanted: Mapping[MoveId, WantedMove] | None, tasks: core.Snapshot
@@ -108,6 +130,9 @@ class Movement:
 
         :raises Unavailable: systemd cannot be reached; :raises OSError: nor the records
         """
+        if wanted is not None:
+            wanted = {**wanted, **fetches.wanted(tasks, self.tasks.node)}
+        self._boot_id = tasks.boot_id
         self._looked = self.records.signature()
         asked = moves.to_suspend(tasks)
         self.suspended = frozenset()
@@ -119,8 +144,11 @@ class Movement:
         for instruction in instructions:
             self._perform_safely(instruction)
         after = self._snapshot(wanted, tasks) if instructions else before
+        saved = {each.task for each, record in after.records.items() if record.holds}
         self.suspended = frozenset(
-            each for each in asked if each in after.held and cgroup.is_frozen(self._cgroup(each))
+            each
+            for each in asked
+            if each in after.held - saved and cgroup.is_frozen(self._cgroup(each))
         )
         self._busy = bool(after.alive or instructions or after.wanted)
         self._tidy(after)
@@ -182,6 +210,8 @@ class Movement:
             case moves.Remove(move):
                 self.records.remove(move)
                 log.info("move %s is over, and nothing of it is left", move)
+            case moves.LetGo(move, thaw):
+                self._let_go(move, thaw)
             case moves.Thaw(task):
                 log.info("task %s goes on", task)
                 cgroup.release(self._cgroup(task))
@@ -191,7 +221,7 @@ class Movement:
 
     def _begin(self, move: WantedMove) -> None:
         here, capability = MoveId.of(move), self.means.mover()
-        if move.step == "admit" and capability.get("trouble") == STILL:
+        if move.step in _WITH_CRIU and capability.get("trouble") == STILL:
             return  # a daemon that has just begun: soon it is known
         record = self.tasks.path(here.task)
         plan = durable.read(str(record), "wanted.json") or {}
@@ -204,8 +234,16 @@ class Movement:
             "cgroup": self._cgroup(here.task),
             "record": str(record),
             "account": plan.get("account") or {},
+            "runtime": self.tasks.runtime,
+            "boot_id": self._boot_id,
         }
         self.records.write(here, document)
+
+    def _let_go(self, move: MoveId, thaw: bool) -> None:
+        if thaw:
+            log.info("task %s goes on after a save that ended early", move.task)
+            cgroup.release(self._cgroup(move.task))
+        self.records.copied(move, self._wall())
 
     def _run(self, move: MoveId, step: str) -> None:
         key = (move, step)

@@ -5,6 +5,9 @@ daemon lacks.  It outlives that daemon, since a criu that died in the middle of 
 the job with it.  DIRECTORY is the move's record (see :mod:`kcms.node.move_records`); the step is
 claimed there by ``STEP.begun``, made once, and its outcome is ``STEP.result``.
 
+``save``, ``keep`` and ``drop`` are of checkpoints, and ``fetch`` brings one here, see
+:mod:`kcms.node.saving`, :mod:`kcms.node.keeping` and :mod:`kcms.node.fetching`.
+
 ``restore`` only fetches, verifies and unpacks the image: the restored tree must be a child of its
 task's init, which restores it (:mod:`kcms.node.restoring`).  ``clean`` removes what was left on the
 shared directory and here.
@@ -25,16 +28,15 @@ if __name__ == "__main__":
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from kcms.errors import Forbidden, KcmsError
-from kcms.node import admit, cgroup, durable, image, opened, poke, room
+from kcms.node import admit, cgroup, durable, fetching, image, keeping, opened, poke
 from kcms.node.carry import Carrier, CarryError
 from kcms.node.child import ChildError
 from kcms.node.dumping import Dump, Look
 from kcms.node.laps import Laps
 from kcms.node.move_error import MoveError, plain
 from kcms.node.move_plan import Outcome, Plan
-
-FETCHED_ROOM = 64 << 20
-"""Bytes that stay free beside an image."""
+from kcms.node.moves import FETCH
+from kcms.node.saving import Save
 
 
 def main(step: str, directory: str) -> int:
@@ -67,6 +69,10 @@ def _outcome(step: str, plan: Plan) -> Outcome:
         "admit": lambda: _admit(plan),
         "dump": lambda: Dump(plan, _image_name(plan)).run(),
         "restore": lambda: _fetch(plan),
+        "save": lambda: Save(plan, _image_name(plan)).run(),
+        "keep": lambda: keeping.keep(plan),
+        "drop": lambda: keeping.drop(plan),
+        FETCH: lambda: fetching.fetch(plan),
     }
     try:
         return steps[step]()
@@ -110,15 +116,9 @@ def _fetch(plan: Plan) -> Outcome:
     why = _judge(plan, {"trouble": ""})  # what the job came to need since the step admit
     if why:
         raise MoveError(why)
-    path, wanted = str(told["image"]), image.Digest(int(told["size"]), str(told["sha256"]))
-    free = room.free_kib(str(plan.directory)) * 1024
-    if wanted.size + FETCHED_ROOM > free:
-        raise MoveError(
-            f"the image has {wanted.size >> 20} MiB, and {plan.host} has {free >> 20} MiB free "
-            "for it"
-        )
+    wanted = image.Digest(int(told["size"]), str(told["sha256"]))
     laps.lap("look")
-    image.receive(Carrier(plan.ids, plan.watch).get(path), plan.directory / "image", wanted)
+    fetching.bring(plan, str(told["image"]), wanted)
     laps.lap("fetch")
     laps.tell()
     return "", False, {}

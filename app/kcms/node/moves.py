@@ -14,6 +14,13 @@ A move that its manager no longer wants is undone: a dump under way is told to g
 is never ended, that would take the job with it), other steps are ended, what they left here and on
 the shared directory is removed, and then the record.
 
+A save is a dump that lets the job go on by itself.  It says on record when it is about to freeze a
+job that ran (``held``), and when it has what it needs of it (``copied``).  When it ended in
+between, the job is let go here, whatever its manager wants, as that job ran before.
+
+A task that is to begin from an image has a move that no manager wants by that name: ``fetch``,
+derived from the wanted task, see :mod:`kcms.node.fetches`.
+
 What is frozen thaws when its manager wants it to run and wants no move of it that needs it frozen.
 That is the undoing at the source and the commit at the target alike.  A task that is wanted to run
 and to be suspended is frozen, too, and thaws when that is over.
@@ -25,17 +32,26 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from kcms.jobs.migration import MoveReport, WantedMove
+from kcms.jobs.migration import KNOWN_STEPS, MoveReport, WantedMove
 from kcms.jobs.model import WantedTask
 from kcms.node import core
 from kcms.node.core import TaskId
 
 START_ATTEMPTS = 3
+FETCH = "fetch"
+"""The step that brings and prepares an image which a task is to begin from."""
+
+STEPS_HERE = (*KNOWN_STEPS, FETCH)
+"""Every step that there is on a node."""
+
 STILL = ("dump", "restore")
 """Steps for which the task must stay frozen."""
 
-TRACES = STILL
+TRACES = (*STILL, "save", FETCH)
 """Steps that leave something to be removed."""
+
+NEVER_ENDED = ("dump", "save")
+"""Steps that are told to give up, and not ended: that would take the job with them."""
 
 INTERRUPTED = (
     "the step was interrupted on this node, which may have gone down or been short of memory"
@@ -77,6 +93,9 @@ class Result:
     data: dict[str, Any] = field(default_factory=dict)
 
 
+NOTHING = Result(False)
+
+
 @dataclass(frozen=True)
 class MoveRecord:
     """One move's directory.  ``damaged`` says why it cannot be read; the rest is then empty."""
@@ -86,11 +105,25 @@ class MoveRecord:
     results: Mapping[str, Result] = field(default_factory=dict)
     undone: bool = False
     cleaned: bool = False
+    held: bool = False
+    copied: bool = False
     damaged: str = ""
 
     @property
     def has_traces(self) -> bool:
-        return bool(self.damaged) or any(each in self.begun for each in TRACES)
+        """Whether something is to be removed with it; an image that is kept is none of it."""
+        left = any(each in self.begun for each in TRACES) and not self.kept
+        return bool(self.damaged) or left
+
+    @property
+    def kept(self) -> bool:
+        """Whether the manager has the image on record that was saved here."""
+        return "keep" in self.results and self.results["keep"].ok
+
+    @property
+    def holds(self) -> bool:
+        """Whether a save froze the job and has not let it go."""
+        return self.held and not self.copied
 
 
 @dataclass(frozen=True)
@@ -140,13 +173,21 @@ class Thaw:
 
 
 @dataclass(frozen=True)
+class LetGo:
+    """Take over a task that a save froze and left; ``thaw``: and let it run."""
+
+    move: MoveId
+    thaw: bool
+
+
+@dataclass(frozen=True)
 class Freeze:
     """Let the task stand still."""
 
     task: TaskId
 
 
-Instruction = Begin | Run | Conclude | Undo | Remove | Thaw | Freeze
+Instruction = Begin | Run | Conclude | Undo | Remove | LetGo | Thaw | Freeze
 
 
 @dataclass(frozen=True)
@@ -167,7 +208,7 @@ class Snapshot:
 
 def decide(now: Snapshot) -> list[Instruction]:
     """The instructions for ``now``, in the order in which they are to be carried out."""
-    instructions: list[Instruction] = []
+    instructions: list[Instruction] = list(_left_frozen(now))
     for each, move in sorted((now.wanted or {}).items()):
         instructions += _of_wanted(now, each, move)
     instructions += [Thaw(each) for each in sorted(now.held) if _may_run(now, each)]
@@ -176,6 +217,13 @@ def decide(now: Snapshot) -> list[Instruction]:
         for each in sorted(now.records.keys() - now.wanted.keys()):
             instructions += _of_unwanted(now, each)
     return instructions
+
+
+def _left_frozen(now: Snapshot) -> Iterator[Instruction]:
+    for each, record in sorted(now.records.items()):
+        if record.holds and each not in now.alive:
+            wanted = (now.tasks.wanted or {}).get(each.task)
+            yield LetGo(each, thaw=wanted is None or not wanted.suspend)
 
 
 def _of_wanted(now: Snapshot, move: MoveId, wanted: WantedMove) -> Iterator[Instruction]:
@@ -194,7 +242,7 @@ def _of_wanted(now: Snapshot, move: MoveId, wanted: WantedMove) -> Iterator[Inst
     elif alive:
         return
     elif wanted.step in record.begun:
-        touched = wanted.step == "dump"
+        touched = wanted.step == "dump" or record.held
         yield Conclude(move, wanted.step, Result(False, INTERRUPTED, touched))
     elif now.attempts.get((move, wanted.step), 0) >= START_ATTEMPTS:
         text = f"the step {wanted.step} could not be started; the node's journal says why"
@@ -209,7 +257,7 @@ def _of_unwanted(now: Snapshot, move: MoveId) -> Iterator[Instruction]:
     if now.tasks.store is not None and move.task.store != now.tasks.store:
         return
     if not record.undone and (alive or record.has_traces) and not record.damaged:
-        dumping = record.wanted is not None and record.wanted.step == "dump"
+        dumping = record.wanted is not None and record.wanted.step in NEVER_ENDED
         yield Undo(move, stop=not dumping)
     elif alive:
         return
@@ -259,6 +307,8 @@ def _needs_still(now: Snapshot, move: MoveId) -> bool:
     record = now.records.get(move, MoveRecord())
     if move in now.alive and "dump" in record.begun:
         return True
+    if move in now.alive and "save" in record.begun and not record.copied:
+        return True
     wanted = (now.wanted or {}).get(move)
     if wanted is None or wanted.step not in STILL:
         return False
@@ -287,6 +337,7 @@ def reports(now: Snapshot) -> tuple[MoveReport, ...]:
     return tuple(
         _report(each, move, _outcome(now, each, move))
         for each, move in sorted((now.wanted or {}).items())
+        if move.step in KNOWN_STEPS
     )
 
 

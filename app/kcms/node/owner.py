@@ -45,8 +45,12 @@ class Ids:
     groups: tuple[int, ...] = ()
 
 
-def ask(ids: Ids, request: dict[str, Any], seconds: float = SECONDS) -> dict[str, Any]:
+def ask(
+    ids: Ids, request: dict[str, Any], seconds: float = SECONDS, program: str = __file__
+) -> dict[str, Any]:
     """The answer of a child with the owner's ids, and so without any capability.
+
+    ``program`` reads the request and writes the answer, as this one does.
 
     A child that hangs in a dead file server is killed and not waited for.
 
@@ -59,7 +63,7 @@ def ask(ids: Ids, request: dict[str, Any], seconds: float = SECONDS) -> dict[str
     ):
         order.write(json.dumps(request).encode())
         order.seek(0)
-        child = _start(ids, order, said, complaint)
+        child = _start(ids, order, said, complaint, program)
         try:
             child.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -72,10 +76,14 @@ def ask(ids: Ids, request: dict[str, Any], seconds: float = SECONDS) -> dict[str
 
 
 def _start(
-    ids: Ids, order: IO[bytes], said: IO[bytes], complaint: IO[bytes]
+    ids: Ids,
+    order: IO[bytes],
+    said: IO[bytes],
+    complaint: IO[bytes],
+    program: str = __file__,
 ) -> subprocess.Popen[bytes]:
     """The child, which can write no more than the limit, whatever its owner makes it do."""
-    command = [PYTHON, "-I", "-S", "-E", os.path.realpath(__file__)]
+    command = [PYTHON, "-I", "-S", "-E", os.path.realpath(program)]
     change: dict[str, Any] = {}
     if os.geteuid() != ids.uid:
         change = {"user": ids.uid, "group": ids.gid, "extra_groups": list(ids.groups)}

@@ -5,8 +5,9 @@
 =============  ======  ====================================================================
 wanted.json    daemon  ``wanted`` (WantedTask), ``account`` (home, shell, groups), cluster, node,
                        ``runtime`` (see lease.py), ``restore`` (see restoring.py) of a task that
-                       comes from another node, ``session`` (directory of the socket, user of the
-                       gateway) of an interactive one, ``gateway`` (its socket) of a staged one
+                       comes from an image, with its ``note``, ``session`` (directory of the
+                       socket, user of the gateway) of an interactive one, ``gateway`` (its
+                       socket) of a staged one
 started        init    boot_id, time, boottime, cgroup, release; or the daemon, with
                        ``refused``, so that the program never starts; made once, by link(2)
 refused        both    message, time, cause
@@ -85,10 +86,12 @@ class Records:
         time: float,
         restore: dict[str, Any] | None = None,
         logue: dict[str, Any] | None = None,
+        cause: str = "",
     ) -> None:
         """Make the record of a task that is about to start or, with ``refusal``, never will.
 
         :param restore: what its init needs to restore it from an image, instead of starting it
+        :param cause: of the refusal, for its manager
         :param logue: the site's prologue and epilogue of it, see :func:`logues.plan`
         """
         task = TaskId.of(wanted)
@@ -97,7 +100,10 @@ class Records:
             shutil.rmtree(new)
         new.mkdir(mode=0o700)
         try:
-            self._fill(str(new), wanted, account, refusal, time, restore)
+            self._fill(str(new), wanted, account, restore)
+            if refusal is not None:
+                refused = {"refused": refusal, "time": time, "cause": cause}
+                durable.create(str(new), "started", refused)
             if logue is not None and refusal is None:
                 durable.create(str(new), "logue", logue)
             new.rename(self.path(task))
@@ -111,8 +117,6 @@ class Records:
         new: str,
         wanted: WantedTask,
         account: Account | None,
-        refusal: str | None,
-        time: float,
         restore: dict[str, Any] | None,
     ) -> None:
         plan = {
@@ -129,8 +133,6 @@ class Records:
         if wanted.spec.get("staged"):
             plan["gateway"] = self.gateway
         durable.create(new, "wanted.json", plan)
-        if refusal is not None:
-            durable.create(new, "started", {"refused": refusal, "time": time})
 
     def refuse(self, task: TaskId, message: str, time: float) -> bool:
         """See to it that the task never starts; False when it has."""
@@ -221,6 +223,7 @@ def _parse(path: Path) -> Record:
     plan, end = documents["wanted.json"], documents["exit"]
     if plan is None:
         raise ValueError("wanted.json is missing")
+    restore = plan.get("restore") or {}
     return Record(
         wanted=WantedTask.parse(plan["wanted"]),
         started=_started(documents["started"]),
@@ -232,9 +235,10 @@ def _parse(path: Path) -> Record:
         kill=_kill(documents["kill"]),
         disowned=documents["disowned"] is not None,
         restoring="restore" in plan and documents["restored"] is None,
-        spent=float((plan.get("restore") or {}).get("usage", {}).get("elapsed", 0.0)),
+        spent=float(restore.get("usage", {}).get("elapsed", 0.0)),
         ends=_ends(path) if plan["wanted"].get("ranks") else {},
         signalled=Signalled.parse(documents["signals"]),
+        note=str(restore.get("note", "")),
         logues=logues.Logues.parse(documents),
     )
 

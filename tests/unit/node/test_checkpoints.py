@@ -1,0 +1,245 @@
+"""Decisions about saves and fetches, and what their steps refuse."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kcms.jobs.checkpoint import NO_IMAGE, NOT_HERE, Image
+from kcms.jobs.migration import WantedMove
+from kcms.jobs.model import WantedTask
+from kcms.node import (
+    cgroup,
+    core,
+    durable,
+    fetches,
+    fetching,
+    image,
+    keeping,
+    movable,
+    moves,
+    saving,
+)
+from kcms.node.core import Fetched, Prepare, Record, Start, Started, TaskId, Unit
+from kcms.node.move_error import MoveError
+from kcms.node.move_plan import Plan
+from kcms.node.moves import FETCH, LetGo, MoveId, MoveRecord, Remove, Result, Run, Undo
+
+STORE = "5e1f0a2b"
+T = TaskId(7, 0, 1, STORE)
+M = MoveId(T, 3)
+RUN = WantedTask(7, 0, 1, "run", "alice", 2001, 2001, {}, store=STORE)
+FROM_IMAGE = replace(RUN, image=Image(3, "/s/.kcms/i", 5, "ab", 1.0))
+RUNNING = Record(wanted=RUN, started=Started("boot", 1.0))
+OK = Result(True)
+
+
+def move(step: str, data: dict[str, Any] | None = None) -> WantedMove:
+    return WantedMove(7, 0, 1, STORE, 3, step, "a", "a", "alice", 2001, 2001, {}, data or {})
+
+
+def tasks(task: WantedTask | None = RUN, known: Record | None = RUNNING, **more: Any) -> Any:
+    return core.Snapshot(
+        wanted={T: task} if task else {},
+        records={T: known} if known else {},
+        units={T: Unit(alive=True)} if known else {},
+        boot_id="boot",
+        boottime=100.0,
+        may_start=True,
+        store=STORE,
+        **more,
+    )
+
+
+def decide(want: str | None, record: MoveRecord, alive: bool = False, **more: Any) -> Any:
+    return moves.decide(
+        moves.Snapshot(
+            wanted={M: move(want)} if want else {},
+            records={M: record},
+            alive={M} if alive else set(),
+            held={T} if more.pop("held", False) else set(),
+            tasks=more.pop("tasks", tasks()),
+        )
+    )
+
+
+def saving_record(**changes: Any) -> MoveRecord:
+    return MoveRecord(wanted=move("save"), begun=frozenset({"save"}), **changes)
+
+
+def test_a_job_is_let_go_when_its_save_ended_while_it_stood_still() -> None:
+    found = decide("save", saving_record(held=True), held=True)
+    assert found[0] == LetGo(M, thaw=True)
+
+
+def test_a_job_that_is_to_be_suspended_by_then_stays_so() -> None:
+    asked = tasks(replace(RUN, suspend=True))
+    found = decide("save", saving_record(held=True), held=True, tasks=asked)
+    assert found[0] == LetGo(M, thaw=False)
+
+
+def test_a_job_is_not_thawed_under_a_save() -> None:
+    assert decide("save", saving_record(held=True), alive=True, held=True) == []
+
+
+def test_a_save_that_is_not_wanted_is_told_and_never_ended() -> None:
+    assert decide(None, saving_record(), alive=True) == [Undo(M, stop=False)]
+    assert decide(None, saving_record(undone=True)) == [Run(M, "clean")]
+
+
+def test_an_image_that_is_kept_outlives_the_record() -> None:
+    kept = saving_record(results={"save": OK, "keep": OK})
+    assert decide(None, kept) == [Remove(M)]
+
+
+def fetch_record(result: Result) -> MoveRecord:
+    return MoveRecord(begun=frozenset({FETCH}), results={FETCH: result})
+
+
+def test_a_task_waits_for_its_image() -> None:
+    assert fetches.wanted(tasks(FROM_IMAGE, None), "a")[M].step == FETCH
+    assert core.decide(tasks(FROM_IMAGE, None)) == []
+
+
+def test_a_task_begins_once_its_image_is_here() -> None:
+    there = fetches.fetched({T: FROM_IMAGE}, {M: fetch_record(OK)})
+    found = core.decide(tasks(FROM_IMAGE, None, fetched=there))
+    assert found == [Prepare(FROM_IMAGE, None, ""), Start(T)]
+
+
+def test_a_task_is_refused_with_the_cause_of_its_fetch() -> None:
+    bad = Result(False, "it is damaged", data={"cause": NO_IMAGE})
+    there = fetches.fetched({T: FROM_IMAGE}, {M: fetch_record(bad)})
+    assert there == {T: Fetched("it is damaged", NO_IMAGE)}
+    found = core.decide(tasks(FROM_IMAGE, None, fetched=there))
+    assert found == [Prepare(FROM_IMAGE, "it is damaged", NO_IMAGE)]
+
+
+@pytest.mark.parametrize(
+    ("complaint", "cause"),
+    [
+        ("cannot read the image: No such file or directory", NO_IMAGE),
+        ("cannot read the image: /s/.kcms belongs to another user", NO_IMAGE),
+        ("cannot read the image: it does not answer", NOT_HERE),
+        ("cannot read the image: Input/output error", NOT_HERE),
+    ],
+)
+def test_a_server_that_does_not_answer_costs_no_image(complaint: str, cause: str) -> None:
+    assert fetching.cause_of(complaint) == cause
+
+
+def plan(path: Path, step: str, data: dict[str, Any] | None = None, **more: Any) -> Plan:
+    return Plan(move(step, data), path, "a", ["/s"], "/criu", {"trouble": ""}, **more)
+
+
+def test_a_node_without_criu_costs_no_image(tmp_path: Path) -> None:
+    told = replace(plan(tmp_path, "fetch"), capability={"trouble": "no criu"})
+    assert fetching.fetch(told) == ("no criu", False, {"cause": NOT_HERE})
+
+
+def test_keep_trusts_the_save_on_record_alone(tmp_path: Path) -> None:
+    durable.create(str(tmp_path), "save.result", {"ok": True})
+    assert keeping.keep(plan(tmp_path, "keep"))[0] == ""
+    durable.create(str(tmp_path), "undone", {})
+    with pytest.raises(MoveError, match="no longer wanted"):
+        keeping.keep(plan(tmp_path, "keep"))
+
+
+def test_keep_of_a_save_that_failed_is_refused(tmp_path: Path) -> None:
+    durable.create(str(tmp_path), "save.result", {"ok": False})
+    with pytest.raises(MoveError, match="none to keep"):
+        keeping.keep(plan(tmp_path, "keep"))
+
+
+def test_drop_takes_absolute_paths_only(tmp_path: Path) -> None:
+    with pytest.raises(MoveError, match="absolute"):
+        keeping.drop(plan(tmp_path, "drop", {"images": ["x"]}))
+
+
+def test_jobs_that_cannot_be_saved_are_refused() -> None:
+    saving.refuse({}, {"can_move": True})
+    with pytest.raises(MoveError, match="ranks"):
+        saving.refuse({"ranks": 2}, {"can_move": True})
+    with pytest.raises(MoveError, match="release"):
+        saving.refuse({}, {})
+
+
+def test_lengths_are_of_files_that_are_there() -> None:
+    uses = {"/s/a": "written", "/s/b": "read"}
+    assert saving.rows(uses, [[5, 6, 7], []]) == [
+        {"path": "/s/a", "use": "written", "size": 5, "mtime": 6, "inode": 7}
+    ]
+    assert saving.below("/s/a", ["/s"])
+    assert not saving.below("/sa", ["/s"])
+
+
+def test_an_image_that_reads_back_otherwise_is_found() -> None:
+    counting = image.Counting()
+    counting.add(b"hello")
+    image.verify(iter([b"hel", b"lo"]), counting.digest)
+    for other in (b"hellO", b"hell", b"hello!"):
+        with pytest.raises(image.ImageError):
+            image.verify(iter([other]), counting.digest)
+
+
+class Calls:
+    """A cgroup that is only told of."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, held: bool = False) -> None:
+        self.made: list[str] = []
+        monkeypatch.setattr(cgroup, "is_held", lambda path: held and path.endswith("/task"))
+        monkeypatch.setattr(cgroup, "hold", lambda _: self.made.append("hold"))
+        monkeypatch.setattr(cgroup, "release", lambda _: self.made.append("release"))
+        monkeypatch.setattr(cgroup, "await_frozen", lambda *_: True)
+
+
+def failing_save(path: Path, monkeypatch: pytest.MonkeyPatch) -> saving.Save:
+    """One whose criu fails."""
+
+    def fail(*_: object) -> None:
+        raise MoveError("criu cannot dump the job")
+
+    (path / "record").mkdir()
+    durable.create(str(path / "record"), "started", {"can_move": True})
+    told = plan(
+        path, "save", cgroup="/cg/task", record=str(path / "record"), account={"groups": []}
+    )
+    made = saving.Save(told, "x.image")
+    scan = movable.Scan(True, "", {"place": "/s"})
+    monkeypatch.setattr(made.look, "at_running", lambda: scan)
+    monkeypatch.setattr(movable, "find_init", lambda _: 1)
+    monkeypatch.setattr(made.carrier, "make_place", lambda _: None)
+    monkeypatch.setattr(made, "_warm", lambda _: None)
+    monkeypatch.setattr(made, "_image_of", fail)
+    return made
+
+
+def test_a_job_goes_on_when_criu_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = Calls(monkeypatch)
+    outcome = failing_save(tmp_path, monkeypatch).run()
+    assert outcome == ("criu cannot dump the job", True, {})
+    assert calls.made == ["hold", "release"]
+    assert (tmp_path / "held").exists()
+    assert (tmp_path / "copied").exists()
+
+
+def test_a_suspended_job_stays_frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = Calls(monkeypatch, held=True)
+    message, touched, _ = failing_save(tmp_path, monkeypatch).run()
+    assert message == "criu cannot dump the job"
+    assert not touched
+    assert "release" not in calls.made
+    assert not (tmp_path / "held").exists()
+
+
+def test_a_save_that_is_not_wanted_freezes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = Calls(monkeypatch)
+    made = failing_save(tmp_path, monkeypatch)
+    durable.create(str(tmp_path), "undone", {})
+    assert "no longer wanted" in made.run()[0]
+    assert calls.made == []
