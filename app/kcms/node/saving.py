@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kcms.jobs.checkpoint import Image
-from kcms.node import cgroup, criu, durable, image, init, movable, rollback
+from kcms.node import cgroup, durable, image, init, movable, rollback
 from kcms.node.about import NAME as ABOUT
 from kcms.node.about import About
 from kcms.node.carrier import NAME
@@ -101,7 +101,7 @@ class Save(Dump):
             self.touched = True
             self._hold_all()
             return
-        self._hold()  # what is there already: the processes stop nowhere else
+        self._hold()  # once: it must not run, not even to stop at a better place
         if waiting_for_child(plan.cgroup):
             raise MoveError("a process of the suspended job waits for a child to start a program")
 
