@@ -18,7 +18,9 @@ from functools import cached_property
 from typing import Any
 
 from kcms.errors import ProtocolError
+from kcms.jobs import ladder
 from kcms.jobs.checkpoint import Image
+from kcms.jobs.checkpointing import NONE, Saved
 from kcms.jobs.members import Members, is_store
 from kcms.jobs.migration import Migration, MoveReport
 from kcms.jobs.processes import Process
@@ -104,7 +106,7 @@ class Task:
 
     ``first`` is the first rank of its unit, None when it is its unit alone.  One that waits to be
     begun anew is PENDING; ``restarts`` counts how often that was so.  ``lease`` is the one (in
-    seconds) that its node was given for it, 0 for none.
+    seconds) that its node was given for it, 0 for none.  ``saved`` is about its checkpoints.
     """
 
     index: int
@@ -118,6 +120,7 @@ class Task:
     killed_by: str | None = None
     restarts: int = 0
     lease: float = 0.0
+    saved: Saved = NONE
 
     @property
     def unit(self) -> int:
@@ -134,7 +137,8 @@ class Task:
         document["state"] = self.state.value
         document["exit"] = self.exit.document() if self.exit else None
         document["unit"] = self.unit
-        del document["first"]
+        document["checkpoint"] = self.saved.document()
+        del document["first"], document["saved"]
         return document
 
 
@@ -195,6 +199,16 @@ class Job:
         if self.state is State.PENDING or self.state.final:
             return ()
         return tuple(task for task in self.tasks if task.open)
+
+    @cached_property
+    def saved_tasks(self) -> tuple[Task, ...]:
+        """Those with anything on record of checkpoints."""
+        return tuple(task for task in self.tasks if task.saved is not NONE)
+
+    @cached_property
+    def resumes(self) -> bool:
+        """Whether a task that waits goes on from an image."""
+        return any(task.saved.resume and task.state is State.PENDING for task in self.saved_tasks)
 
     @cached_property
     def unplaced_count(self) -> int:
@@ -260,6 +274,7 @@ class Job:
             document["tasks"] = [task.document() for task in self.tasks]
         document["task_counts"] = dict(self.counts)
         document["migration"] = self.migration.document() if self.migration else None
+        document["checkpoint"] = ladder.document(self)
         return document
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from kcms.jobs.model import ATTACH, LEASE, LIMITED, LIMITS, STAGE, TASKS, Job
+from kcms.jobs.model import ATTACH, CHECKPOINT, LEASE, LIMITED, LIMITS, STAGE, TASKS, Job
 from kcms.jobs.paths import JOB_ID, TASK, USER
-from kcms.jobs.spec import is_interactive
+from kcms.jobs.spec import is_interactive, save_interval
 
 _MARKED = (("input", (JOB_ID, TASK, USER)), ("output", (TASK, USER)), ("error", (TASK, USER)))
 """What in the names of files the first release left as it was."""
@@ -16,6 +16,8 @@ class Demand(NamedTuple):
     """What each task of a job takes: ``cpus`` slots, and ``memory`` in MiB, 0 for none in
     particular.  ``per_node`` is how many of them a node may have at once, None for any number;
     ``needs`` are abilities of :data:`kcms.jobs.model.ABILITIES`; ``metric`` ranks the nodes.
+    ``resumes`` is the job's number when a task of it goes on from an image, which not every node
+    can take, and 0 otherwise.
     """
 
     needs: frozenset[str]
@@ -24,6 +26,7 @@ class Demand(NamedTuple):
     memory: int
     per_node: int | None
     metric: str
+    resumes: int = 0
 
     @classmethod
     def of(cls, job: Job) -> Demand:
@@ -35,6 +38,7 @@ class Demand(NamedTuple):
             memory_of(job),
             spec.get("tasks_per_node"),
             spec.get("load_metric") or "load",
+            job.id if job.resumes else 0,
         )
 
 
@@ -45,7 +49,9 @@ def is_limited(job: Job) -> bool:
 
 def is_restartable(job: Job) -> bool:
     """Whether it is begun anew when its node is lost, so that it must not run on unseen."""
-    return bool(job.spec.get("requeue") or job.spec.get("restart_from_checkpoint"))
+    spec = job.spec
+    asked = spec.get("requeue") or spec.get("restart_from_checkpoint")
+    return bool(asked or save_interval(spec))
 
 
 def memory_of(job: Job) -> int:
@@ -71,6 +77,8 @@ def needs_of(job: Job) -> frozenset[str]:
         needs.append(ATTACH)
     if job.spec.get("staged"):
         needs.append(STAGE)
+    if job.resumes and job.size == 1:
+        needs.append(CHECKPOINT)
     return frozenset(needs)
 
 

@@ -24,6 +24,7 @@ from .spec_values import (
     check_dependency,
     check_duration,
     check_environment,
+    check_interval,
     check_kept_path,
     check_line,
     check_moment,
@@ -43,6 +44,8 @@ CLASSES = ("single", "batch", "parallel")
 ATTACHED = ("terminal", "pipes")
 LOAD_METRICS = ("load", "queue", "load_memory")
 FAILURES = ("end", "continue")
+SAVE_SIGNALS = ("HUP", "INT", "QUIT", "TERM", "USR1", "USR2")
+SAVED = ("checkpoint_interval", "checkpoint_signal")
 TASKS_LIMIT = 10_000
 CPUS_LIMIT = 4096
 ARGUMENTS_LIMIT = 1024
@@ -272,6 +275,23 @@ FIELDS: tuple[Field, ...] = (
         kind="boolean",
     ),
     Field(
+        "checkpoint_interval",
+        "Check Point Interval",
+        check_interval,
+        "how often each task is saved while it runs, such as 30m, or auto for what is best by its "
+        "cost and the losses of nodes here, or none; it is begun anew when its node is lost and "
+        "when a signal ended it, from its last checkpoint; as the site has it by default",
+        kind="duration",
+    ),
+    Field(
+        "checkpoint_signal",
+        "Check Point Signal",
+        check_choice(SAVE_SIGNALS),
+        "signal at which it saves itself: checkpoints of it are this signal to its first process, "
+        "and it goes on from them by itself when KCMS_RESTART_COUNT says that it is begun anew",
+        choices=SAVE_SIGNALS,
+    ),
+    Field(
         "on_end",
         "On the End",
         check_path,
@@ -356,6 +376,7 @@ def check_together(clean: dict[str, Any]) -> None:
     for name in ("total_tasks", "tasks_per_node", "task_failure"):
         if single and clean[name] not in (None, 1):
             raise SpecError(f"{name} is of batch and parallel jobs, and this one is single")
+    _check_saved(clean)
     if not single and clean["total_tasks"] is None:
         raise SpecError(f"total_tasks is missing, which a {clean['class']} job needs")
     for name in ("output", "error") if not single else ():
@@ -364,6 +385,12 @@ def check_together(clean: dict[str, Any]) -> None:
             raise SpecError(
                 f"{name} {path} needs %t in the file's name, as each task writes a file of its own"
             )
+
+
+def _check_saved(clean: dict[str, Any]) -> None:
+    for name in SAVED if clean["class"] == "parallel" else ():
+        if clean[name]:
+            raise SpecError(f"{name} is of single and batch jobs, and this one is parallel")
 
 
 def _check_attached(clean: dict[str, Any]) -> None:
@@ -375,9 +402,15 @@ def _check_attached(clean: dict[str, Any]) -> None:
             raise SpecError(
                 f"{name} cannot be set of an interactive job: it reads from and writes to kcms run"
             )
-    for name in ("requeue", "restart_from_checkpoint"):
+    for name in ("requeue", "restart_from_checkpoint", *SAVED):
         if clean[name]:
             raise SpecError(f"{name} cannot be set of an interactive job: it begins once")
+
+
+def save_interval(spec: dict[str, Any]) -> int | str | None:
+    """Seconds between two checkpoints of a task, auto, or None for never."""
+    found: int | str | None = spec.get("checkpoint_interval")
+    return found or None
 
 
 def is_interactive(spec: dict[str, Any]) -> bool:

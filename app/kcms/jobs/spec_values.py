@@ -27,6 +27,8 @@ CONTROL = re.compile(r"[\0-\x1f\x7f-\x9f]")
 DURATION_LIMIT = 10 * 366 * 86400
 MOMENT_LIMIT = 253402300799  # the end of the year 9999
 DEPENDENCY_LIMIT = 64
+AUTO = "auto"
+LEAST_INTERVAL = 10
 DEPENDENCIES = ("after", "afterany", "afterok", "afternotok")
 SIZE_LIMIT = 1 << 24  # MiB
 _SIZES = {"": 1 << 20, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -91,6 +93,23 @@ def check_duration(value: Any) -> int:
     if not 0 < value <= DURATION_LIMIT:
         raise SpecError(f"must be from 1 s to {DURATION_LIMIT // 86400} days")
     return value
+
+
+def check_interval(value: Any) -> int | str:
+    """Seconds between two checkpoints as :func:`check_duration` takes them, 0 or none for never, or
+    auto."""
+    text = value.strip().lower() if isinstance(value, str) else value
+    if text == AUTO:
+        return AUTO
+    if text in ("none", "0") or (type(text) is int and text == 0):
+        return 0
+    try:
+        seconds = check_duration(value)
+    except SpecError as error:
+        raise SpecError(f"must be auto, none, or a duration: it {error}") from None
+    if seconds < LEAST_INTERVAL:
+        raise SpecError(f"must be auto, none, or at least {LEAST_INTERVAL} s, not {seconds} s")
+    return seconds
 
 
 def seconds_of(text: str) -> int | None:

@@ -20,7 +20,7 @@ from kcms.jobs.model import TIME_LIMIT, Job, NodeReport, Task, TaskReport
 from kcms.jobs.processes import Process
 from kcms.jobs.spec import same, task_count
 from kcms.jobs.states import State
-from kcms.manager import ending, migrations, unfit
+from kcms.manager import checkpoints, ending, migrations, unfit
 from kcms.manager.memory import Draft, Orphan, TaskKey, key_of, units
 from kcms.manager.nodes import OVER_ON_NODE
 
@@ -208,6 +208,7 @@ def report(
         else:
             migrations.follow_copy(draft, name, each, now)
     migrations.follow(draft, name, said, now)
+    checkpoints.follow(draft, name, said, now)
     _miss(draft, name, {(each.job, each.task, each.epoch) for each in ours}, now)
     orphans = _orphans(draft, name, ours, over, now)
     before, slots = draft.base.is_up(node), node.report.slots if node.report else 0
@@ -388,6 +389,7 @@ def tick(draft: Draft, now: float, listened: float) -> None:
     for node in draft.base.nodes.values():
         node.silence += listened
     migrations.tick(draft, now, listened)
+    checkpoints.tick(draft, now, listened)
     for name, node in sorted(draft.base.nodes.items()):
         silent = node.silence
         if silent <= rules.node_timeout:

@@ -99,6 +99,7 @@ class Engine:
         self._memory.followed = store.followed({n for job in active for _, n in followed_by(job)})
         self._memory.drained = store.drained()
         self._memory.signals = store.signals()
+        self._memory.litter = store.litter()
         self._memory.past_moves.extend(store.past_moves())
         self._requests: asyncio.Queue[Request] = asyncio.Queue()
         self._writer = ThreadPoolExecutor(1, "store")
@@ -422,6 +423,7 @@ class Engine:
                 draft.drains,
                 tasks,
                 draft.signals,
+                draft.litter,
             )
         except Unavailable as error:
             if not self._refused:

@@ -14,6 +14,7 @@ from kcms.jobs.model import Job, NodeReport, Task, TaskReport
 from kcms.jobs.queue import Followed, followed_by
 from kcms.jobs.spec import is_interactive
 from kcms.jobs.states import State
+from kcms.manager.litter_rows import Litter, LitterKey
 from kcms.manager.processes import Processes
 from kcms.manager.rows import Drain, Event
 from kcms.manager.signal_rows import Given
@@ -84,6 +85,9 @@ class Rules:
     ended_shown: float = 600.0
     lease: float = 180.0
     max_restarts: int = 10
+    checkpoints_kept: int = 2
+    checkpoints_at_once: int = 4
+    checkpoints_a_node: int = 2
     partitions: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
@@ -102,7 +106,9 @@ class Memory:
     and ``tasks_of`` count the jobs of each user and their tasks.  ``still_since`` has the moment,
     on the clock ``steady``, since which a job that is being moved stands still; ``past_moves`` what
     earlier moves took, the newest last.  ``tried`` has, by node, job and task, what came of moves
-    from nodes that are to be empty.
+    from nodes that are to be empty.  ``litter`` are images that are to be removed, ``resting`` of
+    those how often a node could not and for how many seconds no other is asked; ``saving`` has the
+    seconds in which the manager listened since a checkpoint was begun.
     """
 
     cluster: str
@@ -119,6 +125,9 @@ class Memory:
     followers: dict[int, set[int]] = field(default_factory=dict)
     signals: dict[TaskKey, tuple[Given, ...]] = field(default_factory=dict)
     unasked: dict[int, float] = field(default_factory=dict)
+    litter: dict[LitterKey, Litter] = field(default_factory=dict)
+    resting: dict[LitterKey, tuple[int, float]] = field(default_factory=dict)
+    saving: dict[tuple[int, int, int], float] = field(default_factory=dict)
     still_since: dict[int, float] = field(default_factory=dict)
     past_moves: deque[Past] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     steady: Callable[[], float] = time.monotonic
@@ -200,6 +209,7 @@ class Draft:
         self.drains: dict[str, Drain | None] = {}
         self.found: dict[int, Followed] = {}
         self.signals: dict[TaskKey, tuple[Given, ...]] = {}
+        self.litter: dict[LitterKey, Litter | None] = {}
         self.kept: dict[int, bool] = {}
         self.copied: set[int] = set()
         self._open_of: Counter[str] = Counter()
@@ -209,7 +219,7 @@ class Draft:
     @property
     def dirty(self) -> bool:
         """Whether there is anything in it that has to be made durable."""
-        return bool(self.changed or self.drains or self.signals)
+        return bool(self.changed or self.drains or self.signals or self.litter)
 
     def job(self, number: int) -> Job | None:
         """The job, when it is not over or was changed in this draft."""
@@ -300,6 +310,12 @@ class Draft:
             self.base.signals.pop(task, None)
             if rows:
                 self.base.signals[task] = rows
+        for key, litter in self.litter.items():
+            self.base.litter.pop(key, None)
+            if litter is not None:
+                self.base.litter[key] = litter
+        if self.litter:
+            concerned |= self.base.nodes.keys()
         for name, drain in self.drains.items():
             self.base.drained.pop(name, None)
             if drain is not None:
@@ -324,10 +340,13 @@ def under_way(job: Job | None) -> Migration | None:
 
 
 def nodes_of(job: Job | None) -> frozenset[str]:
-    """The nodes with open tasks of a job, and the one that it is on its way to."""
+    """The nodes with open tasks of a job, the one that it is on its way to, and those that are to
+    take note of images of it."""
     if job is None:
         return frozenset()
     nodes = frozenset(task.node for task in job.open_tasks)
+    for task in job.saved_tasks if not job.state.final else ():
+        nodes |= {each.node for each in task.saved.kept if not each.noted}
     moving = under_way(job)
     return nodes | {moving.target} if moving else nodes
 

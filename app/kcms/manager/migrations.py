@@ -21,7 +21,7 @@ from kcms.jobs.model import Job, NodeReport, Task, TaskReport
 from kcms.jobs.needs import Demand, cpus_of, is_limited, memory_of
 from kcms.jobs.spec import is_interactive
 from kcms.jobs.states import State
-from kcms.manager import measured
+from kcms.manager import measured, saves
 from kcms.manager.memory import Draft, Memory, Node, Orphan, key_of, name_of, under_way
 from kcms.manager.nodes import candidates
 from kcms.manager.signals import is_waiting
@@ -60,8 +60,14 @@ def ask(
     trouble = obstacle(draft, job, task, target) or _no_room(draft, job, target)
     if trouble is not None:
         raise Conflict(f"{name_of(job, task.index)} cannot be moved: {trouble}")
+    if task.saved.saving is not None:
+        if check_only:
+            raise Conflict(
+                f"a checkpoint of {name_of(job, task.index)} is being made: try again then"
+            )
+        job = saves.stop(draft, job, task.index, f"{by} had it moved meanwhile", now)
     migration = Migration(
-        number=1 + (job.migration.number if job.migration else 0),
+        number=saves.next_number(job),
         source=task.node,
         target=target,
         epoch=next_epoch(job, task.index),
@@ -333,7 +339,8 @@ def _commit(draft: Draft, job: Job, moving: Migration, now: float) -> None:
     """The point of no return: from here on the copy on the target is the job."""
     task = job.task(moving.task)
     assert task is not None, "what moves has its place"
-    there = replace(task, epoch=moving.epoch, node=moving.target)
+    saved = replace(task.saved, image=None) if task.saved.image else task.saved
+    there = replace(task, epoch=moving.epoch, node=moving.target, saved=saved)
     reason = job.reason if job.size > 1 else ""  # which may be of another of its tasks
     _put(
         draft,

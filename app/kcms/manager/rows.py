@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from kcms.jobs.checkpointing import Saved
 from kcms.jobs.migration import Migration
 from kcms.jobs.model import Exit, Fate, Job, Task
 from kcms.jobs.states import State
@@ -43,7 +44,8 @@ JOB_COLUMNS = (
     " killed_by, spec, migration, held_by, fate"
 )
 TASK_COLUMNS = (
-    "job, task, epoch, node, state, start_time, message, exit, first, killed_by, restarts, lease"
+    "job, task, epoch, node, state, start_time, message, exit, first, killed_by, restarts, lease,"
+    " saved"
 )
 PUT_JOB = """
 INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -52,7 +54,7 @@ ON CONFLICT (id) DO UPDATE SET state = excluded.state, reason = excluded.reason,
   migration = excluded.migration, held_by = excluded.held_by, fate = excluded.fate
   WHERE user = excluded.user AND submit_time = excluded.submit_time
 """
-PUT_TASK = "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+PUT_TASK = "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def of_job(job: Job) -> tuple[Any, ...]:
@@ -128,6 +130,7 @@ def of_task(job: int, task: Task) -> tuple[Any, ...]:
         task.killed_by,
         task.restarts,
         task.lease,
+        None if (saved := task.saved.record()) is None else json.dumps(saved),
     )
 
 
@@ -145,4 +148,5 @@ def task(row: tuple[Any, ...]) -> Task:
         killed_by=row[8],
         restarts=row[9],
         lease=row[10],
+        saved=Saved.of_record(None if row[11] is None else json.loads(row[11])),
     )

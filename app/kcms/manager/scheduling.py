@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from kcms.jobs import placement, queue
+from kcms.jobs.checkpointing import NONE
 from kcms.jobs.model import Job, Task
 from kcms.jobs.needs import is_restartable
 from kcms.jobs.placement import Kind, Placement, kind_of
 from kcms.jobs.states import State
-from kcms.manager import hooks, leaving, migrations, nodes
+from kcms.manager import checkpoints, hooks, leaving, migrations, nodes, saves
 from kcms.manager.memory import Draft
 
 
@@ -26,6 +27,8 @@ def settle(draft: Draft, now: float) -> None:
     if draft.changed or draft.capacity:
         leaving.go(draft, now)
         schedule(draft, now)
+        saves.tidy(draft, now)
+        checkpoints.begin(draft, now)
 
 
 def _not_kept_back(draft: Draft, now: float) -> list[Job]:
@@ -138,6 +141,7 @@ def _place(draft: Draft, job: Job, given: list[Placement], now: float) -> None:
                 state=State.RUNNING,
                 first=first.setdefault(each.node, each.task) if parallel else None,
                 restarts=before.restarts if before else 0,
+                saved=before.saved.placed() if before else NONE,
                 lease=draft.base.rules.lease if is_restartable(job) else 0.0,
             )
         )

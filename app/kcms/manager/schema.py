@@ -54,6 +54,11 @@ CREATE INDEX jobs_end ON jobs (end_time) WHERE end_time IS NOT NULL;
 """
 _FIFTH = """
 ALTER TABLE drained ADD COLUMN migrate INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tasks ADD COLUMN saved TEXT;
+CREATE TABLE litter (
+  job INTEGER NOT NULL REFERENCES jobs (id), number INTEGER NOT NULL, task INTEGER NOT NULL,
+  epoch INTEGER NOT NULL, paths TEXT NOT NULL, time REAL NOT NULL, PRIMARY KEY (job, number)
+) WITHOUT ROWID;
 """
 STEPS = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)
 """What makes each version of the one before it; the first of an empty file."""

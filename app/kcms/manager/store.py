@@ -25,7 +25,8 @@ from kcms.jobs.model import Job, Task
 from kcms.jobs.queue import Followed
 from kcms.jobs.spec import TASKS_LIMIT
 from kcms.jobs.states import State
-from kcms.manager import accounting, rows, schema, signal_rows
+from kcms.manager import accounting, litter_rows, rows, schema, signal_rows
+from kcms.manager.litter_rows import Litter, LitterKey
 from kcms.manager.rows import Drain, Event
 from kcms.manager.signal_rows import Given, TaskKey
 
@@ -266,6 +267,11 @@ class Reader:
         with self._errors():
             return signal_rows.read(self._reader)
 
+    def litter(self) -> dict[LitterKey, Litter]:
+        """The images that are to be removed.  :raises Unavailable: the store cannot be read"""
+        with self._errors():
+            return litter_rows.read(self._reader)
+
     def close(self) -> None:
         self._reader.close()
 
@@ -322,6 +328,7 @@ class Store(Reader):
         drains: Mapping[str, Drain | None] | None = None,
         tasks: Mapping[int, Iterable[Task]] | None = None,
         signals: Mapping[TaskKey, tuple[Given, ...]] | None = None,
+        litter: Mapping[LitterKey, Litter | None] | None = None,
     ) -> int:
         """Make jobs, events, changes of nodes' use (None: in use again) and the signals of tasks
         durable, all or nothing; the sequence number reached.
@@ -337,6 +344,7 @@ class Store(Reader):
                 for name, drain in (drains or {}).items():
                     self._write_drain(name, drain)
                 signal_rows.write(self._database, signals or {})
+                litter_rows.write(self._database, litter or {})
                 self._database.executemany(
                     "INSERT INTO events (time, job, kind, document) VALUES (?, ?, ?, ?)",
                     [(e.time, e.job, e.kind, json.dumps(e.document)) for e in events],

@@ -10,6 +10,7 @@ from dataclasses import replace
 from kcms.jobs.migration import Migration, WantedMove
 from kcms.jobs.model import Job, Task, WantedTask
 from kcms.jobs.states import State
+from kcms.manager import checkpoints
 from kcms.manager.memory import Memory, TaskKey, key_of, under_way, units
 from kcms.manager.migrations import epoch_on, step_of
 from kcms.manager.signals import wanted_of
@@ -94,7 +95,7 @@ def wanted_moves(memory: Memory, name: str) -> list[WantedMove]:
             task = job.task(moving.task)
             assert task is not None, "what moves has its place"
             wanted.append(_move(memory, job, task, moving, step, name))
-    return wanted
+    return [*wanted, *checkpoints.wanted_moves(memory, name)]
 
 
 def _move(
