@@ -16,6 +16,7 @@ from pathlib import Path
 
 import aiohttp
 
+from kcms.manager.schema import VERSION
 from tests.integration.managed import FakeNode, Grid, Peer
 
 APP = Path(__file__).resolve().parents[2] / "app"
@@ -267,4 +268,4 @@ def test_what_it_cannot_use_is_one_line_and_status_78(tmp_path: Path) -> None:
     )
     assert done.returncode == 78
     assert len(done.stderr.splitlines()) == 1
-    assert "has schema 99, newer than this release's 4" in done.stderr
+    assert f"has schema 99, newer than this release's {VERSION}" in done.stderr
