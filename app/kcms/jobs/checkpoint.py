@@ -6,7 +6,7 @@ written to the shared directory, as a file of the job owner's.  It is asked for 
 moves of three steps more, which have no other node (``target`` is the node itself).
 
     step    data                         what the node does, and answers
-    save    {"signal": NAME} or {}       dump, let the job go on at once, write the image: SAVED
+    save    {}                           dump, let the job go on at once, write the image: Image
     keep    what *save* answered         takes note that the manager has the image on record
     drop    {"images": [path, …]}        removes these images, with the owner's ids
 
@@ -21,6 +21,7 @@ checkpoint, and restores.  When it cannot it refuses the task with one of two ca
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -33,6 +34,12 @@ NOT_HERE = "checkpoint"
 
 NO_IMAGE = "image"
 """The cause of a refusal: the image cannot be had or is damaged, so no node can use it."""
+
+
+def criu_version(text: str) -> tuple[int, ...]:
+    """The numbers at the beginning of a version, as far as they go: 4.1.1 -> (4, 1, 1)."""
+    found = re.match(r"\d{1,9}(?:\.\d{1,9}){0,9}", text)
+    return tuple(int(each) for each in found[0].split(".")) if found else ()
 
 
 @dataclass(frozen=True)

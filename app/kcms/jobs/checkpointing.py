@@ -7,10 +7,11 @@ one that is taken off the record is handed back to the caller, who has it remove
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from kcms.jobs.checkpoint import Image
+from kcms.jobs.checkpoint import Image, criu_version
 
 SHOWN_FAILURE = 500
 """Characters of why a checkpoint did not come about."""
@@ -36,6 +37,11 @@ class Kept:
     @property
     def number(self) -> int:
         return self.image.number
+
+    def goes_on(self, node: str, machine: str, criu: str) -> bool:
+        """Whether a task may go on from it on a node, as far as that says of itself."""
+        newer = criu_version(criu) >= criu_version(self.criu)
+        return node not in self.not_on and machine == self.machine and newer
 
     def document(self) -> dict[str, Any]:
         """As API version 1 shows it."""
@@ -72,8 +78,8 @@ class Saved:
 
     ``last`` is the highest number of a move that it was given.  ``failure`` says why the last one
     that was tried, at ``failure_time``, did not come about; it is empty once one did.  ``resume``:
-    when the task is placed it is to go on from its newest image; ``image`` is the one that its
-    present placement began from.  ``restart_by`` is who asked that it begins anew.  ``note`` tells
+    the task waits, and is to go on from its newest image; ``image`` is the one that its present
+    placement began from.  ``restart_by`` is who asked that it begins anew.  ``note`` tells
     its owner how it was begun the last time.  ``interval`` is that of an *auto* one in seconds, and
     ``why`` how it was found.  ``signalled`` is when a job that saves itself was last asked to.
     """
@@ -130,37 +136,33 @@ class Saved:
         refused = replace(newest, not_on=(*newest.not_on, node))
         return replace(self, kept=(refused, *self.kept[1:]), image=None)
 
-    def without(self, number: int, note: str = "") -> tuple[Saved, tuple[Kept, ...]]:
+    def without(self, number: int) -> tuple[Saved, tuple[Kept, ...]]:
         """With one image less, as it cannot be used, and that image."""
         gone = tuple(each for each in self.kept if each.number == number)
         kept = tuple(each for each in self.kept if each.number != number)
-        resume = self.resume and bool(kept)
-        after = replace(self, kept=kept, resume=resume, image=None, note=note or self.note)
-        return after, gone
+        return replace(self, kept=kept, resume=self.resume and bool(kept), image=None), gone
 
     def without_any(self, note: str = "") -> tuple[Saved, tuple[Kept, ...]]:
         """As of a task that begins from its beginning, or is over; and the images there were."""
         after = replace(self, kept=(), saving=None, resume=False, image=None, restart_by=None)
         return replace(after, note=note or self.note), self.kept
 
-    def waiting(self, note: str) -> Saved:
-        """As of a task that is to go on from its newest image, if it has one."""
-        return replace(
-            self,
-            saving=None,
-            restart_by=None,
-            resume=bool(self.kept),
-            image=None,
-            note="" if self.kept else note,
-        )
+    def waiting(self, note: str = "") -> Saved:
+        """As of a task that is to be begun anew, from its newest image if it has one."""
+        after = replace(self, saving=None, restart_by=None, image=None, note=note)
+        return replace(after, resume=bool(self.kept))
+
+    def anywhere(self) -> Saved:
+        """As when no node has said yet that the task cannot go on there."""
+        return self._each(lambda each: replace(each, not_on=()))
 
     def placed(self) -> Saved:
         """As of a task that gets another placement."""
         newest = self.newest if self.resume else None
         image = newest.image if newest else None
-        return replace(self, saving=None, restart_by=None, image=image)
+        return replace(self, saving=None, restart_by=None, resume=False, image=image)
 
-    def _each(self, change: Any) -> Saved:
+    def _each(self, change: Callable[[Kept], Kept]) -> Saved:
         return replace(self, kept=tuple(change(each) for each in self.kept))
 
     def record(self) -> dict[str, Any] | None:

@@ -132,6 +132,11 @@ class Task:
         """Whether it may be running."""
         return not self.state.final and self.state is not State.PENDING
 
+    @property
+    def is_to_end(self) -> bool:
+        """Whether somebody had it killed, or begun anew."""
+        return self.killed_by is not None or self.saved.restart_by is not None
+
     def document(self) -> dict[str, Any]:
         document = dict(vars(self))
         document["state"] = self.state.value

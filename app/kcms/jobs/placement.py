@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from kcms.jobs.model import ABILITIES, ATTACH, LIMITS, STAGE, Job
+from kcms.jobs.checkpointing import Kept
+from kcms.jobs.model import ABILITIES, ATTACH, CHECKPOINT, LIMITS, STAGE, Job
 from kcms.jobs.needs import Demand
 from kcms.jobs.queue import Turn, turn
 
@@ -26,7 +27,7 @@ class Candidate:
     ``load`` is load_one, ``queue`` the processes that run or wait for a CPU, ``cpus`` its number of
     CPUs.  ``memory`` is what it has, ``free`` what of it is free, and ``promised`` what of it jobs
     asked for, in MiB.  A ``drained`` node is out of use: it gets nothing new.  ``abilities`` are
-    what its release can do.
+    what its release can do.  ``machine`` and ``criu`` bear on what images it can take.
     """
 
     name: str
@@ -41,6 +42,8 @@ class Candidate:
     queue: float = 0.0
     free: int = 0
     abilities: frozenset[str] = frozenset(ABILITIES)
+    machine: str = ""
+    criu: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,11 @@ class _Room:
         """Whether it is one that such a task may ever go to; ``nodes`` are its partition's."""
         return (nodes is None or self.node.name in nodes) and wanted.needs <= self.node.abilities
 
+    def can_resume(self, image: Kept) -> bool:
+        node = self.node
+        able = CHECKPOINT in node.abilities
+        return able and image.goes_on(node.name, node.machine, node.criu)
+
     def holds(self, wanted: Demand, job: int) -> int:
         """How many more tasks of the job there is room for."""
         tasks = (self.node.slots - self.used) // wanted.cpus
@@ -140,6 +148,8 @@ class _Placing:
             return self._together(job, wanted)
         if wanted.per_node is not None:
             self.count(job)
+        if wanted.resumes:
+            return self._resume(job, wanted)
         for index in job.unplaced():
             best = self._best(job, wanted)
             if best is None:
@@ -147,6 +157,29 @@ class _Placing:
                 return False
             self._take(best, wanted, Placement(job.id, best.node.name, index))
         return True
+
+    def _resume(self, job: Job, wanted: Demand) -> bool:
+        """As :meth:`place`, of tasks not all of which the same nodes can take."""
+        for index in job.unplaced():
+            task = job.task(index)
+            image = task.saved.newest if task is not None and task.saved.resume else None
+            fitting = self.fitting(job, wanted)
+            able = [each for each in fitting if image is None or each.can_resume(image)]
+            if able:
+                best = min(able, key=lambda each: each.rank(wanted))
+                self._take(best, wanted, Placement(job.id, best.node.name, index))
+            elif image is not None and fitting:
+                self.reasons[job.id] = self._why_not_resumed(image)
+            else:
+                self.reasons.setdefault(job.id, self.why(wanted))
+        return job.id not in self.reasons
+
+    def _why_not_resumed(self, image: Kept) -> str:
+        """Why a task cannot go on from an image on any node that has room for it."""
+        told = "no node that is free now can go on from its checkpoint"
+        if any(each.node.name in image.not_on for each in self.rooms):
+            told += f"; {', '.join(image.not_on[:3])} refused it"
+        return told
 
     def why_not(self, job: Job, wanted: Demand) -> str:
         if job.job_class == PARALLEL:

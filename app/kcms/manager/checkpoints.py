@@ -70,6 +70,8 @@ def _trouble(memory: Memory, task: Task) -> str:
         return "one is being made already"
     if task.killed_by is not None:
         return f"task {task.index} is being killed by {task.killed_by}"
+    if task.saved.restart_by is not None:
+        return f"it is being restarted by {task.saved.restart_by}"
     if task.start_time is None:
         return f"it is still being started on {task.node}: try again then"
     if node is None or node.report is None or not memory.is_up(node):
@@ -241,6 +243,7 @@ def begin(draft: Draft, now: float) -> None:
 
 
 def _under_way(draft: Draft) -> list[tuple[Job, Task]]:
-    jobs = {number: job for number, job in draft.base.jobs.items() if job.saved_tasks}
-    found = (job for job in (jobs | draft.changed).values() if not job.state.final)
-    return [(job, task) for job in found for task in job.saved_tasks if task.saved.saving]
+    placed = {number for there in draft.base.placed.values() for number in there}
+    found = (draft.job(number) for number in sorted(placed | draft.changed.keys()))
+    jobs = (job for job in found if job is not None and not job.state.final)
+    return [(job, task) for job in jobs for task in job.saved_tasks if task.saved.saving]

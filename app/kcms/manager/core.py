@@ -20,7 +20,7 @@ from kcms.jobs.model import TIME_LIMIT, Job, NodeReport, Task, TaskReport
 from kcms.jobs.processes import Process
 from kcms.jobs.spec import same, task_count
 from kcms.jobs.states import State
-from kcms.manager import checkpoints, ending, migrations, unfit
+from kcms.manager import checkpoints, ending, migrations, restarting, unfit
 from kcms.manager.memory import Draft, Orphan, TaskKey, key_of, units
 from kcms.manager.nodes import OVER_ON_NODE
 
@@ -338,7 +338,9 @@ def _started(draft: Draft, job: Job, tasks: list[Task], said: TaskReport, now: f
     elsewhere = NOT_HEARD in job.reason and not job.reason.startswith(f"{tasks[0].node} ")
     if not late and (job.reason == reason or elsewhere):
         return
-    began = [replace(task, start_time=said.start_time or now) for task in late]
+    began = [
+        replace(restarting.begun(task, said), start_time=said.start_time or now) for task in late
+    ]
     first = min((task.start_time for task in began if task.start_time), default=None)
     after = replace(
         job, tasks=job.with_tasks(*began), start_time=job.start_time or first, reason=reason
@@ -351,6 +353,8 @@ def _why_so(job: Job, said: TaskReport) -> str:
     if job.killed_by:
         return f"being killed by {job.killed_by}"
     if job.fate is not None:
+        return job.reason
+    if job.size == 1 and any(restarting.is_asked(task) for task in job.open_tasks):
         return job.reason
     if job.size > 1:  # nothing that is so of one of its units alone, as they take turns in telling
         return f"suspended by {job.held_by}" if job.state is State.SUSPENDED else ""
@@ -390,6 +394,7 @@ def tick(draft: Draft, now: float, listened: float) -> None:
         node.silence += listened
     migrations.tick(draft, now, listened)
     checkpoints.tick(draft, now, listened)
+    restarting.tick(draft, listened, now)
     for name, node in sorted(draft.base.nodes.items()):
         silent = node.silence
         if silent <= rules.node_timeout:

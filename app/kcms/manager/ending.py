@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from kcms.errors import Conflict
+from kcms.jobs.checkpoint import NO_IMAGE, NOT_HERE
 from kcms.jobs.model import (
     HANGUP,
     LEASE_OVER,
@@ -26,7 +27,7 @@ from kcms.jobs.model import (
 from kcms.jobs.needs import is_restartable
 from kcms.jobs.spec import duration_text, is_interactive
 from kcms.jobs.states import State
-from kcms.manager import migrations
+from kcms.manager import migrations, restarting
 from kcms.manager.memory import Draft, key_of, under_way
 
 WORST = (State.FAILED, State.NODE_FAIL, State.TIMEOUT, State.CANCELLED)
@@ -39,7 +40,8 @@ class End:
 
     ``unready``: it never began, as its node could not be made ready for it; ``unstaged``: nor as a
     file of it could not be brought there now.  ``unheard``: nobody said so; its node is silent, or
-    knows nothing of it.
+    knows nothing of it.  ``unusable``: the image that it was to go on from could not be used, with
+    the cause of :mod:`kcms.jobs.checkpoint`.
     """
 
     state: State
@@ -50,6 +52,7 @@ class End:
     unready: bool = False
     unheard: bool = False
     unstaged: bool = False
+    unusable: str = ""
 
 
 def end_of(job: Job, task: Task, said: TaskReport) -> End:
@@ -61,6 +64,7 @@ def end_of(job: Job, task: Task, said: TaskReport) -> End:
         *(state, reason, record, said.message, said.start_time),
         unready=cause == PROLOGUE,
         unstaged=cause == STAGING,
+        unusable=cause if task.saved.image and cause in (NO_IMAGE, NOT_HERE) else "",
     )
 
 
@@ -78,6 +82,8 @@ def _verdict(job: Job, task: Task, said: TaskReport, record: Exit | None) -> tup
         return State.CANCELLED, f"killed by {killed_by}"
     if said.phase == "refused":
         return State.FAILED, f"{task.node}: {said.message}"
+    if record is not None and restarting.is_done(task, not record.signal and not record.code):
+        return State.FAILED, f"restarted by {task.saved.restart_by}"
     if record is None:
         return State.NODE_FAIL, f"{task.node}: {said.message or 'the task was lost'}"
     if record.cause == HANGUP and said.phase == "ended":
@@ -108,7 +114,8 @@ def end(draft: Draft, number: int, ends: Mapping[int, End], now: float) -> None:
     changed, fate = [], job.fate
     for index, task in over.items():
         anew = _begins_anew(draft, job, task, ends[index])
-        changed.append(_waiting(task, ends[index]) if anew else _ended(task, ends[index]))
+        end = ends[index]
+        changed.append(_waiting(draft, job, task, end, now) if anew else _ended(task, end))
         fate = fate or _fate(job, task, ends[index], anew)
     job = _stop_migration(draft, job, ends, fate, now)
     began = [each.start_time for each in changed if each.start_time is not None]
@@ -147,17 +154,17 @@ def _ended(task: Task, end: End) -> Task:
     )
 
 
-def _waiting(task: Task, end: End) -> Task:
+def _waiting(draft: Draft, job: Job, task: Task, end: End, now: float) -> Task:
     """A task that is to be begun anew."""
     return replace(
-        task,
+        restarting.waiting(draft, job, task, end.unusable, end.reason, now),
         state=State.PENDING,
         node="",
         start_time=None,
         exit=None,
         message=end.reason,
         first=None,
-        restarts=task.restarts + (not end.unready),
+        restarts=task.restarts + (not end.unready and not end.unusable),
     )
 
 
@@ -166,20 +173,23 @@ def _begins_anew(draft: Draft, job: Job, task: Task, end: End) -> bool:
         return False
     if job.fate is not None and job.fate.state is not State.PENDING:
         return False
-    if end.unready:
+    if end.unready or end.unusable:
         return True
-    if end.state is State.NODE_FAIL and not is_restartable(job):
+    asked = restarting.is_asked(task) and not end.unheard
+    if end.state is State.NODE_FAIL and not is_restartable(job) and not asked:
         return False  # without a lease it may still run
     if end.unheard and not _is_sure(draft, job, task):
         return False
     if job.fate is not None:
         return end.state is not State.COMPLETED
+    if restarting.is_done(task, end.state is State.COMPLETED):
+        return True
     if not is_restartable(job) or task.restarts >= draft.base.rules.max_restarts:
         return False
     signalled = end.exit is not None and end.exit.signal is not None and not end.exit.cause
     if end.unstaged or end.state is State.NODE_FAIL:
         return True
-    return bool(job.spec.get("restart_from_checkpoint")) and end.state is State.FAILED and signalled
+    return end.state is State.FAILED and signalled and restarting.after_signal(job, task)
 
 
 def _is_sure(draft: Draft, job: Job, task: Task) -> bool:
@@ -239,7 +249,9 @@ def _requeue(draft: Draft, job: Job, said: End, now: float) -> None:
         draft.put(job.moved(state, reason=reason, fate=None, end_time=now), now, "end")
         return
     if parallel:
-        tasks = tuple(_waiting(task, said) if task.state.final else task for task in tasks)
+        tasks = tuple(
+            _waiting(draft, job, task, said, now) if task.state.final else task for task in tasks
+        )
     if any(task.state.final for task in tasks):
         draft.put(replace(job, fate=None, tasks=tasks, reason=""), now, "requeue")
         return
@@ -265,7 +277,12 @@ def _of_job(job: Job, said: End) -> tuple[State, str]:
 
 
 def requeue(draft: Draft, job: Job, by: str, now: float) -> Job:
-    """End what runs of a job, and let it wait again.  :raises Conflict: it does not run"""
+    """End what runs of a job, and let it wait again, to begin from its beginning.
+
+    :raises Conflict: it does not run, nor waits to go on from a checkpoint
+    """
+    if job.state is State.PENDING and job.resumes:
+        return restarting.forget(draft, job, by, now)
     if job.state not in (State.RUNNING, State.SUSPENDED):
         raise Conflict(f"job {job.id} is {job.state.value}: only a job that runs can be requeued")
     if job.killed_by is not None:

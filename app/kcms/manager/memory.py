@@ -108,7 +108,8 @@ class Memory:
     earlier moves took, the newest last.  ``tried`` has, by node, job and task, what came of moves
     from nodes that are to be empty.  ``litter`` are images that are to be removed, ``resting`` of
     those how often a node could not and for how many seconds no other is asked; ``saving`` has the
-    seconds in which the manager listened since a checkpoint was begun.
+    seconds in which the manager listened since a checkpoint was begun.  ``resuming`` has the jobs
+    that wait to go on from images, and the seconds since nodes were asked that refused them.
     """
 
     cluster: str
@@ -132,6 +133,7 @@ class Memory:
     past_moves: deque[Past] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     steady: Callable[[], float] = time.monotonic
     tried: dict[tuple[str, int, int], Tried] = field(default_factory=dict)
+    resuming: dict[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.processes = Processes(self.rules.ended_shown)
@@ -158,6 +160,10 @@ class Memory:
             self.unasked.setdefault(job.id, 0.0)
         else:
             self.unasked.pop(job.id, None)
+        if job.resumes and not job.state.final:
+            self.resuming.setdefault(job.id, 0.0)
+        else:
+            self.resuming.pop(job.id, None)
         earlier, moving = under_way(before), under_way(job)
         if moving is None:
             self.moving.pop(job.id, None)

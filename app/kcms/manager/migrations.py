@@ -10,12 +10,12 @@ still come to have it, and one commit both ends that and makes the target's copy
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from kcms.errors import Conflict, NotFound
+from kcms.jobs.checkpoint import criu_version
 from kcms.jobs.migration import Migration, MoveReport
 from kcms.jobs.model import Job, NodeReport, Task, TaskReport
 from kcms.jobs.needs import Demand, cpus_of, is_limited, memory_of
@@ -123,6 +123,8 @@ def _begun(job: Job, index: int) -> Task:
         raise Conflict(f"{name_of(job, index)} is {state}: only one that runs can be moved")
     if task.killed_by is not None:
         raise Conflict(f"{name_of(job, index)} is being killed by {task.killed_by}")
+    if task.saved.restart_by is not None:
+        raise Conflict(f"{name_of(job, index)} is being restarted by {task.saved.restart_by}")
     if task.start_time is None:
         told = f"is still being started on {task.node}: try again then"
         raise Conflict(f"{name_of(job, index)} {told}")
@@ -209,17 +211,11 @@ def _movers(source: Node, target: Node) -> Iterator[str]:
         kinds = [one_line(each.get("machine", "unknown")) for each in (here, there)]
         yield f"{source.name} is of kind {kinds[0]}, {target.name} of kind {kinds[1]}"
     old, new = here.get("criu", ""), there.get("criu", "")
-    if version(new) < version(old):
+    if criu_version(new) < criu_version(old):
         yield (
             f"criu on {target.name} ({one_line(new) or 'unknown'}) is older than on {source.name} "
             f"({one_line(old)})"
         )
-
-
-def version(text: str) -> tuple[int, ...]:
-    """The numbers at the beginning of a version, as far as they go: 4.1.1 -> (4, 1, 1)."""
-    found = re.match(r"\d{1,9}(?:\.\d{1,9}){0,9}", text)
-    return tuple(int(each) for each in found[0].split(".")) if found else ()
 
 
 def _no_room(draft: Draft, job: Job, target: str) -> str | None:

@@ -59,6 +59,8 @@ def _candidate(draft: Draft, node: Node, coming: list[Job]) -> Candidate:
         queue=float(said.load.get("proc_run", 0.0)) if said else 0.0,
         free=_free_memory(said.load) // 1024 if said else 0,
         abilities=frozenset(said.abilities) if said else frozenset(),
+        machine=said.mover.get("machine", "") if said else "",
+        criu=said.mover.get("criu", "") if said else "",
     )
 
 

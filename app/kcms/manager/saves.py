@@ -39,7 +39,8 @@ def discard(draft: Draft, job: Job, task: Task, gone: Iterable[Kept], now: float
     images = tuple(gone)
     if not images:
         return task
-    number = next_number(replace(job, tasks=job.with_tasks(task)))
+    given = [number for of, number in draft.litter if of == job.id]
+    number = max([next_number(replace(job, tasks=job.with_tasks(task))), *(1 + n for n in given)])
     paths = tuple(each.image.path for each in images)
     epoch = images[0].epoch
     row = Litter(job.id, number, task.index, epoch, paths, now, job.user, job.uid, job.gid)
@@ -66,7 +67,7 @@ def _tidied(draft: Draft, job: Job, task: Task, now: float) -> Job:
         after, gone = saved.without_any()
         tidied = discard(draft, job, replace(task, saved=after), gone, now)
         return replace(job, tasks=job.with_tasks(tidied))
-    if saved.saving is not None and (job.ending or task.killed_by is not None or not task.open):
+    if saved.saving is not None and (job.ending or task.is_to_end or not task.open):
         failed = replace(task, saved=saved.failed(GONE_BEFORE, now))
         return replace(job, tasks=job.with_tasks(failed))
     return job

@@ -154,7 +154,7 @@ def _meant(job: Job, wanted: Asked, process: Process | None) -> list[Task]:
             for key, tasks in there.items()
             if any(each.index == wanted.task for each in tasks)
         }
-    firsts = [tasks[0] for tasks in there.values() if tasks[0].killed_by is None]
+    firsts = [tasks[0] for tasks in there.values() if not tasks[0].is_to_end]
     begun = [each for each in firsts if each.start_time is not None]
     if begun:
         return begun

@@ -10,7 +10,7 @@ from dataclasses import replace
 from kcms.jobs.migration import Migration, WantedMove
 from kcms.jobs.model import Job, Task, WantedTask
 from kcms.jobs.states import State
-from kcms.manager import checkpoints
+from kcms.manager import checkpoints, restarting
 from kcms.manager.memory import Memory, TaskKey, key_of, under_way, units
 from kcms.manager.migrations import epoch_on, step_of
 from kcms.manager.signals import wanted_of
@@ -38,7 +38,7 @@ def _wanted(memory: Memory, job: Job, tasks: list[Task]) -> WantedTask:
     """A unit, with the tasks in it that are not over."""
     first, parallel = tasks[0], job.job_class == "parallel"
     ranks = [task.index for task in job.tasks if task.unit == first.unit] if parallel else ()
-    unwanted = job.ending or first.killed_by is not None
+    unwanted = job.ending or first.is_to_end
     return WantedTask(
         job=job.id,
         task=first.unit,
@@ -48,7 +48,7 @@ def _wanted(memory: Memory, job: Job, tasks: list[Task]) -> WantedTask:
         uid=job.uid,
         gid=job.gid,
         spec=job.spec,
-        grace=memory.rules.kill_grace,
+        grace=restarting.grace(first, memory.rules.kill_grace),
         store=memory.store,
         suspend=job.state is State.SUSPENDED,
         ranks=tuple(ranks),
@@ -56,6 +56,7 @@ def _wanted(memory: Memory, job: Job, tasks: list[Task]) -> WantedTask:
         restarts=first.restarts,
         lease=first.lease,
         signals=() if unwanted else wanted_of(memory, key_of(job, first)),
+        image=None if parallel else first.saved.image,
     )
 
 

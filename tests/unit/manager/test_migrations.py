@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from kcms.errors import Conflict, NotFound
+from kcms.jobs.checkpoint import criu_version
 from kcms.jobs.migration import MoveReport
 from kcms.jobs.model import Exit, Job
 from kcms.jobs.states import State
@@ -256,7 +257,7 @@ def test_a_newer_criu_on_the_target_will_do() -> None:
     ("text", "numbers"), [("4.1.1", (4, 1, 1)), ("3.17-2", (3, 17)), ("", ()), ("git", ())]
 )
 def test_versions(text: str, numbers: tuple[int, ...]) -> None:
-    assert migrations.version(text) == numbers
+    assert criu_version(text) == numbers
 
 
 # what nodes refuse -------------------------------------------------------------------------------
