@@ -146,7 +146,17 @@ class ManagerConfig:
     host_connections: int = setting(
         "connections of one address at the most; more are closed at once", 256, least=8
     )
-    migration_timeout: float = setting("seconds after which a migration is undone", 300.0)
+    migration_timeout: float = setting(
+        "seconds after which a migration, or a checkpoint, is undone", 300.0
+    )
+    checkpoint_interval: str = setting(
+        "how often jobs are saved that do not say it: a duration as 30m, auto, or none; such jobs "
+        "are begun anew when their node is lost",
+        "none",
+    )
+    checkpoints_kept: int = setting("checkpoints of a task that are kept", 2, least=1)
+    checkpoints_at_once: int = setting("checkpoints that are made at once, at the most", 4, least=1)
+    checkpoints_a_node: int = setting("of these on one node", 2, least=1)
     ended_shown: float = setting(
         "seconds that a process which ended stays in the process monitor", 600.0
     )

@@ -14,7 +14,7 @@ from kcms.jobs.spec_values import AUTO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from kcms.jobs.model import Job  # which shows its rung
+    from kcms.jobs.model import Job, Task  # which show their rung
 
 TRANSPARENT, OWN, BEGINNING = "transparent", "own", "beginning"
 RUNGS = (TRANSPARENT, OWN, BEGINNING)
@@ -49,6 +49,14 @@ def rung(job: Job) -> tuple[str, str]:
     if save_interval(spec):
         return TRANSPARENT, "its first checkpoint is not made yet: until then it begins anew"
     return BEGINNING, "no checkpoint was asked for: kcms checkpoint makes one"
+
+
+def seconds_between(job: Job, task: Task) -> float | None:
+    """Seconds between two checkpoints of a task, None for never."""
+    asked = save_interval(job.spec)
+    if asked != AUTO:
+        return None if asked is None else float(asked)
+    return FIRST_SECONDS if task.saved.interval is None else task.saved.interval
 
 
 def interval(job: Job) -> tuple[float | None, str]:

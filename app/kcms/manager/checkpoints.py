@@ -12,13 +12,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from kcms.errors import Conflict, NotFound, ProtocolError
-from kcms.jobs import ladder
+from kcms.jobs import intervals, ladder
 from kcms.jobs.checkpoint import Image
-from kcms.jobs.checkpointing import Kept
+from kcms.jobs.checkpointing import Kept, Saved
 from kcms.jobs.migration import MoveReport, WantedMove
 from kcms.jobs.model import CHECKPOINT, Job, NodeReport, Task
+from kcms.jobs.spec import save_interval
+from kcms.jobs.spec_values import AUTO
 from kcms.jobs.states import State
-from kcms.manager import saves
+from kcms.manager import saves, signals
 from kcms.manager.litter_rows import Litter
 from kcms.manager.memory import Draft, Memory, under_way
 
@@ -37,15 +39,55 @@ def ask(draft: Draft, job: Job, index: int | None, by: str, now: float) -> Job:
     if index is not None and not 0 <= index < job.size:
         raise NotFound(f"job {job.id} has the tasks 0 to {job.size - 1}, and no task {index}")
     tasks = [task for task in job.open_tasks if index in (None, task.index)]
-    troubles = {task.index: _trouble(draft.base, task) for task in tasks}
+    troubles = {task.index: _trouble(draft.base, job, task) for task in tasks}
     able = [task for task in tasks if not troubles[task.index]]
     if not able:
         why = next(iter(troubles.values()), "no such task of it runs")
         raise Conflict(f"no checkpoint of job {job.id} can be made: {why}")
+    if job.spec.get("checkpoint_signal"):
+        return _signal_each(draft, job, able, by, now)
     for task in able:
         saved = task.saved.asked(saves.next_number(job), by, now)
         job = saves.put(draft, job, task, saved, "asked", now)
     return job
+
+
+def _signal_each(draft: Draft, job: Job, tasks: list[Task], by: str, now: float) -> Job:
+    """:raises Conflict: none of them can be told now"""
+    refused = []
+    for task in tasks:
+        try:
+            job = _signal(draft, job, task, by, now)
+        except Conflict as error:
+            refused.append(error)
+    if len(refused) == len(tasks):
+        raise refused[0]
+    return job
+
+
+def _signal(draft: Draft, job: Job, task: Task, by: str, now: float) -> Job:
+    """Have a task save itself.  :raises Conflict: its first process cannot be reached now"""
+    root = draft.base.processes.root_of(task.node, (job.id, task.unit, task.epoch))
+    if root is None:
+        raise Conflict(
+            f"job {job.id} cannot be told to save itself: {task.node} has not named its first "
+            "process yet"
+        )
+    number = saves.next_number(job)
+    name = str(job.spec["checkpoint_signal"])
+    wanted = signals.Asked(name, f"checkpoint {number}", task.index, task.node, root.pid)
+    job = signals.ask(draft, job, wanted, by, now)
+    asked = replace(task.saved, last=number, signalled=now, failure="", failure_time=None)
+    saved = _timed(draft, job, asked, intervals.OWN_COST)
+    return saves.put(draft, job, task, saved, "signalled", now)
+
+
+def _timed(draft: Draft, job: Job, saved: Saved, cost: float) -> Saved:
+    """With the time to the next one, where that is left to the cluster."""
+    if save_interval(job.spec) != AUTO:
+        return saved
+    seconds, why = intervals.interval(cost, draft.base.losses)
+    return replace(saved, interval=seconds, why=why)
 
 
 def _check(job: Job) -> None:
@@ -64,7 +106,7 @@ def _check(job: Job) -> None:
         raise Conflict(f"no checkpoint of job {job.id} can be made: {why}")
 
 
-def _trouble(memory: Memory, task: Task) -> str:
+def _trouble(memory: Memory, job: Job, task: Task) -> str:
     node = memory.nodes.get(task.node)
     if task.saved.saving is not None:
         return "one is being made already"
@@ -76,6 +118,8 @@ def _trouble(memory: Memory, task: Task) -> str:
         return f"it is still being started on {task.node}: try again then"
     if node is None or node.report is None or not memory.is_up(node):
         return f"{task.node} is DOWN: it is not heard"
+    if job.spec.get("checkpoint_signal"):
+        return ""
     if CHECKPOINT not in node.report.abilities:
         return f"the release on {task.node} makes none: run the site playbook for it"
     return str(node.report.mover.get("trouble") or "")[:MESSAGE_LIMIT]
@@ -170,6 +214,7 @@ def _saved(
     told = str(mover.get("machine", "")), str(mover.get("criu", ""))
     new = Kept(image, task.epoch, name, *told)
     after, gone = task.saved.made(new, draft.base.rules.checkpoints_kept)
+    after = _timed(draft, job, after, intervals.cost(image.freeze_seconds, image.seconds))
     task = saves.discard(draft, job, replace(task, saved=after), gone, now)
     saves.put(draft, job, task, task.saved, "made", now)
 

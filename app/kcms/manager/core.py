@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kcms.errors import Conflict, Forbidden, InvalidRequest, NotFound
-from kcms.jobs import queue
+from kcms.jobs import ladder, queue
 from kcms.jobs.model import TIME_LIMIT, Job, NodeReport, Task, TaskReport
 from kcms.jobs.processes import Process
 from kcms.jobs.spec import same, task_count
 from kcms.jobs.states import State
-from kcms.manager import checkpoints, ending, migrations, restarting, unfit
+from kcms.manager import checkpoints, ending, losses, migrations, periodic, restarting, unfit
 from kcms.manager.memory import Draft, Orphan, TaskKey, key_of, units
 from kcms.manager.nodes import OVER_ON_NODE
 
@@ -75,7 +75,7 @@ def submit(
         user=caller.user,
         uid=caller.uid,
         gid=caller.gid,
-        spec=spec,
+        spec=_saved_by_default(draft, spec),
         submit_host=caller.host,
         submit_time=now,
         key=key,
@@ -85,6 +85,14 @@ def submit(
     _check_followed(draft, caller, job, over)
     draft.last_job += 1
     return draft.put(job, now, "submit")
+
+
+def _saved_by_default(draft: Draft, spec: dict[str, Any]) -> dict[str, Any]:
+    """The specification with the site's interval, when it has none and can be saved at all."""
+    usual = draft.base.rules.checkpoint_interval
+    if not usual or spec.get("checkpoint_interval") is not None or ladder.impossible(spec):
+        return spec
+    return {**spec, "checkpoint_interval": usual}
 
 
 def _check_partition(draft: Draft, job: Job) -> None:
@@ -112,6 +120,9 @@ def _check_followed(
 
 def check_same(job: Job, spec: dict[str, Any], key: str) -> Job:
     """The job that a key stands for already.  :raises Conflict: it was asked for otherwise"""
+    name = "checkpoint_interval"
+    if spec.get(name) is None:  # which the site may have given it
+        spec = {**spec, name: job.spec.get(name)}
     if not same(job.spec, spec):
         raise Conflict(
             f"key {key!r} is that of job {job.id}, which was asked for with other fields"
@@ -199,6 +210,7 @@ def report(
     ours, foreign = _ours_and_others(draft, said, missing, over)
     if node.foreign != foreign:
         draft.capacity = True
+    losses.heed(draft, node, said)
     node.foreign = foreign  # before anything that looks at copies which the store does not know
     for each in ours:
         unfit.heed(draft, name, each, now)
@@ -394,7 +406,9 @@ def tick(draft: Draft, now: float, listened: float) -> None:
         node.silence += listened
     migrations.tick(draft, now, listened)
     checkpoints.tick(draft, now, listened)
+    periodic.tick(draft, now, listened)
     restarting.tick(draft, listened, now)
+    losses.tick(draft, listened)
     for name, node in sorted(draft.base.nodes.items()):
         silent = node.silence
         if silent <= rules.node_timeout:

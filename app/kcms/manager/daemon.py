@@ -12,7 +12,9 @@ from aiohttp import web
 
 from kcms import service
 from kcms.config import ManagerConfig
+from kcms.errors import ConfigError
 from kcms.express import Front
+from kcms.jobs.spec_values import SpecError, check_interval
 from kcms.listener import Listener, bound, listening
 from kcms.manager.api import Api
 from kcms.manager.engine import Engine
@@ -90,8 +92,19 @@ def _rules(config: ManagerConfig) -> Rules:
         ended_shown=config.ended_shown,
         lease=config.lease,
         max_restarts=config.max_restarts,
+        checkpoint_interval=_interval(config),
+        checkpoints_kept=config.checkpoints_kept,
+        checkpoints_at_once=config.checkpoints_at_once,
+        checkpoints_a_node=config.checkpoints_a_node,
         partitions={each.name: frozenset(each.nodes) for each in config.partitions},
     )
+
+
+def _interval(config: ManagerConfig) -> int | str:
+    try:
+        return check_interval(config.checkpoint_interval)
+    except SpecError as error:
+        raise ConfigError(f"checkpoint_interval {error}") from error
 
 
 def _logins(config: ManagerConfig) -> Logins:

@@ -100,6 +100,7 @@ class Engine:
         self._memory.drained = store.drained()
         self._memory.signals = store.signals()
         self._memory.litter = store.litter()
+        self._memory.losses = store.losses()
         self._memory.past_moves.extend(store.past_moves())
         self._requests: asyncio.Queue[Request] = asyncio.Queue()
         self._writer = ThreadPoolExecutor(1, "store")
@@ -424,6 +425,7 @@ class Engine:
                 tasks,
                 draft.signals,
                 draft.litter,
+                draft.losses,
             )
         except Unavailable as error:
             if not self._refused:

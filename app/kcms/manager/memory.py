@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from kcms.jobs.freezing import REMEMBERED, Past
+from kcms.jobs.intervals import Losses
 from kcms.jobs.migration import Migration
 from kcms.jobs.model import Job, NodeReport, Task, TaskReport
 from kcms.jobs.queue import Followed, followed_by
-from kcms.jobs.spec import is_interactive
+from kcms.jobs.spec import is_interactive, save_interval
 from kcms.jobs.states import State
 from kcms.manager.litter_rows import Litter, LitterKey
 from kcms.manager.processes import Processes
@@ -88,6 +89,7 @@ class Rules:
     checkpoints_kept: int = 2
     checkpoints_at_once: int = 4
     checkpoints_a_node: int = 2
+    checkpoint_interval: int | str = 0
     partitions: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
@@ -110,6 +112,9 @@ class Memory:
     those how often a node could not and for how many seconds no other is asked; ``saving`` has the
     seconds in which the manager listened since a checkpoint was begun.  ``resuming`` has the jobs
     that wait to go on from images, and the seconds since nodes were asked that refused them.
+    ``periodic`` are the jobs that run and are saved by and by, ``ages`` has by job, task and epoch
+    the seconds since that was tried.  ``losses`` are those of nodes, as seen; the time up of the
+    last ``uncounted`` seconds is not on record.
     """
 
     cluster: str
@@ -134,6 +139,10 @@ class Memory:
     steady: Callable[[], float] = time.monotonic
     tried: dict[tuple[str, int, int], Tried] = field(default_factory=dict)
     resuming: dict[int, float] = field(default_factory=dict)
+    periodic: set[int] = field(default_factory=set)
+    ages: dict[tuple[int, int, int], float] = field(default_factory=dict)
+    losses: Losses = field(default_factory=Losses)
+    uncounted: float = 0.0
 
     def __post_init__(self) -> None:
         self.processes = Processes(self.rules.ended_shown)
@@ -164,6 +173,8 @@ class Memory:
             self.resuming.setdefault(job.id, 0.0)
         else:
             self.resuming.pop(job.id, None)
+        runs = job.state in (State.RUNNING, State.SUSPENDED) and save_interval(job.spec)
+        (self.periodic.add if runs else self.periodic.discard)(job.id)
         earlier, moving = under_way(before), under_way(job)
         if moving is None:
             self.moving.pop(job.id, None)
@@ -216,6 +227,7 @@ class Draft:
         self.found: dict[int, Followed] = {}
         self.signals: dict[TaskKey, tuple[Given, ...]] = {}
         self.litter: dict[LitterKey, Litter | None] = {}
+        self.losses: Losses | None = None
         self.kept: dict[int, bool] = {}
         self.copied: set[int] = set()
         self._open_of: Counter[str] = Counter()
@@ -225,7 +237,9 @@ class Draft:
     @property
     def dirty(self) -> bool:
         """Whether there is anything in it that has to be made durable."""
-        return bool(self.changed or self.drains or self.signals or self.litter)
+        return bool(
+            self.changed or self.drains or self.signals or self.litter or self.losses is not None
+        )
 
     def job(self, number: int) -> Job | None:
         """The job, when it is not over or was changed in this draft."""

@@ -87,6 +87,13 @@ class Processes:
                 return row.process
         return None
 
+    def root_of(self, node: str, task: tuple[int, int, int]) -> Process | None:
+        """The first process of a task (job, task, epoch), when its node said last that it lives."""
+        for key, row in self._nodes.get(node, {}).items():
+            if key[2:] == task and row.process.root and row.ended is None:
+                return row.process
+        return None
+
     def job_of(self, node: str, pid: int) -> int | None:
         """The job of a process that was alive when its node said so last."""
         found = self.alive(node, pid)

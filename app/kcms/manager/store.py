@@ -20,6 +20,7 @@ from typing import Any
 
 from kcms.errors import ConfigError, Unavailable
 from kcms.jobs.freezing import Past
+from kcms.jobs.intervals import Losses
 from kcms.jobs.listed import ALL, LISTED_TASKS, REST, RUNS, Listed
 from kcms.jobs.model import Job, Task
 from kcms.jobs.queue import Followed
@@ -272,6 +273,10 @@ class Reader:
         with self._errors():
             return litter_rows.read(self._reader)
 
+    def losses(self) -> Losses:
+        """What was seen of losses of nodes.  :raises Unavailable: the store cannot be read"""
+        return Losses(**json.loads(self._meta("losses") or "{}"))
+
     def close(self) -> None:
         self._reader.close()
 
@@ -329,11 +334,14 @@ class Store(Reader):
         tasks: Mapping[int, Iterable[Task]] | None = None,
         signals: Mapping[TaskKey, tuple[Given, ...]] | None = None,
         litter: Mapping[LitterKey, Litter | None] | None = None,
+        losses: Losses | None = None,
     ) -> int:
         """Make jobs, events, changes of nodes' use (None: in use again) and the signals of tasks
         durable, all or nothing; the sequence number reached.
 
         :param tasks: those of each job that changed; without it all are written
+        :param litter: images that are to be removed; None: one is gone
+        :param losses: of nodes so far, when that is to be put on record
         :raises Unavailable: a full disk or another error of the store
         """
         with self._errors():
@@ -345,6 +353,9 @@ class Store(Reader):
                     self._write_drain(name, drain)
                 signal_rows.write(self._database, signals or {})
                 litter_rows.write(self._database, litter or {})
+                if losses is not None:
+                    row = ("losses", json.dumps(asdict(losses)))
+                    self._database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", row)
                 self._database.executemany(
                     "INSERT INTO events (time, job, kind, document) VALUES (?, ?, ?, ?)",
                     [(e.time, e.job, e.kind, json.dumps(e.document)) for e in events],
