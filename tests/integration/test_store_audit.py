@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 from kcms.errors import ConfigError
+from kcms.jobs.checkpoint import Image
+from kcms.jobs.checkpointing import Kept, Saved
 from kcms.jobs.model import Exit, Task, TaskReport
 from kcms.jobs.states import State
 from kcms.manager import audit as audit_module
@@ -77,6 +79,15 @@ def test_a_store_of_an_older_release_is_looked_at_and_left_as_it_is(
     assert files(tmp_path)["jobs.sqlite"] == before
 
 
+def test_checkpoints_and_images_to_be_removed_are_no_damage(state: Path) -> None:
+    database = sqlite3.connect(state / "jobs.sqlite")
+    database.execute(SAVED.format(checkpoint(), 5))
+    database.execute(LITTER.format(7, '["/shared/x"]'))
+    database.commit()
+    database.close()
+    assert told(state) == []
+
+
 def test_a_path_that_is_taken_no_more_is_no_damage(state: Path) -> None:
     database = sqlite3.connect(state / "jobs.sqlite")
     database.execute(SPEC.format("output", "'/s/' || char(10)"))
@@ -87,7 +98,27 @@ def test_a_path_that_is_taken_no_more_is_no_damage(state: Path) -> None:
 
 SPEC = "UPDATE jobs SET spec = json_set(spec, '$.{}', {}) WHERE id = 1"
 EXIT = "UPDATE tasks SET exit = json_set(exit, '$.{}', {}) WHERE job = 3"
+SAVED = "UPDATE tasks SET saved = '{}' WHERE job = {}"
+
+
+def checkpoint(path: str = "/shared/x", number: int = 2, last: int = 2) -> str:
+    """Of a task's record."""
+    kept = Kept(Image(number, path, 10, "ab", 1003.0), 1, "alpha1")
+    return json.dumps(Saved((kept,), last=last).record())
+
+
+LITTER = "INSERT INTO litter VALUES (5, {}, 0, 1, '{}', 1004.0)"
 DAMAGE = [
+    (SAVED.format(checkpoint(), 3), "job 3: it is FAILED, and checkpoints of task 0 are on record"),
+    (SAVED.format(checkpoint("x"), 5), "task 0 has a checkpoint whose image cannot be"),
+    (SAVED.format(checkpoint(last=1), 5), "task 0 has the checkpoints [2], and the last is 1"),
+    (SAVED.format('{"kept": [{}]}', 5), "job 5: its record cannot be read"),
+    (LITTER.format(1, "[]"), "job 5: images are to be removed that cannot be: []"),
+    (LITTER.format(1, '["x"]'), "job 5: images are to be removed that cannot be: ['x']"),
+    (LITTER.format(0, '["/x"]'), "job 5: images are to be removed by a move of the number 0"),
+    (LITTER.format(1, "{"), "the images that are to be removed cannot be read"),
+    ("INSERT INTO meta VALUES ('losses', '{')", "what was seen of losses of nodes is '{'"),
+    ("INSERT INTO meta VALUES ('losses', '{\"count\": -1}')", "the manager will not start"),
     ("UPDATE meta SET value = 'beta' WHERE key = 'cluster'", "the store: it is that of cluster"),
     ("UPDATE meta SET value = 'x' WHERE key = 'store'", "the store: its id is 'x'"),
     ("UPDATE meta SET value = 'x' WHERE key = 'last_job'", "that are left out end at 'x'"),

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kcms.errors import ConfigError, ProtocolError
-from kcms.manager import rows, schema, soundness
+from kcms.manager import litter_rows, rows, schema, soundness
 from kcms.manager.backup import STORE
 from kcms.manager.soundness import RESTORE, Finding
 
@@ -113,6 +113,8 @@ def _of_rows(store: sqlite3.Connection, found: dict[str, Any]) -> Iterator[Findi
     yield from soundness.of_events(first or 0, last or 0, count, given[0] if given else 0)
     yield from _of_strays(store)
     yield from _of_drained(store)
+    yield from soundness.of_losses(meta.get("losses"))
+    yield from _of_litter(store, highest)
     found.update(jobs=0, open=0, events=count)
     yield from _of_jobs(store, found)
 
@@ -146,6 +148,15 @@ def _of_drained(store: sqlite3.Connection) -> Iterator[Finding]:
         if not (name and isinstance(reason, str) and by and isinstance(when, float)):
             todo = f"kcms resume {name}, and drain it again"
             yield Finding(f"node {name}", "why it is drained cannot be read", todo)
+
+
+def _of_litter(store: sqlite3.Connection, highest: int) -> Iterator[Finding]:
+    try:
+        for each in litter_rows.read(store).values():
+            yield from soundness.of_litter(each, highest)
+    except _READ_ERRORS as error:
+        told = f"the images that are to be removed cannot be read: {error}"
+        yield Finding("the store", told, RESTORE)
 
 
 def _of_jobs(store: sqlite3.Connection, found: dict[str, Any]) -> Iterator[Finding]:

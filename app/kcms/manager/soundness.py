@@ -5,15 +5,18 @@ A finding is one sentence: what is wrong, and what that means.  ``todo`` is what
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from kcms.jobs.intervals import Losses
 from kcms.jobs.migration import OVER, STEPS
 from kcms.jobs.model import Exit, Job, Task
 from kcms.jobs.spec import APART, FIELDS, SpecError, check_spec
 from kcms.jobs.states import State
+from kcms.manager.litter_rows import Litter
 from kcms.manager.memory import under_way
 
 RESTORE = "stop this manager, keep a copy of its directory, and put the last backup back"
@@ -61,6 +64,8 @@ def _of_job(job: Job, row_priority: int, last_state: str | None) -> Iterator[tup
         yield f"{told}: a change is lost, or is half written", LOOK
     yield from _of_tasks(job)
     yield from _of_migration(job)
+    for task in job.saved_tasks:
+        yield from _of_saved(job, task)
 
 
 def _of_spec(spec: Mapping[str, Any], row_priority: int) -> Iterator[tuple[str, str]]:
@@ -125,6 +130,43 @@ def _of_migration(job: Job) -> Iterator[tuple[str, str]]:
         yield f"its migration is of task {moving.task}, which does not run", GIVE_UP
     if moving.epoch < 1:
         yield f"its migration has epoch {moving.epoch}", GIVE_UP
+
+
+def _of_saved(job: Job, task: Task) -> Iterator[tuple[str, str]]:
+    saved = task.saved
+    numbers = [each.number for each in saved.kept]
+    if numbers != sorted(set(numbers), reverse=True) or any(n > saved.last for n in numbers):
+        told = f"task {task.index} has the checkpoints {numbers}, and the last is {saved.last}"
+        yield f"{told}: another may be taken for one of them", GIVE_UP
+    if any(not each.image.path.startswith("/") or each.image.size < 0 for each in saved.kept):
+        yield f"task {task.index} has a checkpoint whose image cannot be", GIVE_UP
+    if job.state.final and saved.kept:
+        told = f"it is {job.state.value}, and checkpoints of task {task.index} are on record"
+        yield f"{told}: nobody removes {saved.kept[0].image.path}", "remove it, as the owner"
+    if job.state.final and saved.saving is not None:
+        yield f"it is {job.state.value}, and a checkpoint of it is under way", LOOK
+
+
+def of_litter(row: Litter, highest: int) -> Iterator[Finding]:
+    """Whether images that are to be removed are some."""
+    if not row.paths or not all(isinstance(p, str) and p.startswith("/") for p in row.paths):
+        told = f"images are to be removed that cannot be: {list(row.paths)!r:.100}"
+        yield Finding(f"job {row.job}", told, LOOK)
+    if row.job > highest or row.number < 1:
+        told = f"images are to be removed by a move of the number {row.number}"
+        yield Finding(f"job {row.job}", told, LOOK)
+
+
+def of_losses(text: Any) -> Iterator[Finding]:
+    """Whether what was seen of losses of nodes can be read."""
+    try:
+        seen = Losses(**json.loads(text or "{}"))
+        sound = seen.up_seconds >= 0 and seen.count >= 0
+    except (ValueError, TypeError):
+        sound = False
+    if not sound:
+        told = f"what was seen of losses of nodes is {text!r:.60}: the manager will not start"
+        yield Finding("the store", told, RESTORE)
 
 
 def of_exit(job: int, task: Task) -> Iterator[Finding]:
