@@ -227,10 +227,36 @@ class Client:
         try:
             return self._keyed(f"/v1/jobs/{job_id}/signal", body)[1]
         except ClientError as error:
-            if (error.code, error.message) != ("not_found", "Not Found"):
-                raise
-            old = "the manager, or this host's gateway, is of a release that knows no signals"
-            raise ClientError("unsupported", old, error.status) from error
+            _check_known(error, "signals")
+            raise
+
+    def checkpoint(
+        self, job_id: int, task: int | None = None, check: bool = False
+    ) -> dict[str, Any]:
+        """Have what runs of a job saved, or one task of it; the job.
+
+        :param check: only ask whether it could be done
+        :raises ClientError: code ``conflict`` when it cannot be now
+        """
+        return self._of_tasks("checkpoint", job_id, task, check)
+
+    def restart(self, job_id: int, task: int | None = None, check: bool = False) -> dict[str, Any]:
+        """End what runs of a job, or one task of it, and let that go on from its last checkpoint.
+
+        :param check: only ask whether it could be done
+        :raises ClientError: code ``conflict`` when it has none, or cannot be ended now
+        """
+        return self._of_tasks("restart", job_id, task, check)
+
+    def _of_tasks(self, act: str, job_id: int, task: int | None, check: bool) -> dict[str, Any]:
+        body: dict[str, Any] = {} if task is None else {"task": task}
+        if check:
+            body["check"] = True
+        try:
+            return self.call("POST", f"/v1/jobs/{job_id}/{act}", body)[1]
+        except ClientError as error:
+            _check_known(error, "checkpoints")
+            raise
 
     def output(
         self,
@@ -625,6 +651,13 @@ def figures_of_move(migration: dict[str, Any]) -> str:
         places = 2 if seconds < 1 else 1 if seconds < 10 else 0
         said.append(f"{verb} {about}{seconds:.{places}f} s")
     return ", ".join(said)
+
+
+def _check_known(error: ClientError, what: str) -> None:
+    """:raises ClientError: nobody there knows the call"""
+    if (error.code, error.message) == ("not_found", "Not Found"):
+        old = f"the manager, or this host's gateway, is of a release that knows no {what}"
+        raise ClientError("unsupported", old, error.status) from error
 
 
 def _own_key() -> str:

@@ -85,6 +85,21 @@ options:
         ended it, and goes on from them. E(KCMS_RESTART_COUNT) tells it so.
     type: bool
     default: false
+  checkpoint_interval:
+    description:
+      - How often each task is saved while it runs, as a number of seconds or as a text such as
+        V(30m), or V(auto) for what is best by its cost and the losses of nodes here, or V(none) for
+        never. A job with an interval is begun anew when its node is lost and when a signal ended
+        it, from its last checkpoint.
+      - By default as the site has it. Parallel jobs have none.
+    type: raw
+  checkpoint_signal:
+    description:
+      - The signal at which the job saves itself. A checkpoint of it is then this signal to its
+        first process, and the job goes on from what it saved by itself when
+        E(KCMS_RESTART_COUNT) says that it is begun anew. Parallel jobs have none.
+    type: str
+    choices: [HUP, INT, QUIT, TERM, USR1, USR2]
   on_end:
     description:
       - Program, on the shared directory, that is run as a job of its own when this one is over,

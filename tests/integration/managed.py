@@ -39,6 +39,19 @@ def free_port() -> int:
         return int(channel.getsockname()[1])
 
 
+def image(number: int) -> dict[str, Any]:
+    """What a node answers that made a checkpoint."""
+    return {
+        "number": number,
+        "path": f"/shared/home/alice/.kcms/images/{number}",
+        "size": 52_428_800,
+        "sha256": "ab",
+        "time": 1001.0 + number,
+        "freeze_seconds": 0.384,
+        "seconds": 2.5,
+    }
+
+
 @dataclass
 class Grid:
     """A site with one manager; :meth:`running` is the manager, as often as one likes."""
@@ -198,6 +211,8 @@ class FakeNode:
         if move.step == "restore" and not message:
             self.tasks[key] = TaskReport(*key[:3], phase="running", store=key[3])
         ok, data = not message, {"step": move.step, "before": move.data}
+        if move.step == "save":
+            data = image(move.number)
         return MoveReport(*key, move.number, move.step, ok, message, data=data)
 
     async def follow(self, wait: float = 10) -> None:

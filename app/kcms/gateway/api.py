@@ -40,6 +40,10 @@ log = logging.getLogger("kcms.gateway")
 
 PING_SECONDS = 3.0
 PARSED = 50  # submissions, about a ms
+ACTS = (
+    *("kill", "hold", "release", "suspend", "resume", "requeue"),
+    *("checkpoint", "restart"),
+)
 OURS = frozenset({"cluster", "check"})  # query parameters that are not the manager's
 NODE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")
 
@@ -76,7 +80,7 @@ class Gateway:
         app.router.add_get("/v1/jobs/{id}/output", self.output)
         app.router.add_get("/v1/jobs/{id}/attach", self.attach)
         app.router.add_get("/v1/jobs/{id}/file", self.file)
-        for act in ("kill", "hold", "release", "suspend", "resume", "requeue"):
+        for act in ACTS:
             app.router.add_post(f"/v1/jobs/{{id}}/{act}", functools.partial(self.act, act))
         app.router.add_post("/v1/jobs/{id}/signal", self.signal)
         app.router.add_post("/v1/jobs/{id}/migrate", self.migrate)

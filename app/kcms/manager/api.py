@@ -70,6 +70,8 @@ class Api:
         app.router.add_post("/v1/jobs/{id}/kill", self.kill)
         for act in ("hold", "release", "suspend", "resume", "requeue"):
             app.router.add_post(f"/v1/jobs/{{id}}/{act}", functools.partial(self.act, act))
+        for act in ("checkpoint", "restart"):
+            app.router.add_post(f"/v1/jobs/{{id}}/{act}", functools.partial(self.act_on_tasks, act))
         app.router.add_post("/v1/jobs/{id}/signal", self.signal)
         app.router.add_post("/v1/jobs/{id}/migrate", self.migrate)
         app.router.add_get("/v1/nodes", self.nodes)
@@ -153,6 +155,13 @@ class Api:
         caller, number = self._caller(request), _job_id(request)
         check = _flag(await _members(request, "check"), "check")
         return _changed(await self._engine.act(caller, number, act, check))
+
+    async def act_on_tasks(self, act: str, request: web.Request) -> web.Response:
+        caller, number = self._caller(request), _job_id(request)
+        body = await _members(request, "task", "check")
+        task, check = _task(body), _flag(body, "check")
+        job = await self._engine.act_on_tasks(caller, number, act, task, check)
+        return _changed(job, 202, task)
 
     async def signal(self, request: web.Request) -> web.Response:
         caller, number = self._caller(request), _job_id(request)

@@ -24,11 +24,13 @@ from kcms.jobs.model import Job, NodeReport, WantedTask
 from kcms.jobs.queue import followed_by
 from kcms.manager import (
     attaching,
+    checkpoints,
     core,
     holding,
     leaving,
     migrations,
     nodes,
+    restarting,
     scheduling,
     signals,
     wanted,
@@ -60,6 +62,10 @@ ACTS: dict[str, Callable[[Draft, Caller, Job, float], Job]] = {
     "suspend": holding.suspend,
     "resume": holding.resume,
     "requeue": holding.requeue,
+}
+OF_TASKS: dict[str, Callable[[Draft, Job, int | None, str, float], Job]] = {
+    "checkpoint": checkpoints.ask,
+    "restart": restarting.ask,
 }
 _Submitted = tuple[Job, bool] | KcmsError
 Wanted = tuple[list[WantedTask], list[WantedMove]]
@@ -204,6 +210,24 @@ class Engine:
         def decide(draft: Draft, now: float) -> Job:
             job = self._seen(draft, caller, number)
             return change(Draft(draft.base) if check else draft, caller, job, now)
+
+        answer: Job = await self._ask(decide)
+        return answer
+
+    async def act_on_tasks(
+        self, caller: Caller, number: int, act: str, task: int | None, check: bool = False
+    ) -> Job:
+        """Do one of :data:`OF_TASKS` to every task of a job that runs, or to one; the job as it is
+        then, or with ``check`` as it would be.
+
+        :raises NotFound: no such job or task that the caller may see
+        :raises Conflict: it cannot be done now
+        """
+        change = OF_TASKS[act]
+
+        def decide(draft: Draft, now: float) -> Job:
+            job = self._seen(draft, caller, number, task)
+            return change(Draft(draft.base) if check else draft, job, task, caller.user, now)
 
         answer: Job = await self._ask(decide)
         return answer
@@ -477,6 +501,9 @@ def _log(event: Event) -> None:
     if event.kind == "migrate":
         words = (event.job, told["source"], told["target"], told["by"], told["phase"])
         log.info("job %d from %s to %s for %s: %s%s", *words, _after(told["message"]))
+    elif event.kind == "checkpoint" and told.get("what") in ("made", "failed"):
+        what = told["what"] + _after(told["message"])
+        log.info("checkpoint of task %d of job %d: %s", told["task"], event.job, what)
     elif event.kind == "requeue":
         log.info("job %d goes back to the queue%s", event.job, _after(told.get("reason", "")))
     elif event.kind in ("drain", "resume"):

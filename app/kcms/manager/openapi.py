@@ -13,6 +13,7 @@ from kcms.jobs.spec import APART, FIELDS, Field
 from kcms.jobs.states import State
 from kcms.manager.accounting import FIGURES
 from kcms.manager.nodes import AVAILABILITY
+from kcms.manager.openapi_checkpoints import CHECKPOINT, OF_TASKS, SAVED
 from kcms.manager.openapi_files import FILE_WISH, OF_A_FILE
 from kcms.manager.openapi_leaving import LEAVING, USE
 from kcms.manager.tickets import ATTACH, FILE
@@ -112,6 +113,14 @@ def _paths() -> dict[str, Any]:
         "/v1/jobs/{id}/resume": {"post": _call("Let it go on", {200: job}, [number], check)},
         "/v1/jobs/{id}/requeue": {
             "post": _call("End what runs of it; it waits again", {200: job}, [number], check)
+        },
+        "/v1/jobs/{id}/checkpoint": {
+            "post": _call("Save what runs of it, or a task", {202: job}, [number], OF_TASKS)
+        },
+        "/v1/jobs/{id}/restart": {
+            "post": _call(
+                "Let it, or a task, go on from its last checkpoint", {202: job}, [number], OF_TASKS
+            )
         },
         "/v1/jobs/{id}/signal": {
             "post": _call("Signal a job, a task or a process", {202: job}, [number], _signal())
@@ -268,6 +277,7 @@ def _schemas() -> dict[str, Any]:
                 "task_counts": {"type": "object", "additionalProperties": {"type": "integer"}},
                 "migration": {"anyOf": [_ref("Migration"), {"type": "null"}]},
                 "fate": {"anyOf": [_ref("Fate"), {"type": "null"}]},
+                "checkpoint": _ref("Checkpoint"),
             },
         },
         "Fate": {
@@ -275,6 +285,8 @@ def _schemas() -> dict[str, Any]:
             "description": "What the job is to become once what still runs of it is killed",
             "properties": {"state": {"enum": list(State.__members__)}, "reason": text},
         },
+        "Checkpoint": CHECKPOINT,
+        "Saved": SAVED,
         "Migration": {
             "type": "object",
             "properties": {
@@ -309,6 +321,7 @@ def _schemas() -> dict[str, Any]:
                 "start_time": number,
                 "exit": {"anyOf": [_ref("Exit"), {"type": "null"}]},
                 "message": text,
+                "checkpoint": {"anyOf": [_ref("Saved"), {"type": "null"}]},
             },
         },
         "Exit": {
