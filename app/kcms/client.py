@@ -495,6 +495,38 @@ class Client:
             sleep(min(pause, left))
             pause = min(1.0, pause * 1.5)
 
+    def wait_checkpoint(
+        self,
+        job_id: int,
+        under_way: Callable[[dict[str, Any]], bool],
+        task: int | None = None,
+        seconds: float | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> dict[str, Any]:
+        """Ask until a job, of which ``task`` alone is meant if any, has no checkpoint that is
+        ``under_way``; its last document.
+
+        Its manager bounds how long that takes, and is waited for while it cannot be reached.
+
+        :raises ClientError: code ``timeout`` when there still is one after ``seconds``
+        """
+        began, pause = clock(), 0.05
+        while True:
+            left = float("inf") if seconds is None else began + seconds - clock()
+            job = self._state(job_id, 0, task)
+            if job is not None and not under_way(job):
+                job = job if task is not None else self._state(job_id)  # with all of its tasks
+                if job is not None and not under_way(job):
+                    return job
+            if left <= 0:
+                word = "still under way" if job is not None else "of an outcome unknown"
+                raise ClientError(
+                    "timeout", f"the checkpoint of job {job_id} is {word} after {seconds:g} s"
+                )
+            sleep(min(pause, left))
+            pause = min(1.0, pause * 1.5)
+
     def _state(
         self, job_id: int, tasks: int | None = None, task: int | None = None
     ) -> dict[str, Any] | None:

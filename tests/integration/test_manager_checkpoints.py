@@ -131,3 +131,22 @@ async def test_the_grids_root_saves_everybodys(alice: Peer, root: Peer, node: Fa
 async def test_a_restart_needs_something_to_go_on_from(alice: Peer, node: FakeNode) -> None:
     await start(alice, node)
     assert code(await alice.call("POST", RESTART, {})) == (409, "conflict")
+
+
+async def test_a_job_goes_back_to_its_checkpoint(alice: Peer, node: FakeNode) -> None:
+    await start(alice, node)
+    await save(alice, node)
+    status, job = await alice.call("POST", RESTART, {"check": True})
+    assert (status, job["reason"]) == (202, "being restarted by alice")
+    assert (await alice.job(1))["reason"] != "being restarted by alice"
+    status, job = await alice.call("POST", RESTART, {})
+    assert (status, job["tasks"][0]["checkpoint"]["restart_by"]) == (202, "alice")
+    check(SCHEMAS["Saved"], job["tasks"][0]["checkpoint"])
+    assert code(await alice.call("POST", RESTART, {})) == (409, "conflict")
+    await node.follow()
+    (wanted,) = [each for each in await node.desired() if each["want"] == "run"]
+    assert (wanted["epoch"], wanted["image"]["number"]) == (2, 1)
+    await node.follow(wait=0)
+    job = await alice.job(1)
+    assert (job["state"], job["tasks"][0]["restarts"]) == ("RUNNING", 1)
+    assert "went on from checkpoint 1" in job["checkpoint"]["note"]

@@ -48,6 +48,8 @@ COMMANDS = {
     "release": Command("jobs", "release", "let held jobs go their way"),
     "suspend": Command("jobs", "suspend", "let running jobs stand still"),
     "requeue": Command("jobs", "requeue", "let running jobs begin anew"),
+    "checkpoint": Command("saves", "checkpoint", "save a running job as it is now"),
+    "restart": Command("saves", "restart", "let a running job go back to its last checkpoint"),
     "migrate": Command("moves", "migrate", "move a running job to another node"),
     "output": Command("output", "output", "print the end of a job's output"),
     "fetch": Command("fetch", "fetch", "bring a job's output to this machine"),

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable
 
-from kcms.cli import complain, tables
+from kcms.cli import complain, rungs, tables
 from kcms.cli.each import do_each
 from kcms.cli.options import Parser, client, client_options, whole_number
 from kcms.client import FINAL_STATES, Client, is_several
@@ -116,6 +116,7 @@ def job_page(found: dict[str, Any], now: float) -> str:
     lines.update((f"task {task['index']}", _task_line(task)) for task in shown)
     if (left := (spec.get("total_tasks") or 1) - len(shown)) > 0 and shown:
         lines["and"] = f"{left} more tasks, which --json has"
+    lines.update(rungs.lines(found, now))
     if found.get("migration"):
         lines["migration"] = tables.migration(found["migration"], is_several(found))
     width = max(map(len, lines))

@@ -504,6 +504,8 @@ def _log(event: Event) -> None:
     elif event.kind == "checkpoint" and told.get("what") in ("made", "failed"):
         what = told["what"] + _after(told["message"])
         log.info("checkpoint of task %d of job %d: %s", told["task"], event.job, what)
+    elif event.kind == "restart" and told.get("by"):
+        log.info("job %d is to go on from its last checkpoint, for %s", event.job, told["by"])
     elif event.kind == "requeue":
         log.info("job %d goes back to the queue%s", event.job, _after(told.get("reason", "")))
     elif event.kind in ("drain", "resume"):

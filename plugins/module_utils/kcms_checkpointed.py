@@ -1,0 +1,1 @@
+../../app/kcms/checkpointed.py
