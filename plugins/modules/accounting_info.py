@@ -44,7 +44,8 @@ RETURN = r"""
 rows:
   description:
     - The sums. C(core_seconds) is the time that tasks had processors for themselves, C(cpu_seconds)
-      the time that these worked for them, C(max_rss_kib) the most memory that one task had.
+      the time that these worked for them, C(max_rss_kib) the most memory that one task had,
+      C(checkpoint_seconds) the time that tasks stood still for C(checkpoints).
   returned: success
   type: list
   elements: dict
@@ -61,6 +62,9 @@ rows:
       max_rss_kib: 20480
       read_bytes: 0
       write_bytes: 52428800
+      checkpoints: 2
+      checkpoint_bytes: 20971520
+      checkpoint_seconds: 0.4
 since:
   description: Begin of the period, in seconds since the epoch.
   returned: success

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kcms.errors import InvalidRequest
+from kcms.jobs.checkpointing import Saved
 from kcms.jobs.model import Exit, Job, Task
 from kcms.jobs.spec import check_spec
 from kcms.jobs.states import State
@@ -46,7 +48,10 @@ def rows(store: Store, *period: float, user: str | None = None) -> list[dict[str
 def test_jobs_are_summed_by_day_user_and_state(store: Store) -> None:
     took = {"cpu_seconds": 2.0, "user_seconds": 1.5, "system_seconds": 0.5, "max_rss_kib": 100}
     more = {"read_bytes": 1 << 40, "write_bytes": 7}
-    two = (task(0, 10.0, 20.0, **took, **more), task(1, 10.0, 12.5, **took))
+    two = (
+        replace(task(0, 10.0, 20.0, **took, **more), saved=Saved(count=2, size_sum=20, frozen=1.0)),
+        replace(task(1, 10.0, 12.5, **took), saved=Saved(count=1, size_sum=10, frozen=0.5)),
+    )
     store.commit(
         [
             over(1, 20.0, tasks=two),
@@ -72,6 +77,9 @@ def test_jobs_are_summed_by_day_user_and_state(store: Store) -> None:
         "max_rss_kib": 300,
         "read_bytes": 1 << 40,
         "write_bytes": 7,
+        "checkpoints": 3,
+        "checkpoint_bytes": 30,
+        "checkpoint_seconds": 1.5,
     }
     assert [second[each] for each in ("user", "state", "jobs", "tasks")] == [
         *("bob", "CANCELLED", 1, 0),

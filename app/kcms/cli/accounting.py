@@ -24,7 +24,7 @@ def accounting(words: list[str]) -> int:
         "accounting",
         "Sum what jobs took that ended in a period: your own; for the grid's root, everybody's.  "
         "CPU is the time that processors worked for them, CORES the time that they had them; "
-        "MEMORY is the most that one task had.",
+        "MEMORY is the most that one task had, SAVED the size of checkpoints that were made.",
     )
     times = "as 2030-12-24, 2030-12-24T18:00 (of this host's time zone), or 7d for so long ago"
     parser.add_argument(
@@ -96,7 +96,7 @@ def folded(rows: list[dict[str, Any]], words: tuple[str, ...]) -> list[dict[str,
 
 
 def account_table(told: dict[str, Any], words: tuple[str, ...]) -> str:
-    figures = ("JOBS", "TASKS", "CPU", "CORES", "MEMORY", "READ", "WRITTEN")
+    figures = ("JOBS", "TASKS", "CPU", "CORES", "MEMORY", "READ", "WRITTEN", "SAVED")
     rows = [[*(row[each] for each in words), *_shown(row)] for row in told["rows"]]
     if len(rows) > 1:
         (total,) = folded(told["rows"], ())
@@ -115,4 +115,5 @@ def _shown(row: dict[str, Any]) -> list[str]:
         tables.size(row[LARGEST] * 1024),
         tables.size(row["read_bytes"]),
         tables.size(row["write_bytes"]),
+        tables.size(row.get("checkpoint_bytes", 0)),  # which an older release does not tell
     ]

@@ -82,6 +82,8 @@ class Saved:
     placement began from.  ``restart_by`` is who asked that it begins anew.  ``note`` tells
     its owner how it was begun the last time.  ``interval`` is that of an *auto* one in seconds, and
     ``why`` how it was found.  ``signalled`` is when a job that saves itself was last asked to.
+    ``count`` images were made so far, of so many ``size_sum`` bytes, and the task stood still for
+    ``frozen`` seconds for them.
     """
 
     kept: tuple[Kept, ...] = ()
@@ -96,6 +98,9 @@ class Saved:
     interval: float | None = None
     why: str = ""
     signalled: float | None = None
+    count: int = 0
+    size_sum: int = 0
+    frozen: float = 0.0
 
     @property
     def newest(self) -> Kept | None:
@@ -121,7 +126,16 @@ class Saved:
     def made(self, new: Kept, most: int) -> tuple[Saved, tuple[Kept, ...]]:
         """With another image on record, and those that it supersedes."""
         kept = (new, *self.kept)
-        after = replace(self, kept=kept[:most], saving=None, failure="", failure_time=None)
+        after = replace(
+            self,
+            kept=kept[:most],
+            saving=None,
+            failure="",
+            failure_time=None,
+            count=self.count + 1,
+            size_sum=self.size_sum + new.image.size,
+            frozen=self.frozen + new.image.freeze_seconds,
+        )
         return after, kept[most:]
 
     def noted(self, number: int) -> Saved:
@@ -200,6 +214,9 @@ class Saved:
             "interval": self.interval,
             "interval_why": self.why,
             "signalled": self.signalled,
+            "made": self.count,
+            "made_bytes": self.size_sum,
+            "frozen_seconds": self.frozen,
         }
 
 

@@ -21,20 +21,31 @@ MOST_ROWS = 10_000
 LATEST = 253402300799.0
 """The end of the year 9999, in seconds since the epoch."""
 
-FIGURES = ("jobs", "tasks", "core_seconds", *USAGE)
+SAVED = {
+    "checkpoints": "count",
+    "checkpoint_bytes": "size_sum",
+    "checkpoint_seconds": "frozen",
+}
+"""Images that were made, what they had together, and for how long tasks stood still for them: each
+with its place in the record of a task's checkpoints."""
+
+FIGURES = ("jobs", "tasks", "core_seconds", *USAGE, *SAVED)
 COLUMNS = ("day", "user", "state", *FIGURES)
 
-_WHOLE = frozenset({"jobs", "tasks", "max_rss_kib", "read_bytes", "write_bytes"})
+_WHOLE = frozenset(
+    {"jobs", "tasks", "max_rss_kib", "read_bytes", "write_bytes", "checkpoints", "checkpoint_bytes"}
+)
 _TOOK = ", ".join(
     f"{'max' if name == 'max_rss_kib' else 'total'}(json_extract(t.exit, '$.usage.{name}'))"
     for name in USAGE
 )
+_KEPT = ", ".join(f"total(json_extract(t.saved, '$.{place}'))" for place in SAVED.values())
 SQL = f"""
 SELECT strftime('%Y-%m-%d', j.end_time, 'unixepoch') AS day, j.user, j.state,
   count(DISTINCT j.id), count(t.job),
   total(max(coalesce(json_extract(t.exit, '$.time'), j.end_time) - t.start_time, 0)
     * coalesce(json_extract(j.spec, '$.cpus_per_task'), 1)),
-  {_TOOK}
+  {_TOOK}, {_KEPT}
 FROM jobs AS j LEFT JOIN tasks AS t ON t.job = j.id AND t.start_time IS NOT NULL
 WHERE j.end_time >= :since AND j.end_time < :until AND (:user IS NULL OR j.user = :user)
 GROUP BY day, j.user, j.state ORDER BY day, j.user, j.state LIMIT :most

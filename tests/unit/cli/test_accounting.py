@@ -26,7 +26,11 @@ def row(day: str, user: str, state: str = "COMPLETED", **figures: float) -> dict
 ROWS = [
     row("2030-01-01", "alice", jobs=2, cpu_seconds=60.0, max_rss_kib=2048, write_bytes=1 << 30),
     row("2030-01-01", "bob", "FAILED", jobs=1, core_seconds=3600.0),
-    row("2030-01-02", "alice", "FAILED", jobs=3, cpu_seconds=5.5, max_rss_kib=1024, read_bytes=512),
+    row(
+        *("2030-01-02", "alice", "FAILED"),
+        **{"jobs": 3, "cpu_seconds": 5.5, "max_rss_kib": 1024, "read_bytes": 512},
+        checkpoint_bytes=3 << 20,
+    ),
 ]
 TOLD = {"since": 0.0, "until": 86400.0, "rows": ROWS, "more": False}
 
@@ -47,10 +51,10 @@ def test_the_rows_of_a_user_are_summed(capsys: pytest.CaptureFixture[str]) -> No
     assert main(["accounting", *words]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "ended from 1970-01-01 00:00:00 to 1970-01-02 00:00:00",
-        "USER   JOBS  TASKS    CPU  CORES   MEMORY   READ  WRITTEN",
-        "alice     5      0  1m05s     0s  2.0 MiB  512 B  1.0 GiB",
-        "bob       1      0     0s  1h00m      0 B    0 B      0 B",
-        "total     6      0  1m05s  1h00m  2.0 MiB  512 B  1.0 GiB",
+        "USER   JOBS  TASKS    CPU  CORES   MEMORY   READ  WRITTEN    SAVED",
+        "alice     5      0  1m05s     0s  2.0 MiB  512 B  1.0 GiB  3.0 MiB",
+        "bob       1      0     0s  1h00m      0 B    0 B      0 B      0 B",
+        "total     6      0  1m05s  1h00m  2.0 MiB  512 B  1.0 GiB  3.0 MiB",
     ]
     asked = {"since": 0.0, "until": 86400.0, "user": "alice"}
     assert Scripted.asked == [("GET /v1/accounting", None, None, asked)]
