@@ -1,7 +1,10 @@
-/* What bench/migration.py moves: memory, half of it random and half compressible, and a clock.
+/* What bench/migration.py moves and bench/checkpoints.py saves: memory, half of it random and half
+ * compressible, and a clock.
  *
  *   still run MEGABYTES FILE      appends CLOCK_MONOTONIC and CLOCK_REALTIME in ns, 16 bytes each
  *                                 time, to FILE, about a thousand times a second
+ *   still work MEGABYTES UNITS FILE   computes for about 10 ms so many times, and writes the ns of
+ *                                 CLOCK_MONOTONIC that it took to FILE
  *   still init [UID GID PROGRAM ...]   PID 1 of a namespace: starts the program as that user in a
  *                                 session of its own, or leaves its first numbers free; and reaps
  *                                 for ever
@@ -56,6 +59,31 @@ static int run(size_t megabytes, const char *path)
 	}
 }
 
+static int work(size_t megabytes, unsigned long units, const char *path)
+{
+	size_t size = megabytes << 20;
+	uint64_t *memory = malloc(size), x = 88172645463325252u;
+	FILE *file;
+	if (!memory) {
+		perror("still");
+		return 1;
+	}
+	fill(memory, size / 8);
+	int64_t began = now(CLOCK_MONOTONIC);
+	for (size_t at = 0; units--; at = (at + 4096) % size) {
+		for (int i = 0; i < 5000000; i++) {
+			x ^= x << 13;
+			x ^= x >> 7;
+			x ^= x << 17;
+		}
+		memory[at / 8] ^= x;
+	}
+	int64_t took = now(CLOCK_MONOTONIC) - began;
+	if (!(file = fopen(path, "w")) || fprintf(file, "%lld\n", (long long)took) < 0)
+		return 1;
+	return fclose(file) != 0;
+}
+
 static int init(char **rest)
 {
 	if (rest[0] && rest[1] && rest[2] && fork() == 0) {
@@ -81,6 +109,8 @@ int main(int count, char **words)
 {
 	if (count == 4 && !strcmp(words[1], "run"))
 		return run(strtoul(words[2], NULL, 10), words[3]);
+	if (count == 5 && !strcmp(words[1], "work"))
+		return work(strtoul(words[2], NULL, 10), strtoul(words[3], NULL, 10), words[4]);
 	if (count >= 2 && !strcmp(words[1], "init"))
 		return init(words + 2);
 	return 2;
