@@ -14,10 +14,12 @@ from ansible_collections.kcms.cluster.plugins.doc_fragments.jobs import ModuleDo
 from ansible_collections.kcms.cluster.plugins.module_utils.kcms_module import common_arguments
 from ansible_collections.kcms.cluster.plugins.modules import (
     accounting_info,
+    job_checkpoint,
     job_hold,
     job_info,
     job_kill,
     job_migrate,
+    job_restart,
     job_signal,
     job_submit,
     node_info,
@@ -33,10 +35,12 @@ from kcms.manager.nodes import AVAILABILITY, LONGEST_REASON
 ROOT = Path(__file__).resolve().parents[3]
 MODULES = [
     accounting_info,
+    job_checkpoint,
     job_hold,
     job_info,
     job_kill,
     job_migrate,
+    job_restart,
     job_signal,
     job_submit,
     node_info,
@@ -153,7 +157,11 @@ def test_limits_and_words_are_those_of_the_manager() -> None:
 
 @pytest.mark.parametrize(
     ("link", "source"),
-    [("kcms_client.py", "app/kcms/client.py"), ("kcms_spec.py", "app/kcms/jobs/spec.py")],
+    [
+        ("kcms_client.py", "app/kcms/client.py"),
+        ("kcms_checkpointed.py", "app/kcms/checkpointed.py"),
+        ("kcms_spec.py", "app/kcms/jobs/spec.py"),
+    ],
 )
 def test_modules_carry_the_same_files_and_those_import_nothing_of_ours(
     link: str, source: str
