@@ -52,6 +52,14 @@ def job(number: int, **changes: Any) -> dict[str, Any]:
     return {**base, **changes}
 
 
+def unsaved() -> dict[str, Any]:
+    """What a manager tells of the checkpoints of a job that has none."""
+    return {
+        "rung": "beginning", "why": "no checkpoint was asked for", "last": None, "signalled": None,
+        "interval": None, "interval_why": "", "under_way": [], "failure": "", "note": "",
+    }  # fmt: skip
+
+
 def ended(number: int, state: str, reason: str, code: int | None, **changes: Any) -> dict[str, Any]:
     """A job that is over."""
     now = time.time()
@@ -189,12 +197,25 @@ class World:
                 "end_time": None, "message": "",
             }  # fmt: skip
             return 202, found_job
+        if what in ("checkpoint", "restart"):
+            self._saved(found_job, user, what)
+            return 202, found_job
         if what == "output":
             path_there = found_job["spec"][query["which"]]
             size = len(self.output.encode())
             return 200, {"path": path_there, "size": size, "offset": 0, "text": self.output}
         self.tasks_asked.append((query.get("tasks"), query.get("task")))
         return 200, found_job
+
+    def _saved(self, job: dict[str, Any], user: str, what: str) -> None:
+        shown = job["checkpoint"]
+        if shown["under_way"]:
+            raise Refusal(409, "conflict", "one is being made already")
+        if what == "restart":
+            job["tasks"][0]["checkpoint"] = {"restart_by": user}
+            return
+        row = {"task": 0, "number": 1, "by": user, "start_time": time.time(), "begun": False}
+        shown["under_way"] = [row]
 
     def _set_state(self, user: str, name: str, body: Any, cluster: str) -> dict[str, Any]:
         if user != "root":

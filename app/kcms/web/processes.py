@@ -27,6 +27,8 @@ _ACTS = {
     "release": "is released",
     "suspend": "is being suspended",
     "resume": "goes on",
+    "checkpoint": "is being saved",
+    "restart": "goes back to its last checkpoint",
 }
 _VERBS = {
     "kill": "killed",
@@ -35,6 +37,8 @@ _VERBS = {
     "release": "released",
     "suspend": "suspended",
     "resume": "resumed",
+    "checkpoint": "saved",
+    "restart": "restarted",
 }
 _CHOICE = re.compile(r"([0-9]{1,17})(?:\.([0-9]{1,9}))?/[0-9]{1,10}")
 

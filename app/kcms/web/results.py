@@ -9,7 +9,7 @@ from flask import Blueprint, Response, make_response, redirect, render_template,
 from kcms.errors import InvalidRequest, KcmsError, NotFound
 from kcms.jobs.number import job_number
 from kcms.jobs.spec import FIELDS
-from kcms.web import access, tasks, words, work
+from kcms.web import access, saved, tasks, words, work
 from kcms.web.processes import MOVING_REFRESH, ordered
 from kcms.web.services import services, settings
 from kcms.web.sessions import Token
@@ -53,14 +53,15 @@ def job(cluster: str, text: str) -> Response:
     row, moved = work.job_row(found, now), work.move(found, now)
     task = tasks.chosen(found, request.args.get("task"))
     nodes, files = _around(cluster, token, found, task)
-    moving = moved is not None and moved.under_way
+    moving = (moved is not None and moved.under_way) or saved.is_under_way(found)
     page = render_template(
         "job.html",
         cluster_name=cluster,
         here="results",
         job=row,
         mine=token.root or row.user == session.user,
-        facts=work.job_facts(found, row, now, tasks.is_part(found)),
+        facts=[*work.job_facts(found, row, now, tasks.is_part(found)), *saved.facts(found, now)],
+        offered=saved.offered(found),
         tasks=tasks.rows(found, now, task),
         counted=tasks.counted(found),
         size=int(found["spec"].get("total_tasks") or 1),
@@ -77,7 +78,7 @@ def job(cluster: str, text: str) -> Response:
 
 @blueprint.post("/cluster/<cluster>/jobs/<text>")
 def control(cluster: str, text: str) -> Response:
-    """Move or kill the job."""
+    """Move, save or kill the job, or whatever else the form says."""
     session, token = access.acting(cluster)
     number = _job_id(text)
     ordered(cluster, session, token, number)

@@ -330,7 +330,7 @@ def spec_facts(spec: Mapping[str, Any], fields: Iterable[Any]) -> list[tuple[str
         if isinstance(value, Mapping):
             lines = [f"{key}={text}" for key, text in value.items()]
         elif each.kind == "duration":
-            lines = [duration_text(int(value))]
+            lines = [duration_text(value) if value and isinstance(value, int) else value or "none"]
         elif each.kind == "size":
             lines = [f"{value} MiB"]
         elif each.kind == "moment":

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.integration.fake_gateway import FakeGateway, Refusal, World, ended, job
+from tests.integration.fake_gateway import FakeGateway, Refusal, World, ended, job, unsaved
 from tests.integration.page.face import (
     EVIL,
     Page,
@@ -305,6 +305,34 @@ class TestResults:
         assert re.findall(r'name="do" value="(\w+)"', shown.text) == ["resume", "kill"]
         alice.post(url, form=form, do="resume")
         assert "Job 1 goes on." in said(alice.get(url))
+
+    def test_a_job_is_saved_and_goes_back(self, alice: Page, world: World) -> None:
+        world.jobs[1] = job(1, checkpoint=unsaved())
+        url = "/cluster/alpha/jobs/1"
+        form = alice.seal(url)
+        shown = alice.get(url)
+        assert re.findall(r'name="do" value="(\w+)"', shown.text)[-1] == "checkpoint"
+        assert "Safety beginning: no checkpoint was asked for" in said(shown)
+        assert alice.post(url, form="forged", do="checkpoint").status_code == 403
+        assert world.jobs[1]["checkpoint"]["under_way"] == []
+        alice.post(url, form=form, do="checkpoint")
+        shown = alice.get(url)
+        assert "Job 1 is being saved." in said(shown)
+        assert 'data-refresh="3"' in shown.text
+        assert 'value="checkpoint"' not in shown.text
+        alice.post(url, form=form, do="checkpoint")
+        assert "Job 1 was not saved: one is being made already." in said(alice.get(url))
+        image = {"task": 0, "number": 1, "node": "alpha1", "time": time.time() - 61,
+                 "size": 52_428_800, "freeze_seconds": 0.384, "seconds": 2.0}  # fmt: skip
+        world.jobs[1]["checkpoint"].update(under_way=[], last=image, rung="transparent")
+        shown = alice.get(url)
+        assert "number 1, 1 minute ago on alpha1: 52 MB, it stood still for 0.38 s" in said(shown)
+        buttons = re.findall(r'name="do" value="(\w+)"', shown.text)
+        assert buttons[-2:] == ["checkpoint", "restart"]
+        alice.post(url, form=form, do="restart")
+        shown = alice.get(url)
+        assert "Job 1 goes back to its last checkpoint." in said(shown)
+        assert 'value="restart"' not in shown.text
 
     def test_kill_from_the_page_of_the_job(self, alice: Page, world: World) -> None:
         world.jobs[1] = job(1)

@@ -154,6 +154,9 @@ def test_a_specification_by_titles() -> None:
         ("Priority", ["0"]),
         ("Environment", ["A=1"]),
     ]
+    intervals = [600, "auto", 0]
+    shown = [work.spec_facts({"checkpoint_interval": each}, FIELDS) for each in intervals]
+    assert [each[0][1] for each in shown] == [["00:10:00"], ["auto"], ["none"]]
 
 
 @pytest.mark.parametrize(
