@@ -294,6 +294,8 @@ def predict(client: Client, spec: dict[str, Any], key: str | None) -> dict[str, 
     if number is None:
         return {"changed": True, "spec": complete}
     job = client.job(number)  # a listing leaves the environment out
+    if complete.get("checkpoint_interval") is None:  # which the site may have given it
+        complete = {**complete, "checkpoint_interval": job["spec"].get("checkpoint_interval")}
     if not same(job["spec"], complete):
         raise ClientError(
             "conflict",

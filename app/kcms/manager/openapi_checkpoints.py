@@ -77,5 +77,8 @@ SAVED: dict[str, Any] = {
         "interval": _MOMENT,
         "interval_why": _TEXT,
         "signalled": _MOMENT,
+        "made": {"type": "integer"},
+        "made_bytes": {"type": "integer"},
+        "frozen_seconds": {"type": "number"},
     },
 }

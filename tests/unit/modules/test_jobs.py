@@ -115,6 +115,15 @@ def test_a_key_is_found_over_pages_that_are_short(
     ]
 
 
+def test_an_interval_of_the_sites_is_no_other_field(capsys: pytest.CaptureFixture[str]) -> None:
+    there = job(12, key="k")
+    Fake.known = [{**there, "spec": {**there["spec"], "checkpoint_interval": "auto"}}]
+    there = run(job_submit, capsys, True, executable="/s/x", key="k")
+    assert (there["changed"], there["spec"]["checkpoint_interval"]) == (False, "auto")
+    other = run(job_submit, capsys, True, executable="/s/x", key="k", checkpoint_interval="10m")
+    assert (other["failed"], other["code"]) == (True, "conflict")
+
+
 def test_the_same_key_again_does_not(capsys: pytest.CaptureFixture[str]) -> None:
     Fake.known = [job(key="k")]
     got = run(job_submit, capsys, executable="/s/x", key="k")
