@@ -86,8 +86,9 @@ def trouble(job: Mapping[str, Any], asked: Asked) -> str | None:
 def told(job: Mapping[str, Any], asked: Asked) -> str:
     """What came of them, or is under way, in a line."""
     made, what = asked.made(job), named(job, asked.task)
-    if not asked.waits:
-        return f"{what} was sent SIG{job['spec'].get('checkpoint_signal')}, to save itself"
+    own = job["spec"].get("checkpoint_signal")
+    if own and not asked.waits:
+        return f"{what} was sent SIG{own}, to save itself"
     if not made:
         return f"{what} is being saved"
     if len(made) == 1:
