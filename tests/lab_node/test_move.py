@@ -6,6 +6,16 @@ import itertools
 
 import pytest
 
+from tests.lab_node.counts import (
+    COUNT,
+    LARGE,
+    counted,
+    end,
+    goes_on,
+    nothing_left,
+    stands_still,
+    start_count,
+)
 from tests.lab_node.grid import HOME, Grid
 from tests.lab_node.host import STATE, STORE
 
@@ -37,14 +47,6 @@ for i in itertools.count():
     print(i)
     time.sleep(0.05)
 """
-LARGE = """
-import itertools, os, time
-memory = os.urandom(400 << 20)
-for i in itertools.count():
-    print(i)
-    time.sleep(0.05)
-"""
-COUNT = "i=0; while [ $i -lt 100000 ]; do echo $i; i=$((i+1)); sleep 0.05; done"
 
 
 def expected(lines: int = 60) -> str:
@@ -57,52 +59,6 @@ def start_tree(grid: Grid, number: int, host: str, lines: int = 60) -> None:
     arguments = {"executable": "/bin/sh", "arguments": ["-c", script, f"{HOME}/{number}.log"]}
     grid.start(number, "", host, **arguments)
     grid.hosts[host].wait(lambda: "line 3" in grid.read(f"{number}.out"), "the tree to work")
-
-
-def start_count(
-    grid: Grid, number: int, host: str = "alpha1", script: str = COUNT, **more: object
-) -> None:
-    grid.start(number, script, host, **more)
-    grid.hosts[host].wait(lambda: "3" in grid.read(f"{number}.out"), "the count to begin")
-
-
-def counted(grid: Grid, number: int) -> int:
-    """The last number, having seen that each came once and in order."""
-    lines = grid.read(f"{number}.out").split()
-    assert lines == [str(each) for each in range(len(lines))]
-    return len(lines)
-
-
-def goes_on(grid: Grid, number: int) -> None:
-    before = counted(grid, number)
-    grid.hosts["alpha1"].wait(lambda: counted(grid, number) > before + 3, "the count to go on")
-
-
-def stands_still(grid: Grid, number: int) -> None:
-    before = counted(grid, number)
-    grid.hosts["alpha1"].run("sleep 1")
-    assert counted(grid, number) == before
-
-
-def end(grid: Grid, number: int, host: str, epoch: int) -> dict[str, object]:
-    """Kill the count, and see that nothing of it is left."""
-    there = grid.hosts[host]
-    there.want({**there.wanted[(number, 0, epoch)], "want": "kill", "grace": 2.0})
-    over = there.over(number)
-    assert over["exit"]["processes_left"] == 0
-    assert there.processes(number, epoch) == []
-    return over
-
-
-def nothing_left(grid: Grid) -> None:
-    grid.hosts["alpha1"].wait(lambda: grid.leftovers() == "", f"no trace: {grid.leftovers()}")
-
-
-@pytest.fixture(autouse=True)
-def clean(grid: Grid) -> None:
-    for each in grid.hosts.values():
-        each.wanted, each.moves = {}, []
-        each.publish()
 
 
 def test_a_tree_moves_and_goes_on_as_if_nothing_had_been(grid: Grid) -> None:

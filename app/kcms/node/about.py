@@ -16,16 +16,17 @@ from kcms.node.rollback import USES
 NAME = "about.json"
 FORMAT = 1
 MOST = 16 << 20
-"""Bytes of it that are read."""
+"""Bytes of it that are written, and read."""
 
 
 @dataclass(frozen=True)
 class About:
-    """``host`` saved it.  ``needs`` is what :func:`kcms.node.movable.scan` told of it; ``root``,
-    ``processes``, ``pids`` and ``usage`` are as in :mod:`kcms.node.restoring`; ``lengths`` has rows
-    as of :mod:`kcms.node.rollback`."""
+    """``host`` saved it, with the version ``criu``, empty where it did not know.  ``needs`` is what
+    :func:`kcms.node.movable.scan` told of it; ``root``, ``processes``, ``pids`` and ``usage`` are
+    as in :mod:`kcms.node.restoring`; ``lengths`` has rows as of :mod:`kcms.node.rollback`."""
 
     host: str
+    criu: str
     root: int
     processes: list[int]
     pids: list[int]
@@ -47,6 +48,7 @@ class About:
             )
         return cls(
             host=row.text("host"),
+            criu=row.text("criu"),
             root=row.whole("root"),
             processes=_numbers(row, "processes"),
             pids=_numbers(row, "pids"),
@@ -66,9 +68,23 @@ def _numbers(row: Members, name: str) -> list[int]:
 def _length(document: Any) -> dict[str, Any]:
     row = Members(document, "file of a checkpoint")
     return {
-        "path": row.text("path"),
-        "size": row.whole("size"),
-        "mtime": row.whole("mtime"),
-        "inode": row.whole("inode"),
+        "path": _path(row),
         "use": row.choice("use", USES),
+        **{name: _exact(row, name) for name in ("size", "mtime", "inode", "end")},
     }
+
+
+def _path(row: Members) -> str:
+    """As the kernel has it, whatever bytes are in it."""
+    found = row.members.get("path")
+    if not isinstance(found, str) or not found.startswith("/"):
+        raise ProtocolError(f"not a {row.what}: path must be an absolute one")
+    return found
+
+
+def _exact(row: Members, name: str) -> int:
+    """Of nanoseconds and inodes, which take 64 bits."""
+    found = row.members.get(name)
+    if type(found) is not int or not -1 << 63 <= found < 1 << 64:
+        raise ProtocolError(f"not a {row.what}: {name} must be a whole number of 64 bits")
+    return found

@@ -8,7 +8,8 @@ maps root to nobody works, and nobody gets anywhere through root's rights.
     put PATH           make the file, which must not be there, from standard input
     get PATH           the file to standard output
     remove PATH        remove it, and the directory .kcms when it is empty
-    sync               bring the files named on standard input (a JSON list) to the server
+    sync               bring the files and directories named on standard input (a JSON list) to the
+                       server
 """
 
 # pathlib would cost start-up time, and has no directory descriptors.
@@ -25,6 +26,8 @@ import sys
 from collections.abc import Callable
 
 NAME = ".kcms"
+CLOSED = "is closed to its owner"
+FOREIGN = "belongs to another user"
 CHUNK = 1 << 20
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -50,7 +53,7 @@ def _own(descriptor: int, path: str) -> int:
     """:raises ValueError: it is another user's, so not ours to trust or to fill"""
     if os.fstat(descriptor).st_uid != os.geteuid():
         os.close(descriptor)
-        raise ValueError(f"{path} belongs to another user")
+        raise ValueError(f"{path} {FOREIGN}")
     return descriptor
 
 
@@ -61,10 +64,29 @@ def _open_place(directory: str, make: bool) -> int:
         if make:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(NAME, 0o700, dir_fd=outer)
-        found = os.open(NAME, _DIRECTORY | os.O_NOFOLLOW, dir_fd=outer)
+        path = os.path.join(directory, NAME)
+        found = _open_below(outer, NAME, _DIRECTORY | os.O_NOFOLLOW, path)
     finally:
         os.close(outer)
-    return _own(found, os.path.join(directory, NAME))
+    return _own(found, path)
+
+
+def _open_below(outer: int, name: str, flags: int, path: str) -> int:
+    """Open it to be read.
+
+    :raises ValueError: it is another user's, or its owner has closed it: no node may read it
+    :raises PermissionError: the file server refuses it, perhaps this node alone
+    """
+    try:
+        return os.open(name, flags, dir_fd=outer)
+    except PermissionError:
+        found = os.stat(name, dir_fd=outer, follow_symlinks=False)
+        if found.st_uid != os.geteuid():
+            raise ValueError(f"{path} {FOREIGN}") from None
+        needed = 0o500 if stat.S_ISDIR(found.st_mode) else 0o400
+        if found.st_mode & needed != needed:
+            raise ValueError(f"{path} {CLOSED}") from None
+        raise
 
 
 def _split(path: str) -> tuple[str, str]:
@@ -93,7 +115,7 @@ def _get(path: str) -> None:
     directory, name = _split(path)
     place = _open_place(directory, make=False)
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    file = _own(os.open(name, flags, dir_fd=place), path)
+    file = _own(_open_below(place, name, flags, path), path)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         raise ValueError(f"{path} is no regular file")
     _copy(file, 1)
@@ -137,7 +159,8 @@ def _sync() -> None:
             file = _open_any(path)
         except FileNotFoundError:
             continue  # removed since
-        if stat.S_ISREG(os.fstat(file).st_mode):
+        mode = os.fstat(file).st_mode
+        if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
             os.fsync(file)
         os.close(file)
 

@@ -269,7 +269,7 @@ class _Daemon:
 
     def _is_able(self, ability: str, mover: dict[str, str]) -> bool:
         if ability == CHECKPOINT:
-            return False  # until the steps are there; then: no trouble, and a shared directory
+            return not mover["trouble"] and bool(self.config.shared_directories)
         return ability not in THROUGH_GATEWAY or bool(self.config.gateway_user)
 
     async def _work(self) -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from kcms.errors import KcmsError, ProtocolError
@@ -18,6 +20,7 @@ from kcms.jobs.checkpoint import NO_IMAGE, NOT_HERE, Image
 from kcms.node import admit, image, init, lease, rollback, room
 from kcms.node.about import MOST, About
 from kcms.node.about import NAME as ABOUT
+from kcms.node.carrier import CLOSED, FOREIGN
 from kcms.node.carry import Carrier, CarryError
 from kcms.node.child import ChildError
 from kcms.node.move_error import MoveError, plain
@@ -28,12 +31,16 @@ FETCHED_ROOM = 64 << 20
 """Bytes that stay free beside an image."""
 
 _GONE = (
-    *map(os.strerror, (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES)),
-    "belongs to another user",
+    *map(os.strerror, (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)),
+    CLOSED,
+    FOREIGN,
     "is no regular file",
     "is no image's name",
 )
-"""What the owner's hands say of an image that no node can use."""
+"""What the owner's hands say of an image that no node can use.  Not "Permission denied": that is
+what a file server says that refuses this node alone."""
+
+_NUMBER = re.compile(r"[0-9]+")
 
 
 class FetchError(Exception):
@@ -67,8 +74,13 @@ def _fetch(plan: Plan) -> dict[str, Any]:
     except image.ImageError as error:
         raise FetchError(str(error), NO_IMAGE) from error
     except CarryError as error:
-        raise FetchError(str(error), cause_of(str(error))) from error
+        raise _lost(plan, str(error), told.path, cause_of(str(error))) from error
     about = _about(plan)
+    if is_older(plan.capability.get("criu", ""), about.criu):
+        raise FetchError(
+            f"the image was made with criu {about.criu}, and {plan.host} has the older "
+            f"{plan.capability.get('criu')}"
+        )
     move = replace(plan.move, source=about.host, data=about.needs)
     why = admit.judge(
         move, plan.host, plan.shared_directories, str(plan.directory), plan.capability
@@ -87,6 +99,26 @@ def _fetch(plan: Plan) -> dict[str, Any]:
 def cause_of(complaint: str) -> str:
     """Whose fault it is that the owner's hands could not read the image."""
     return NO_IMAGE if complaint.endswith(_GONE) else NOT_HERE
+
+
+def is_older(here: str, there: str) -> bool:
+    """Whether one version of criu is older than another: it may not read the other's images."""
+    known = [tuple(map(int, _NUMBER.findall(each))) for each in (here, there)]
+    return all(known) and known[0] < known[1]
+
+
+def _lost(plan: Plan, message: str, path: str, cause: str) -> FetchError:
+    """What is lacking below a directory that is not mounted here is lacking on this node alone."""
+    if cause != NO_IMAGE:
+        return FetchError(message, cause)
+    directory = os.path.dirname(path)  # noqa: PTH120 - a name, no path of root's
+    row = ask(plan.ids, {"directories": [directory]})["directories"][0]
+    if row["device"] != Path("/").stat().st_dev:
+        return FetchError(message, cause)
+    return FetchError(
+        f"{message}; {directory} lies on the root file system of {plan.host}: is its shared "
+        "directory mounted?"
+    )
 
 
 def _see_place(plan: Plan, path: str) -> None:
@@ -117,8 +149,11 @@ def bring(plan: Plan, path: str, wanted: image.Digest) -> None:
 def _about(plan: Plan) -> About:
     try:
         with (plan.directory / "image" / ABOUT).open("rb") as file:
-            document = json.loads(file.read(MOST))
-    except (FileNotFoundError, ValueError) as error:
+            content = file.read(MOST + 1)
+        if len(content) > MOST:  # a later release's
+            raise FetchError(f"the image says more of itself than {plan.host} reads")
+        document = json.loads(content)
+    except (FileNotFoundError, ValueError, RecursionError) as error:
         raise FetchError("the image does not say what it is of", NO_IMAGE) from error
     try:
         return About.parse(document)
@@ -135,5 +170,9 @@ def _roll_back(plan: Plan, about: About) -> str:
         raise FetchError(late)
     answer = ask(plan.ids, {"back": about.lengths}, program=rollback.__file__)
     if answer.get("problem") != "":
-        raise FetchError(str(answer.get("problem") or "the files cannot be looked at"), NO_IMAGE)
+        why, lost = (
+            str(answer.get("problem") or "the files cannot be looked at"),
+            answer.get("lost"),
+        )
+        raise _lost(plan, why, str(lost), NO_IMAGE) if lost else FetchError(why)
     return plain(rollback.note([str(each) for each in answer.get("notes", [])]))

@@ -28,7 +28,7 @@ log = logging.getLogger("kcms.node")
 RETRY_FIRST = 1.0
 RETRY_LONGEST = 300.0
 COUNTED = 16  # attempts at the most
-_WITH_CRIU = ("admit", moves.FETCH)
+_WITH_CRIU = ("admit", "save", moves.FETCH)
 """Steps that wait until it is known whether criu works here."""
 
 MOST_REPORTED = 120 * 1024

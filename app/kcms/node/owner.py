@@ -145,7 +145,18 @@ def _place(path: str, shared: Sequence[str]) -> dict[str, Any]:
 def _directory(path: str, shared: Sequence[str]) -> dict[str, Any]:
     real = os.path.realpath(path)
     inside = any(real == each or real.startswith(each.rstrip("/") + "/") for each in shared)
-    return {"path": path, "real": real, "shared": inside, "problem": _problem(path)}
+    found = {"path": path, "real": real, "shared": inside, "problem": _problem(path)}
+    return {**found, "device": _device(real)}
+
+
+def _device(path: str) -> int:
+    """That of the directory, or of the first one above it that there is."""
+    while path != "/":
+        try:
+            return os.stat(path).st_dev
+        except OSError:
+            path = os.path.dirname(path)  # noqa: PTH120 - start-up time
+    return os.stat(path).st_dev
 
 
 def _problem(path: str) -> str:

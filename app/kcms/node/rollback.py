@@ -2,19 +2,22 @@
 
 ``python3 -I -S -E rollback.py``, started by :func:`kcms.node.owner.ask`, reads a request on
 standard input and writes the answer.  ``{"look": [path, ...]}`` is answered with ``files``: a row
-of size, mtime in ns and inode for each, nothing for what is no regular file.
+of size, mtime in ns, inode and end for each, nothing for what is no regular file.
 ``{"back": [row, ...]}``
 is answered with ``problem``, a sentence when the job cannot go on with these files (then none was
-touched), and with ``notes``, phrases that say what was done and what could not be.
+touched), with ``lost``, the path of the file that is to blame for it, and with ``notes``, phrases
+that say what was done and what could not be.
 
-A row has ``path``, ``size``, ``mtime`` and ``inode`` at the checkpoint, and ``use``:
+A row has ``path``, ``size``, ``mtime``, ``inode`` and ``end`` at the checkpoint, and ``use``:
 
-    written    open for writing: cut when it grew; must be there, no shorter
+    written    open for writing: cut when it grew; must be there, no shorter, and the same file
     read       open, but not for writing: must have its length, and is never cut
     closed     output of the job which it did not have open: cut when it grew, may be gone
 
 Appended to again, a file that was cut becomes what it would have been.  One that was changed within
-its length since cannot be taken back.
+its length since cannot be taken back.  ``end`` is the checksum of the last bytes up to the length,
+-1 where they cannot be read: it tells a file from another that took its name since, on file servers
+too that give a file another inode on each node.
 """
 
 # pathlib would cost start-up time.
@@ -26,6 +29,7 @@ import json
 import os
 import stat
 import sys
+import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -33,13 +37,19 @@ USES = ("written", "read", "closed")
 MOST_NOTES = 3
 """Files that are named."""
 
-Look = Callable[[str], "Found | None"]
+END = 4096
+"""Bytes that are compared."""
+
+UNKNOWN = -1
+
+Look = Callable[[str, "int | None"], "Found | None"]
 
 
 class Found(NamedTuple):
     size: int
     mtime: int
     inode: int
+    end: int = UNKNOWN
 
 
 class Cut(NamedTuple):
@@ -51,15 +61,42 @@ class Cut(NamedTuple):
         return f"{self.path} was cut from {self.before} to {self.after} bytes, as at the checkpoint"
 
 
-def look(path: str) -> Found | None:
-    """What a regular file is like, None for anything else that may be there."""
+def look(path: str, size: int | None = None) -> Found | None:
+    """What a regular file is like, None for anything else that may be there.
+
+    :param size: where the end is that is compared, if not at the file's
+    :raises OSError: it cannot be looked at
+    """
     try:
         found = os.stat(path, follow_symlinks=False)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+    except (FileNotFoundError, NotADirectoryError):
         return None
     if not stat.S_ISREG(found.st_mode):
         return None
-    return Found(found.st_size, found.st_mtime_ns, found.st_ino)
+    end = end_of(path, found.st_size if size is None else size)
+    return Found(found.st_size, found.st_mtime_ns, found.st_ino, end)
+
+
+def end_of(path: str, size: int) -> int:
+    """The checksum of the last bytes before ``size``."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags)
+    except OSError:
+        return UNKNOWN
+    try:
+        return zlib.crc32(os.pread(descriptor, min(END, size), max(size - END, 0)))
+    except OSError:
+        return UNKNOWN
+    finally:
+        os.close(descriptor)
+
+
+def is_other(row: dict[str, Any], found: Found) -> bool:
+    """Whether another file has the name now, as far as can be seen."""
+    if found.inode == row["inode"]:
+        return False
+    return UNKNOWN in (row["end"], found.end) or found.end != row["end"]
 
 
 def problem_of(row: dict[str, Any], found: Found | None) -> str:
@@ -73,6 +110,8 @@ def problem_of(row: dict[str, Any], found: Found | None) -> str:
         return f"{path}, which the job reads, has {found.size} bytes, not {size} as then"
     if found.size < size:
         return f"{path} has {found.size} bytes, fewer than the {size} that it had at the checkpoint"
+    if is_other(row, found):
+        return f"{path} is another file than at the checkpoint"
     return ""
 
 
@@ -80,9 +119,10 @@ def remark_on(row: dict[str, Any], found: Found | None) -> str:
     """What cannot be taken back of the file, as far as it shows, or ""."""
     if found is None:
         return ""
-    if found.inode != row["inode"]:
+    if is_other(row, found):
         return f"{row['path']} is another file than at the checkpoint"
-    if found.size == row["size"] and found.mtime != row["mtime"]:
+    at_end = found.end != row["end"] and UNKNOWN not in (row["end"], found.end)
+    if at_end or (found.size == row["size"] and found.mtime != row["mtime"]):
         return f"{row['path']} was changed within its length since the checkpoint"
     return ""
 
@@ -90,20 +130,23 @@ def remark_on(row: dict[str, Any], found: Found | None) -> str:
 def cut_of(row: dict[str, Any], found: Found | None) -> Cut | None:
     if row["use"] == "read" or found is None or found.size <= row["size"]:
         return None
+    if is_other(row, found):
+        return None
     return Cut(row["path"], found.size, row["size"])
 
 
 def back(rows: list[dict[str, Any]], how: Look = look) -> dict[str, Any]:
     """Look at all of the files, and touch them only when none of them is a problem."""
-    seen = [(row, how(row["path"])) for row in rows]
-    problem = next((each for row in seen if (each := problem_of(*row))), "")
-    if problem:
-        return {"problem": problem, "notes": []}
+    seen = [(row, how(row["path"], row["size"])) for row in rows]
+    for row, found in seen:
+        problem = problem_of(row, found)
+        if problem:
+            return {"problem": problem, "lost": row["path"], "notes": []}
     cuts = [cut for row in seen if (cut := cut_of(*row))]
     for cut in cuts:
         truncate(cut)
     remarks = [each for row in seen if (each := remark_on(*row))]
-    return {"problem": "", "notes": [*map(str, cuts), *remarks]}
+    return {"problem": "", "lost": "", "notes": [*map(str, cuts), *remarks]}
 
 
 def truncate(cut: Cut) -> None:
@@ -130,8 +173,11 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     try:
         return back(request["back"])
     except OSError as error:
-        why = f"{error.filename} cannot be cut to its length at the checkpoint: {error.strerror}"
-        return {"problem": why, "notes": []}
+        why = (
+            f"{error.filename or 'a file'} cannot be taken back to how it was at the checkpoint: "
+            f"{error.strerror}"
+        )
+        return {"problem": why, "lost": "", "notes": []}
 
 
 if __name__ == "__main__":

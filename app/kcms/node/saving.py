@@ -18,8 +18,8 @@ from typing import Any
 
 from kcms.jobs.checkpoint import Image
 from kcms.node import cgroup, durable, image, init, movable, rollback
+from kcms.node.about import MOST, About
 from kcms.node.about import NAME as ABOUT
-from kcms.node.about import About
 from kcms.node.carrier import NAME
 from kcms.node.carry import Carrier, CarryError
 from kcms.node.dumping import Dump, dumped, movable_data, waiting_for_child, written_files
@@ -59,6 +59,9 @@ class Save(Dump):
         return plain(message), self.touched, {}
 
     def _save(self) -> Image:
+        trouble = self.plan.capability.get("trouble")
+        if trouble:
+            raise MoveError(trouble)
         refuse(self.plan.move.spec, durable.read(self.plan.record, "started") or {})
         place = movable_data(self.look.at_running())["place"]
         first = movable.find_init(self.plan.cgroup)
@@ -73,7 +76,7 @@ class Save(Dump):
         finally:
             self._let_go()
         self.carrier.sync([each["path"] for each in about.lengths if each["use"] == "written"])
-        (self.images / ABOUT).write_text(json.dumps(about.document()))
+        (self.images / ABOUT).write_bytes(written(about))
         digest = self._put(path)
         return Image(
             self.plan.move.number, path, digest.size, digest.sha256, when, self.thawed - self.froze
@@ -88,7 +91,8 @@ class Save(Dump):
         if (Path(self.plan.record) / "kill").exists():
             raise MoveError(KILLED)  # the image may hold the signal that was to end it
         told["pids"] = sorted({*told["pids"], *dumped(self.images)})
-        return About(host=self.plan.host, needs=needs, lengths=lengths, **told)
+        version = self.plan.capability.get("criu", "")
+        return About(self.plan.host, version, needs=needs, lengths=lengths, **told)
 
     def _freeze(self) -> None:
         plan = self.plan
@@ -120,9 +124,10 @@ class Save(Dump):
         return rows(uses, found)
 
     def _put(self, path: str) -> image.Digest:
-        """Write the image, and see that what is there can be read and is the same."""
+        """Write the image, and see that what is there can be read, is the same, and lasts."""
         self.path = path
         digest = super()._put(path)
+        self.carrier.sync([path, os.path.dirname(path)])  # noqa: PTH120 - no path of root's
         image.verify(self.carrier.get(path), digest)
         self.plan.watch()
         return digest
@@ -134,6 +139,17 @@ def refuse(spec: dict[str, Any], started: dict[str, Any]) -> None:
         raise MoveError("a job with ranks cannot be saved by its nodes")
     if not started.get("can_move"):
         raise MoveError("the job was started by a release that cannot move it")
+
+
+def written(about: About) -> bytes:
+    """:raises MoveError: no node would read all of it"""
+    document = json.dumps(about.document()).encode()
+    if len(document) > MOST:
+        raise MoveError(
+            f"the job has {len(about.processes)} processes and {len(about.lengths)} files open on "
+            "shared directories, more than a checkpoint can tell of"
+        )
+    return document
 
 
 def uses_of(task_cgroup: str) -> dict[str, str]:
@@ -149,7 +165,7 @@ def below(path: str, shared: list[str]) -> bool:
 def rows(uses: dict[str, str], found: list[list[int]]) -> list[dict[str, Any]]:
     """Of files that are there still, as :mod:`kcms.node.rollback` takes them."""
     return [
-        {"path": path, "use": use, "size": row[0], "mtime": row[1], "inode": row[2]}
+        {"path": path, "use": use, **dict(zip(("size", "mtime", "inode", "end"), row, strict=True))}
         for (path, use), row in zip(uses.items(), found, strict=True)
         if row
     ]

@@ -10,8 +10,15 @@ import pytest
 from kcms.errors import ProtocolError
 from kcms.node.about import About
 
-FILE = {"path": "/s/o", "use": "written", "size": 5, "mtime": 7, "inode": 9}
-ABOUT = About("alpha1", 5, [5, 6], [5, 6, 7], {"place": "/s"}, {"elapsed": 1.5}, [FILE])
+FILE = {
+    "path": "/s/\udcff",  # a byte that is no UTF-8
+    "use": "written",
+    "size": 5,
+    "mtime": 1_800_000_000_123_456_789,
+    "inode": (1 << 64) - 2,
+    "end": -1,
+}
+ABOUT = About("alpha1", "4.1.1", 5, [5, 6], [5, 6, 7], {"place": "/s"}, {"elapsed": 1.5}, [FILE])
 
 
 def test_it_is_read_as_it_was_written() -> None:
@@ -25,6 +32,9 @@ def test_it_is_read_as_it_was_written() -> None:
         {"processes": [0]},
         {"pids": ["5"]},
         {"lengths": [{**FILE, "use": "other"}]},
+        {"lengths": [{**FILE, "path": "o"}]},
+        {"lengths": [{**FILE, "inode": 1 << 64}]},
+        {"lengths": [{**FILE, "size": 1.5}]},
         {"needs": 5},
         {"root": None},
     ],

@@ -23,6 +23,8 @@ from kcms.node import (
     moves,
     saving,
 )
+from kcms.node.about import About
+from kcms.node.carry import CarryError
 from kcms.node.core import Fetched, Prepare, Record, Start, Started, TaskId, Unit
 from kcms.node.move_error import MoveError
 from kcms.node.move_plan import Plan
@@ -123,12 +125,93 @@ def test_a_task_is_refused_with_the_cause_of_its_fetch() -> None:
     [
         ("cannot read the image: No such file or directory", NO_IMAGE),
         ("cannot read the image: /s/.kcms belongs to another user", NO_IMAGE),
+        ("cannot read the image: /s/.kcms/i is closed to its owner", NO_IMAGE),
+        ("cannot read the image: Permission denied", NOT_HERE),
         ("cannot read the image: it does not answer", NOT_HERE),
         ("cannot read the image: Input/output error", NOT_HERE),
     ],
 )
 def test_a_server_that_does_not_answer_costs_no_image(complaint: str, cause: str) -> None:
     assert fetching.cause_of(complaint) == cause
+
+
+class Server:
+    """The owner's hands, whose complaint is given, and the device that they see."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, complaint: str, device: int) -> None:
+        self.complaint, self.device = complaint, device
+        monkeypatch.setattr(fetching, "bring", self.bring)
+        monkeypatch.setattr(fetching, "ask", self.ask)
+
+    def bring(self, *_: object) -> None:
+        raise CarryError(f"cannot read the image: {self.complaint}")
+
+    def ask(self, _ids: object, request: dict[str, Any]) -> dict[str, Any]:
+        row = {"problem": "", "shared": True, "device": self.device}
+        return {"directories": [row for _ in request["directories"]]}
+
+
+@pytest.mark.parametrize(
+    ("device", "cause", "says"),
+    [(0, NO_IMAGE, "No such file"), (None, NOT_HERE, "is its shared directory mounted?")],
+)
+def test_an_image_that_lacks_on_a_local_disk_may_be_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: int | None, cause: str, says: str
+) -> None:
+    own = Path("/").stat().st_dev
+    Server(monkeypatch, "No such file or directory", own if device is None else own + 1)
+    given = Image(3, "/s/.kcms/i", 5, "ab", 1.0).document()
+    message, _, data = fetching.fetch(plan(tmp_path, "fetch", given, account={"groups": []}))
+    assert data == {"cause": cause}
+    assert says in message
+
+
+def test_versions_of_criu() -> None:
+    assert fetching.is_older("3.17.1", "4.1.1")
+    assert fetching.is_older("4.9", "4.10")
+    assert not fetching.is_older("4.1.1", "4.1.1")
+    assert not fetching.is_older("5.0", "4.1.1")
+    assert not fetching.is_older("", "4.1.1")
+    assert not fetching.is_older("4.1.1", "")
+
+
+def about(path: Path, **changes: Any) -> About:
+    file = {"path": f"/s/{'o' * 200}", "use": "written", "size": 5, "mtime": 1, "inode": 1}
+    made = About("a", "4.1.1", 5, [5], [5], {}, {}, [{**file, "end": 1}])
+    (path / "image").mkdir(exist_ok=True)
+    return replace(made, **changes)
+
+
+def test_what_an_image_says_of_itself_is_bounded_on_both_sides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = about(tmp_path)
+    told = saving.written(made)
+    there = tmp_path / "image" / "about.json"
+    there.write_bytes(told)
+    monkeypatch.setattr(saving, "MOST", len(told))
+    monkeypatch.setattr(fetching, "MOST", len(told))
+    assert saving.written(made) == told
+    assert fetching._about(plan(tmp_path, "fetch")) == made
+    monkeypatch.setattr(saving, "MOST", len(told) - 1)
+    monkeypatch.setattr(fetching, "MOST", len(told) - 1)
+    with pytest.raises(MoveError, match="more than a checkpoint can tell of"):
+        saving.written(made)
+    with pytest.raises(fetching.FetchError, match="more of itself") as caught:
+        fetching._about(plan(tmp_path, "fetch"))
+    assert caught.value.cause == NOT_HERE
+
+
+def test_what_an_image_says_of_itself_is_part_of_it(tmp_path: Path) -> None:
+    there = about(tmp_path) and tmp_path / "image"
+    (there / "core-5.img").write_bytes(b"core")
+    (there / "about.json").write_bytes(saving.written(about(tmp_path)))
+    counting = image.Counting()
+    packed = [counting.add(each) for each in image.pack(there)]
+    laid = tmp_path / "laid"
+    image.receive(iter(packed), laid, counting.digest)
+    assert (laid / "about.json").read_bytes() == (there / "about.json").read_bytes()
+    assert (laid / "core-5.img").read_bytes() == b"core"
 
 
 def plan(path: Path, step: str, data: dict[str, Any] | None = None, **more: Any) -> Plan:
@@ -169,8 +252,8 @@ def test_jobs_that_cannot_be_saved_are_refused() -> None:
 
 def test_lengths_are_of_files_that_are_there() -> None:
     uses = {"/s/a": "written", "/s/b": "read"}
-    assert saving.rows(uses, [[5, 6, 7], []]) == [
-        {"path": "/s/a", "use": "written", "size": 5, "mtime": 6, "inode": 7}
+    assert saving.rows(uses, [[5, 6, 7, 8], []]) == [
+        {"path": "/s/a", "use": "written", "size": 5, "mtime": 6, "inode": 7, "end": 8}
     ]
     assert saving.below("/s/a", ["/s"])
     assert not saving.below("/sa", ["/s"])
