@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.grid import Grid
-from tests.e2e.test_migration import HOME, leftovers, node_of, other
+from tests.e2e.test_migration import HOME, leftovers, node_of, other, started
 
 INTERVAL = 10
 QUICK = "node_timeout = 5.0\nnode_lost = 20.0\nlease = 10.0"
@@ -206,7 +206,7 @@ ASKING = """#!/bin/sh
 i=0
 while [ $i -lt 120 ]; do
   echo "line $i"
-  [ $i = 20 ] && kcms checkpoint "$KCMS_JOB_ID" >&2
+  [ $i = 20 ] && kcms checkpoint "$KCMS_JOB_ID" > "$1.told" 2>&1
   [ -e "$1.go" ] || sleep 0.1
   i=$((i+1))
 done
