@@ -21,7 +21,7 @@ class Grid:
     def set_up(self) -> None:
         for each in self.hosts.values():
             each.set_up()
-        each.run(f"rm -rf {HOME}/.kcms {HOME}/*.out {HOME}/*.log")
+        each.run(f"rm -rf {HOME}/.kcms {HOME}/*.out* {HOME}/*.log*")
         for each in self.hosts.values():
             each.wait(lambda h=each: mover(h).get("trouble") == "", "criu to be tried")
 

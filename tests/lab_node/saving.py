@@ -11,6 +11,15 @@ PLACE = f"{HOME}/.kcms"
 NODE = "testnode"
 
 
+def stat(grid: Grid, path: str) -> str:
+    """Owner, mode and size, or why there are none."""
+    return grid.hosts["alpha1"].run(f"stat -c '%U %a %s' {path} 2>&1; true").strip()
+
+
+def images(grid: Grid) -> list[str]:
+    return grid.hosts["alpha1"].run(f"ls {PLACE} 2>/dev/null; true").split()
+
+
 class Checkpoint:
     """One checkpoint of a task that runs on ``host``, step by step."""
 
@@ -67,6 +76,13 @@ class Checkpoint:
         answer = self.answer(step)
         assert answer["ok"] is False
         return answer
+
+    def await_file(self, name: str, host: str = "", record: str = "") -> None:
+        """Wait until a file is in the record of the checkpoint."""
+        self.grid.hosts[host or self.name].run(
+            f"for i in $(seq 1000); do ls {record or self.record}/{name} 2>/dev/null && exit;"
+            "sleep 0.01; done; exit 1"
+        )
 
     def withdraw(self, host: str = "") -> None:
         """Want no step any more, and see the node have no record of it."""

@@ -20,7 +20,7 @@ from tests.lab_node.counts import (
 )
 from tests.lab_node.grid import HOME, Grid, mover
 from tests.lab_node.host import Host
-from tests.lab_node.saving import PLACE, Checkpoint
+from tests.lab_node.saving import PLACE, Checkpoint, images, stat
 
 __all__ = ["clean"]
 
@@ -58,12 +58,6 @@ for each in threads:
     each.join()
 print("all", threading.active_count())
 """
-SMALL = """
-import itertools, time
-for i in itertools.count():
-    print(i)
-    time.sleep(0.05)
-"""
 
 
 def start_tree(grid: Grid, number: int, host: str, lines: int) -> None:
@@ -82,16 +76,8 @@ def expected(lines: int) -> tuple[str, str]:
     return out, "".join(f"tick {each} jumps 0\n" for each in range(lines))
 
 
-def stat(grid: Grid, path: str) -> str:
-    return grid.hosts["alpha1"].run(f"stat -c '%U %a %s' {path} 2>&1; true").strip()
-
-
 def is_gone(grid: Grid, path: str) -> bool:
     return "No such file" in stat(grid, path)
-
-
-def images(grid: Grid) -> list[str]:
-    return grid.hosts["alpha1"].run(f"ls {PLACE} 2>/dev/null; true").split()
 
 
 def lines_of(grid: Grid, number: int) -> int:
@@ -207,7 +193,7 @@ def test_nor_does_one_that_is_under_way(grid: Grid) -> None:
     start_count(grid, 6, script=f"exec python3 -uc '{LARGE}'")
     saving = Checkpoint(grid, 6, "alpha1")
     saving.ask("save")
-    await_file(saving, "held")
+    saving.await_file("held")
     saving.withdraw()
     goes_on(grid, 6)
     assert images(grid) == []
@@ -215,19 +201,12 @@ def test_nor_does_one_that_is_under_way(grid: Grid) -> None:
     nothing_left(grid)
 
 
-def await_file(saving: Checkpoint, name: str) -> None:
-    saving.host.run(
-        f"for i in $(seq 1000); do ls {saving.record}/{name} 2>/dev/null && exit; sleep 0.01; done;"
-        "exit 1"
-    )
-
-
 def test_a_mover_killed_while_the_job_stands_still(grid: Grid) -> None:
     """Nobody is there to let it go but the node daemon, which is killed, too."""
     start_count(grid, 7, script=f"exec python3 -uc '{LARGE}'")
     saving = Checkpoint(grid, 7, "alpha1")
     saving.ask("save")
-    await_file(saving, "image/pages-*")
+    saving.await_file("image/pages-*")
     saving.host.run(
         f"systemctl kill -s KILL --kill-whom=main {saving.unit};"
         "systemctl kill -s KILL kcms-nodetest.service"
@@ -245,7 +224,7 @@ def test_a_job_killed_while_it_is_saved_ends_and_leaves_no_image(grid: Grid) -> 
     start_count(grid, 8, script=f"exec python3 -uc '{LARGE}'")
     saving = Checkpoint(grid, 8, "alpha1")
     saving.ask("save")
-    await_file(saving, "held")
+    saving.await_file("held")
     over = end(grid, 8, "alpha1", 1)
     assert over["exit"]["signal"] in (15, 9)
     assert saving.answer("save")["ok"] is False

@@ -120,9 +120,13 @@ def _trouble(memory: Memory, job: Job, task: Task) -> str:
         return f"{task.node} is DOWN: it is not heard"
     if job.spec.get("checkpoint_signal"):
         return ""
-    if CHECKPOINT not in node.report.abilities:
-        return f"the release on {task.node} makes none: run the site playbook for it"
-    return str(node.report.mover.get("trouble") or "")[:MESSAGE_LIMIT]
+    trouble = str(node.report.mover.get("trouble") or "")[:MESSAGE_LIMIT]
+    if trouble or CHECKPOINT in node.report.abilities:
+        return trouble
+    return (
+        f"{task.node} makes none: its release is older, or it has no shared directory; set "
+        "kcms_shared_directory and run the site playbook"
+    )
 
 
 # what is wanted of nodes -------------------------------------------------------------------------

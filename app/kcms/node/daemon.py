@@ -27,6 +27,7 @@ from kcms.jobs.model import ABILITIES, CHECKPOINT, THROUGH_GATEWAY, NodeReport, 
 from kcms.jobs.processes import Process
 from kcms.node import capability, init, lease, listing, load, logues, standing
 from kcms.node.agent import Agent
+from kcms.node.capability import STILL
 from kcms.node.core import FINAL, TaskId
 from kcms.node.launcher import Systemd
 from kcms.node.link import WAIT, Desired, Link, Outage, retrying
@@ -121,6 +122,14 @@ def _means(config: NodeConfig) -> Means:
         shared_directories=tuple(config.shared_directories),
         mover=lambda: capability.mover(config),
     )
+
+
+def abilities(config: NodeConfig, mover: dict[str, str]) -> tuple[str, ...]:
+    """What this node can do; ``mover`` is as of :func:`kcms.node.capability.mover`."""
+    lacking = set() if config.gateway_user else set(THROUGH_GATEWAY)
+    if mover.get("trouble", STILL) or not config.shared_directories:
+        lacking.add(CHECKPOINT)
+    return tuple(each for each in ABILITIES if each not in lacking)
 
 
 def main(config: NodeConfig) -> int:
@@ -263,14 +272,9 @@ class _Daemon:
             tasks=reports,
             moves=standing.aged(moves, init.boottime()),
             mover=mover,
-            abilities=tuple(each for each in ABILITIES if self._is_able(each, mover)),
+            abilities=abilities(self.config, mover),
         )
         return listing.with_processes(report, processes)
-
-    def _is_able(self, ability: str, mover: dict[str, str]) -> bool:
-        if ability == CHECKPOINT:
-            return not mover["trouble"] and bool(self.config.shared_directories)
-        return ability not in THROUGH_GATEWAY or bool(self.config.gateway_user)
 
     async def _work(self) -> None:
         while True:

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from kcms.jobs.checkpoint import Image
-from kcms.node import cgroup, durable, image, init, movable, rollback
+from kcms.node import admit, cgroup, durable, image, init, movable, opened, rollback
 from kcms.node.about import MOST, About
 from kcms.node.about import NAME as ABOUT
 from kcms.node.carrier import NAME
 from kcms.node.carry import Carrier, CarryError
+from kcms.node.child import ChildError
 from kcms.node.dumping import Dump, dumped, movable_data, waiting_for_child, written_files
 from kcms.node.move_error import MoveError, plain
 from kcms.node.move_plan import Outcome
@@ -42,7 +43,7 @@ class Save(Dump):
         began = init.boottime()
         try:
             saved = self._save()
-        except (MoveError, CarryError, OwnerError, image.ImageError) as error:
+        except (MoveError, CarryError, OwnerError, ChildError, image.ImageError) as error:
             return self._give_up(str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is to be told
             traceback.print_exc()
@@ -64,6 +65,9 @@ class Save(Dump):
             raise MoveError(trouble)
         refuse(self.plan.move.spec, durable.read(self.plan.record, "started") or {})
         place = movable_data(self.look.at_running())["place"]
+        closed = opened.closed_to_root(cgroup.pids(self.plan.cgroup))
+        if closed:  # then no node could restore it
+            raise MoveError(admit.closed_sentence(closed, self.plan.host))
         first = movable.find_init(self.plan.cgroup)
         self.carrier.make_place(place)
         path = os.path.join(place, NAME, self.name)  # noqa: PTH118 - a name, no path of root's

@@ -21,6 +21,7 @@ from kcms.node import (
     keeping,
     movable,
     moves,
+    opened,
     saving,
 )
 from kcms.node.about import About
@@ -274,6 +275,7 @@ class Calls:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, held: bool = False) -> None:
         self.made: list[str] = []
         monkeypatch.setattr(cgroup, "is_held", lambda path: held and path.endswith("/task"))
+        monkeypatch.setattr(cgroup, "pids", lambda _: [])
         monkeypatch.setattr(cgroup, "hold", lambda _: self.made.append("hold"))
         monkeypatch.setattr(cgroup, "release", lambda _: self.made.append("release"))
         monkeypatch.setattr(cgroup, "await_frozen", lambda *_: True)
@@ -316,6 +318,24 @@ def test_a_suspended_job_stays_frozen(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not touched
     assert "release" not in calls.made
     assert not (tmp_path / "held").exists()
+
+
+def test_what_no_node_could_restore_is_not_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = Calls(monkeypatch)
+    made = failing_save(tmp_path, monkeypatch)
+    monkeypatch.setattr(opened, "closed_to_root", lambda _: "/s/home/out")
+    assert "root of a may not open /s/home/out" in made.run()[0]
+    assert calls.made == []
+
+
+def test_nor_is_anything_without_criu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = Calls(monkeypatch)
+    made = failing_save(tmp_path, monkeypatch)
+    made.plan.capability["trouble"] = "no criu"
+    assert made.run() == ("no criu", False, {})
+    assert calls.made == []
 
 
 def test_a_save_that_is_not_wanted_freezes_nothing(
