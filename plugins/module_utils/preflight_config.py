@@ -46,6 +46,7 @@ OURS: dict[str, dict[str, str]] = {
         "hosts_file": FIXED,
         **_TLS,
         "web_root": "kcms_web_root",
+        "balance": "kcms_balance",
         "text_port": "kcms_text_port",
         "text_bind": "kcms_text_bind",
         "text_allowed": "kcms_text_allowed",

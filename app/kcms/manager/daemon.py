@@ -13,6 +13,7 @@ from aiohttp import web
 from kcms import service
 from kcms.config import ManagerConfig
 from kcms.express import Front
+from kcms.jobs.pressure import Marks
 from kcms.listener import Listener, bound, listening
 from kcms.manager.api import Api
 from kcms.manager.engine import Engine
@@ -91,6 +92,18 @@ def _rules(config: ManagerConfig) -> Rules:
         lease=config.lease,
         max_restarts=config.max_restarts,
         partitions={each.name: frozenset(each.nodes) for each in config.partitions},
+        balance=_marks(config) if config.balance else None,
+    )
+
+
+def _marks(config: ManagerConfig) -> Marks:
+    return Marks(
+        high=config.balance_high,
+        low=config.balance_low,
+        hold=config.balance_seconds,
+        factor=config.balance_factor,
+        pause=config.balance_pause,
+        jobs_only=config.balance_jobs_only,
     )
 
 

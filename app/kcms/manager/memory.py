@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from kcms.jobs.freezing import REMEMBERED, Past
 from kcms.jobs.migration import Migration
 from kcms.jobs.model import Job, NodeReport, Task, TaskReport
+from kcms.jobs.pressure import Marks
 from kcms.jobs.queue import Followed, followed_by
 from kcms.jobs.spec import is_interactive
 from kcms.jobs.states import State
@@ -18,6 +19,7 @@ from kcms.manager.processes import Processes
 from kcms.manager.rows import Drain, Event
 from kcms.manager.signal_rows import Given
 from kcms.manager.waiting import Waiting
+from kcms.manager.watched import Watch
 
 TaskKey = tuple[int, int, int]
 """Job, task, epoch of a unit."""
@@ -73,7 +75,10 @@ class Tried:
 
 @dataclass(frozen=True)
 class Rules:
-    """As in :class:`kcms.config.ManagerConfig`; times in seconds."""
+    """As in :class:`kcms.config.ManagerConfig`; times in seconds.
+
+    ``balance`` says when running jobs are moved to idle nodes, None for never.
+    """
 
     node_timeout: float = 30.0
     node_lost: float = 300.0
@@ -85,6 +90,7 @@ class Rules:
     lease: float = 180.0
     max_restarts: int = 10
     partitions: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    balance: Marks | None = None
 
 
 @dataclass
@@ -102,7 +108,7 @@ class Memory:
     and ``tasks_of`` count the jobs of each user and their tasks.  ``still_since`` has the moment,
     on the clock ``steady``, since which a job that is being moved stands still; ``past_moves`` what
     earlier moves took, the newest last.  ``tried`` has, by node, job and task, what came of moves
-    from nodes that are to be empty.
+    from nodes that are to be empty.  ``watch`` is what the balancer has seen.
     """
 
     cluster: str
@@ -123,6 +129,7 @@ class Memory:
     past_moves: deque[Past] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     steady: Callable[[], float] = time.monotonic
     tried: dict[tuple[str, int, int], Tried] = field(default_factory=dict)
+    watch: Watch = field(default_factory=Watch)
 
     def __post_init__(self) -> None:
         self.processes = Processes(self.rules.ended_shown)
