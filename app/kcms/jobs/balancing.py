@@ -148,6 +148,9 @@ def _why_none(
         return f"from or to {names} something moves already"
     if takers:
         return ""
+    busy = [each.name for each in nodes if each.role == TAKES]
+    if busy:
+        return f"{names} would give, and from or to {_names(busy)} something moves already"
     return f"{names} would give, and no node has stood below {marks.low:g} for each CPU {hold}"
 
 
