@@ -404,7 +404,7 @@ class Client:
         """How the balancer of a cluster stands: ``on``, its ``marks``, ``nodes`` with their roles,
         ``why`` nothing moves, which tasks are ``staying`` and why, and the last ``decisions``.
 
-        :raises ClientError: code ``not_found`` when the manager is of a release without this
+        :raises ClientError: code ``not_found`` when the manager is of a release without it
         """
         return self.call("GET", "/v1/balance")[1]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from kcms.cli import tables
 from kcms.cli.options import Parser, client, client_options
+from kcms.client import ClientError
 
 
 def balance(words: list[str]) -> int:
@@ -17,9 +18,22 @@ def balance(words: list[str]) -> int:
     )
     client_options(parser, None)
     options = parser.parse_args(words)
-    told = client(options).balance()
+    try:
+        told = client(options).balance()
+    except ClientError as error:
+        raise _explained(error) from error
     print(json.dumps(told, indent=2) if options.json else in_words(told))
     return 0
+
+
+def _explained(error: ClientError) -> ClientError:
+    """An older release knows no such call, and says only that."""
+    if (error.status, error.message) == (404, "Not Found"):
+        text = (
+            "this cluster's manager, or this host's gateway, is of a release that does not balance"
+        )
+        return ClientError("unsupported", text, error.status)
+    return error
 
 
 def in_words(told: dict[str, Any]) -> str:
