@@ -125,9 +125,13 @@ def decide(
     moves: list[Move] = []
     for giver in sorted(givers, key=lambda each: (-each.pressure, each.name)):
         move = None if giver.busy else deciding.best(giver)
-        if move is not None and len(moves) + under_way < AT_ONCE:
+        if move is None:
+            continue
+        if len(moves) + under_way < AT_ONCE:
             moves.append(move)
             del takers[move.target]
+        else:
+            deciding.notes[move.job, move.task] = "others go first"
     names = _names(each.name for each in givers)
     stays = "" if moves else f"of what runs on {names} nothing can go, or is worth it"
     return Verdict(tuple(moves), stays, deciding.notes)

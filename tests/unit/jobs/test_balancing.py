@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from kcms.jobs.balancing import Mover, Seen, decide, gained
+from kcms.jobs.balancing import AT_ONCE, Mover, Seen, decide, gained
 from kcms.jobs.freezing import Past
 from kcms.jobs.pressure import GIVES, LISTENING, NEITHER, TAKES, Marks, Track, smoothed
 from kcms.jobs.resting import LONGEST, Rest
@@ -94,7 +96,8 @@ def test_a_few_at_once_each_to_another_node() -> None:
     crowded = [giver(mover(each), name=name) for each, name in enumerate("xyz")]
     there = [*crowded, taker("b"), taker("c")]
     assert [(m.source, m.target) for m in decide(there, MARKS).moves] == [("x", "b"), ("y", "c")]
-    assert len(decide(there, MARKS, under_way=1).moves) == 1
+    one = decide(there, MARKS, under_way=1)
+    assert (len(one.moves), one.notes[1, 0]) == (1, "others go first")
     verdict = decide(there, MARKS, under_way=2)
     assert (verdict.moves, verdict.why) == ((), "2 moves are under way, and no more are at once")
     assert len(decide([*crowded, taker("b")], MARKS).moves) == 1
@@ -163,3 +166,59 @@ def test_each_move_and_each_refusal_doubles_the_pause() -> None:
     assert (rest.left, rest.why) == (600.0, "it could not be moved lately: b: a socket")
     rest.passed(700.0)
     assert rest.left == 0.0
+
+
+NODES = "abcdef"
+amounts = st.floats(0.0, 8.0)
+movers = st.builds(
+    lambda job, demand, age, limit, size, targets, against: Mover(
+        job, 0, f"job {job}", demand, age, limit, size, tuple(targets), against
+    ),
+    st.integers(1, 9),
+    amounts,
+    st.floats(0.0, 1e6),
+    st.none() | st.floats(-10.0, 1e6),
+    st.integers(0, 1 << 40),
+    st.permutations(NODES),
+    st.sampled_from(["", "", "", "it is interactive"]),
+)
+states = st.tuples(
+    st.integers(1, 8),
+    amounts,
+    st.sampled_from([GIVES, TAKES, NEITHER, LISTENING]),
+    st.booleans(),
+    st.lists(movers, max_size=4, unique_by=lambda each: each.job),
+)
+pairs = st.sets(st.tuples(st.sampled_from(NODES), st.sampled_from(NODES)), max_size=6)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(states, max_size=6), pairs, st.integers(0, 3))
+def test_whatever_there_is_every_move_is_sound_and_everything_is_explained(
+    given_states: list[tuple[int, float, str, bool, list[Mover]]],
+    apart: set[tuple[str, str]],
+    under_way: int,
+) -> None:
+    nodes = {
+        name: Seen(name, cpus, demand, role, busy, tuple(replace(m, task=at) for m in there))
+        for at, (name, (cpus, demand, role, busy, there)) in enumerate(
+            zip(NODES, given_states, strict=False)
+        )
+    }
+    verdict = decide(list(nodes.values()), MARKS, (), apart, under_way)
+    assert bool(verdict.moves) != bool(verdict.why)
+    assert len(verdict.moves) <= max(AT_ONCE - under_way, 0)
+    ends = [name for each in verdict.moves for name in (each.source, each.target)]
+    assert len(set(ends)) == len(ends)
+    for each in verdict.moves:
+        source, target = nodes[each.source], nodes[each.target]
+        (moved,) = [m for m in source.movers if (m.job, m.task) == (each.job, each.task)]
+        assert (source.role, target.role, source.busy, target.busy) == (GIVES, TAKES, False, False)
+        assert target.demand + moved.demand <= target.cpus * MARKS.full
+        assert each.gain > MARKS.factor * each.cost > 0
+        assert (each.source, each.target) not in apart
+        assert not moved.against
+    told = verdict.notes.keys() | {(each.job, each.task) for each in verdict.moves}
+    for node in nodes.values() if verdict.moves else ():
+        if node.role == GIVES and not node.busy:
+            assert {(m.job, m.task) for m in node.movers} <= told
