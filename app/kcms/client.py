@@ -426,6 +426,14 @@ class Client:
     def nodes(self) -> list[dict[str, Any]]:
         return list(self.call("GET", "/v1/nodes")[1]["nodes"])
 
+    def balance(self) -> dict[str, Any]:
+        """How the balancer of a cluster stands: ``on``, its ``marks``, ``nodes`` with their roles,
+        ``why`` nothing moves, which tasks are ``staying`` and why, and the last ``decisions``.
+
+        :raises ClientError: code ``not_found`` when the manager is of a release without it
+        """
+        return self.call("GET", "/v1/balance")[1]
+
     def clusters(self) -> list[dict[str, Any]]:
         return list(self.call("GET", "/v1/clusters")[1]["clusters"])
 

@@ -160,6 +160,30 @@ class ManagerConfig:
     ended_shown: float = setting(
         "seconds that a process which ended stays in the process monitor", 600.0
     )
+    balance: bool = setting("whether running jobs are moved from crowded nodes to idle ones", False)
+    balance_high: float = setting(
+        "processes that run or wait for a CPU, for each CPU of a node, above which it gives jobs",
+        1.2,
+        least=1,
+    )
+    balance_low: float = setting("the same, below which it takes some", 0.7)
+    balance_seconds: float = setting(
+        "seconds for which a node must have stood so before it gives or takes", 120.0, least=1
+    )
+    balance_factor: float = setting(
+        "CPU seconds that a move must gain for each that it costs", 3.0, least=1
+    )
+    balance_pause: float = setting(
+        "seconds that a job stays where it is after it moved, twice as long after each further "
+        "move; as long nothing moves back between the two nodes",
+        600.0,
+        least=1,
+    )
+    balance_jobs_only: bool = setting(
+        "whether only what jobs use counts, for nodes that share their kernel with others, as "
+        "containers do, and so its figures",
+        False,
+    )
     web_root: bool = setting("whether root may log in on the page", False)
     login_idle: float = setting("seconds without a call after which a login is over", 1800.0)
     login_life: float = setting("seconds after which a login is over", 43200.0)
@@ -170,6 +194,14 @@ class ManagerConfig:
         "each of them sees and ends everybody's work",
         factory=lambda: ["127.0.0.1", "::1"],
     )
+
+    def __post_init__(self) -> None:
+        """:raises ConfigError: settings that contradict each other"""
+        if self.balance_low >= self.balance_high:
+            raise ConfigError(
+                f"balance_low must be below balance_high ({self.balance_high}), "
+                f"not {self.balance_low}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,7 +349,10 @@ def parse(schema: type[T], document: dict[str, Any], where: str) -> T:
             and declared.default_factory is dataclasses.MISSING
         ):
             raise ConfigError(f"{where}: missing setting {name!r} ({declared.metadata['text']})")
-    return schema(**values)
+    try:
+        return schema(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error.message}") from error
 
 
 def _check_bounds(value: Any, bounds: Mapping[str, Any], where: str) -> None:

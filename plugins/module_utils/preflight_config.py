@@ -46,6 +46,7 @@ OURS: dict[str, dict[str, str]] = {
         "hosts_file": FIXED,
         **_TLS,
         "web_root": "kcms_web_root",
+        "balance": "kcms_balance",
         "text_port": "kcms_text_port",
         "text_bind": "kcms_text_bind",
         "text_allowed": "kcms_text_allowed",
@@ -107,16 +108,36 @@ def config_problems(host: str, given: Mapping[str, Any]) -> Iterator[Problem]:
             right = "write it as {DAEMON: {SETTING: VALUE}} with a daemon of "
             yield Problem(host, f"kcms_config has {daemon!r}", right + ", ".join(config.SCHEMAS))
             continue
-        hints = get_type_hints(schema)
-        for name, value in settings.items():
-            wrong = f"kcms_config.{daemon}.{name}"
-            if name not in hints:
-                right = suggestion(name, hints, f"known: {', '.join(hints)}")
-                yield Problem(host, f"{wrong} is no setting", right)
-            elif name in OURS.get(daemon, {}):
-                yield Problem(host, f"{wrong} is set by the rollout", _instead(OURS[daemon][name]))
-            else:
-                yield from _wrong_value(host, wrong, hints[name], value)
+        found = list(_of_daemon(host, daemon, schema, settings))
+        yield from found or _contradiction(host, daemon, schema, settings)
+
+
+def _of_daemon(
+    host: str, daemon: str, schema: type, settings: Mapping[str, Any]
+) -> Iterator[Problem]:
+    """What is wrong with each of them by itself."""
+    hints = get_type_hints(schema)
+    for name, value in settings.items():
+        wrong = f"kcms_config.{daemon}.{name}"
+        if name not in hints:
+            right = suggestion(name, hints, f"known: {', '.join(hints)}")
+            yield Problem(host, f"{wrong} is no setting", right)
+        elif name in OURS.get(daemon, {}):
+            yield Problem(host, f"{wrong} is set by the rollout", _instead(OURS[daemon][name]))
+        else:
+            yield from _wrong_value(host, wrong, hints[name], value)
+
+
+def _contradiction(
+    host: str, daemon: str, schema: type, settings: Mapping[str, Any]
+) -> Iterator[Problem]:
+    """What is wrong with them together, whatever the rollout's own are."""
+    from kcms.errors import ConfigError
+
+    try:
+        schema(**{**dict.fromkeys(OURS.get(daemon, {})), **settings})
+    except ConfigError as error:
+        yield Problem(host, f"kcms_config.{daemon}: {error}", "correct it in the inventory")
 
 
 def _instead(variable: str) -> str:

@@ -228,6 +228,7 @@ async def test_the_right_ca_and_the_wrong_role_is_told_so(grid: Grid, alice: Pee
             ("POST", "/v1/jobs/1/checkpoint", {}),
             ("POST", "/v1/jobs/1/restart", {}),
             ("GET", "/v1/nodes", None),
+            ("GET", "/v1/balance", None),
             ("GET", "/v1/processes", None),
             ("POST", "/v1/nodes/alpha1/state", {"state": "drain", "reason": "x"}),
             ("GET", "/v1/nodes/alpha1/leaving", None),

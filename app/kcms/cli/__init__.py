@@ -59,6 +59,7 @@ COMMANDS = {
     "nodes": Command("nodes", "nodes", "list the nodes of a cluster"),
     "drain": Command("nodes", "drain", "give a node no new jobs"),
     "resume": Command("nodes", "resume", "give a node new jobs again; let suspended jobs go on"),
+    "balance": Command("balance", "balance", "show what moves running jobs to idle nodes, and why"),
     "clusters": Command("nodes", "clusters", "list the clusters that can be reached from here"),
     "web-password": Command("password", "web_password", "set your password for the page"),
     "config": Command("settings", "config", "check a configuration file, or document them", True),

@@ -90,7 +90,7 @@ class Gateway:
         app.router.add_get("/v1/nodes/{name}/leaving", self.leaving)
         app.router.add_get("/v1/clusters", self.clusters)
         app.router.add_get("/v1/places", self.places)
-        for path in ("/v1/nodes", "/v1/ping", "/v1/openapi.json", "/v1/session"):
+        for path in ("/v1/nodes", "/v1/balance", "/v1/ping", "/v1/openapi.json", "/v1/session"):
             app.router.add_get(path, self.forward)
         for path in ("/v1/password", "/v1/login", "/v1/logout"):
             app.router.add_post(path, self.forward_body)

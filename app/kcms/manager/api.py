@@ -77,6 +77,7 @@ class Api:
         app.router.add_get("/v1/nodes", self.nodes)
         app.router.add_post("/v1/nodes/{name}/state", self.node_state)
         app.router.add_get("/v1/nodes/{name}/leaving", self.leaving)
+        app.router.add_get("/v1/balance", self.balance)
         app.router.add_get("/v1/processes", self.processes)
         app.router.add_get("/v1/accounting", self.accounting)
         app.router.add_post("/v1/nodes/{name}/report", self.report)
@@ -196,6 +197,9 @@ class Api:
     async def leaving(self, request: web.Request) -> web.Response:
         caller, name = self._caller(request), request.match_info["name"]
         return web.json_response(await self._engine.leaving(caller, name))
+
+    async def balance(self, request: web.Request) -> web.Response:
+        return web.json_response(await self._engine.balance(self._caller(request)))
 
     async def processes(self, request: web.Request) -> web.Response:
         user = _whose(request, self._caller(request), "processes")

@@ -14,6 +14,7 @@ from kcms import service
 from kcms.config import ManagerConfig
 from kcms.errors import ConfigError
 from kcms.express import Front
+from kcms.jobs.pressure import Marks
 from kcms.jobs.spec_values import SpecError, check_interval
 from kcms.listener import Listener, bound, listening
 from kcms.manager.api import Api
@@ -97,6 +98,18 @@ def _rules(config: ManagerConfig) -> Rules:
         checkpoints_at_once=config.checkpoints_at_once,
         checkpoints_a_node=config.checkpoints_a_node,
         partitions={each.name: frozenset(each.nodes) for each in config.partitions},
+        balance=_marks(config) if config.balance else None,
+    )
+
+
+def _marks(config: ManagerConfig) -> Marks:
+    return Marks(
+        high=config.balance_high,
+        low=config.balance_low,
+        hold=config.balance_seconds,
+        factor=config.balance_factor,
+        pause=config.balance_pause,
+        jobs_only=config.balance_jobs_only,
     )
 
 

@@ -24,6 +24,8 @@ from kcms.jobs.model import Job, NodeReport, WantedTask
 from kcms.jobs.queue import followed_by
 from kcms.manager import (
     attaching,
+    balance,
+    balance_told,
     checkpoints,
     core,
     holding,
@@ -321,6 +323,10 @@ class Engine:
         grid's root of everybody's.  :raises NotFound: no such node"""
         return leaving.document(self._memory, name, None if caller.grid_root else caller.user)
 
+    async def balance(self, caller: Caller) -> dict[str, Any]:
+        """How the balancer sees the nodes, and what it decided; of jobs, the caller's."""
+        return balance_told.document(self._memory, None if caller.grid_root else caller.user)
+
     async def processes(
         self, user: str | None, node: str | None, job: int | None = None
     ) -> tuple[list[dict[str, Any]], int]:
@@ -493,6 +499,7 @@ def _passed(listened: float, draft: Draft, now: float) -> None:
     core.tick(draft, now, listened)
     attaching.tick(draft, now, listened)
     leaving.tick(draft, listened)
+    balance.tick(draft, listened)
 
 
 def _log(event: Event) -> None:

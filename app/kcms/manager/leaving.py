@@ -72,7 +72,7 @@ def go(draft: Draft, now: float) -> None:
 
 
 def _go_from(draft: Draft, name: str, drain: Drain, left: int, now: float) -> None:
-    there, rooms = _units(draft, name), _Rooms(draft)
+    there, rooms = _units(draft, name), Rooms(draft)
     there.sort(key=lambda each: (_tried(draft, name, *each).count, each[0].id, each[1].index))
     for number, index in [(job.id, task.index) for job, task in there]:
         job = draft.job(number)
@@ -88,7 +88,7 @@ def _go_from(draft: Draft, name: str, drain: Drain, left: int, now: float) -> No
         except KcmsError as error:  # which placement does not know of: not to be tried every round
             _pause(tried, "", error.message)
             continue
-        rooms, left = _Rooms(draft), left - 1
+        rooms, left = Rooms(draft), left - 1
         if not left:
             return
 
@@ -155,7 +155,7 @@ def _pause(tried: Tried, whom: str, message: str) -> None:
 # what is in its way ------------------------------------------------------------------------------
 
 
-class _Rooms:
+class Rooms:
     """Where there is room, and where there would be if nothing ran there, as of one draft."""
 
     def __init__(self, draft: Draft) -> None:
@@ -182,7 +182,7 @@ class _Rooms:
         return known
 
 
-def _look(draft: Draft, rooms: _Rooms, name: str, job: Job, task: Task) -> Outlook:
+def _look(draft: Draft, rooms: Rooms, name: str, job: Job, task: Task) -> Outlook:
     """How it stands with a task on a node that is to be empty."""
     moving = under_way(job)
     if moving is not None:
@@ -211,7 +211,7 @@ def _on_its_way(moving: Migration, task: Task) -> Outlook:
     return Outlook(_MOVING, f"it moves to {moving.target}: {moving.phase}", moving.target)
 
 
-def _where(draft: Draft, rooms: _Rooms, job: Job, task: Task, tried: Tried) -> Outlook:
+def _where(draft: Draft, rooms: Rooms, job: Job, task: Task, tried: Tried) -> Outlook:
     """Of a task that could leave: where to, what it waits for, or why nobody takes it."""
     room, why = rooms.now(job)
     target = next(_taking(draft, job, task, room, tried), None)
@@ -244,7 +244,7 @@ def document(memory: Memory, name: str, user: str | None) -> dict[str, Any]:
     draft = Draft(memory)
     if name not in memory.nodes and name not in memory.drained:
         raise NotFound(f"there is no node {name!r:.100} in cluster {memory.cluster}")
-    leaving, rooms = name in _drains(draft), _Rooms(draft)
+    leaving, rooms = name in _drains(draft), Rooms(draft)
     mine = [each for each in _units(draft, name) if user in (None, each[0].user)]
     rows = [_row(job, task, _look(draft, rooms, name, job, task)) for job, task in mine if leaving]
     return {"node": name, "leaving": leaving, "tasks": rows}

@@ -12,6 +12,7 @@ from kcms.jobs.freezing import REMEMBERED, Past
 from kcms.jobs.intervals import Losses
 from kcms.jobs.migration import Migration
 from kcms.jobs.model import Job, NodeReport, Task, TaskReport
+from kcms.jobs.pressure import Marks
 from kcms.jobs.queue import Followed, followed_by
 from kcms.jobs.spec import is_interactive, save_interval
 from kcms.jobs.states import State
@@ -20,6 +21,7 @@ from kcms.manager.processes import Processes
 from kcms.manager.rows import Drain, Event
 from kcms.manager.signal_rows import Given
 from kcms.manager.waiting import Waiting
+from kcms.manager.watched import Watch
 
 TaskKey = tuple[int, int, int]
 """Job, task, epoch of a unit."""
@@ -75,7 +77,10 @@ class Tried:
 
 @dataclass(frozen=True)
 class Rules:
-    """As in :class:`kcms.config.ManagerConfig`; times in seconds."""
+    """As in :class:`kcms.config.ManagerConfig`; times in seconds.
+
+    ``balance`` says when running jobs are moved to idle nodes, None for never.
+    """
 
     node_timeout: float = 30.0
     node_lost: float = 300.0
@@ -91,6 +96,7 @@ class Rules:
     checkpoints_a_node: int = 2
     checkpoint_interval: int | str = 0
     partitions: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    balance: Marks | None = None
 
 
 @dataclass
@@ -114,7 +120,7 @@ class Memory:
     that wait to go on from images, and the seconds since nodes were asked that refused them.
     ``periodic`` are the jobs that run and are saved by and by, ``ages`` has by job, task and epoch
     the seconds since that was tried.  ``losses`` are those of nodes, as seen; the time up of the
-    last ``uncounted`` seconds is not on record.
+    last ``uncounted`` seconds is not on record.  ``watch`` is what the balancer has seen.
     """
 
     cluster: str
@@ -143,6 +149,7 @@ class Memory:
     ages: dict[tuple[int, int, int], float] = field(default_factory=dict)
     losses: Losses = field(default_factory=Losses)
     uncounted: float = 0.0
+    watch: Watch = field(default_factory=Watch)
 
     def __post_init__(self) -> None:
         self.processes = Processes(self.rules.ended_shown)

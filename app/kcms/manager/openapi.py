@@ -13,6 +13,7 @@ from kcms.jobs.spec import APART, FIELDS, Field
 from kcms.jobs.states import State
 from kcms.manager.accounting import FIGURES
 from kcms.manager.nodes import AVAILABILITY
+from kcms.manager.openapi_balance import BALANCE
 from kcms.manager.openapi_checkpoints import CHECKPOINT, OF_TASKS, SAVED
 from kcms.manager.openapi_files import FILE_WISH, OF_A_FILE
 from kcms.manager.openapi_leaving import LEAVING, USE
@@ -135,6 +136,7 @@ def _paths() -> dict[str, Any]:
         "/v1/nodes/{name}/leaving": {
             "get": _call("What leaves a node that is to be empty", {200: LEAVING}, [name])
         },
+        "/v1/balance": {"get": _call("What moves jobs to idle nodes, and why", {200: BALANCE})},
         "/v1/processes": {"get": _call("List processes of jobs", {200: processes}, whose)},
         "/v1/accounting": {"get": _call("What jobs took", {200: accounting}, period)},
         "/v1/nodes/{name}/report": {

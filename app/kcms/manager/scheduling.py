@@ -17,16 +17,17 @@ from kcms.jobs.model import Job, Task
 from kcms.jobs.needs import is_restartable
 from kcms.jobs.placement import Kind, Placement, kind_of
 from kcms.jobs.states import State
-from kcms.manager import checkpoints, hooks, leaving, migrations, nodes, saves
+from kcms.manager import balance, checkpoints, hooks, leaving, migrations, nodes, saves
 from kcms.manager.memory import Draft
 
 
 def settle(draft: Draft, now: float) -> None:
     """What every round ends with: place what waits, when anything that bears on it changed; what
-    is to leave its node has its turn before."""
+    is to leave its node has its turn before, and what would only be better off elsewhere after."""
     if draft.changed or draft.capacity:
         leaving.go(draft, now)
         schedule(draft, now)
+        balance.go(draft, now)
         saves.tidy(draft, now)
         checkpoints.begin(draft, now)
 

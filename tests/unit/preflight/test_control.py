@@ -148,6 +148,10 @@ def test_the_aggregator_reaches_the_monitors_of_this_play_alone() -> None:
             {"manager": {"state_directory": "/srv"}},
             "h: kcms_config.manager.state_directory is set by the rollout; leave it out",
         ),
+        (
+            {"manager": {"balance_low": 2}},
+            "h: kcms_config.manager: balance_low must be below balance_high (1.2), not 2; correct",
+        ),
     ],
 )
 def test_overrides_are_checked_against_the_daemons_settings(
@@ -160,6 +164,8 @@ def test_overrides_are_checked_against_the_daemons_settings(
 def test_right_overrides_pass() -> None:
     overrides = {"monitor": {"host_tmax": 30}, "aggregator": {"connect_timeout": 5}}
     assert lines(config_problems("h", {"kcms_config": overrides})) == []
+    nothing: dict[str, dict[str, Any]] = {name: {} for name in SCHEMAS}
+    assert lines(config_problems("h", {"kcms_config": nothing})) == []
 
 
 def test_what_is_the_rollouts_is_a_setting_and_its_variable_exists() -> None:

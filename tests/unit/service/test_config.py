@@ -30,6 +30,16 @@ def test_a_number_that_is_none_is_out_of_bounds() -> None:
         parse(SCHEMAS["aggregator"], {"xml_timeout": float("nan")}, "aggregator.toml")
 
 
+def test_a_node_takes_below_the_mark_above_which_it_gives() -> None:
+    needed = dict.fromkeys(
+        ("cluster", "address", "state_directory", "hosts_file", "tls_ca", "tls_certificate"), "x"
+    )
+    settings = {**needed, "tls_key": "x", "balance_low": 1.5}
+    line = r"manager.toml: balance_low must be below balance_high \(1.2\), not 1.5"
+    with pytest.raises(ConfigError, match=line):
+        parse(SCHEMAS["manager"], settings, "manager.toml")
+
+
 def test_passwords_without_tls_are_taken_from_a_proxy_alone() -> None:
     check(WebConfig(plain_login=True, bind="127.0.0.1"))
     with pytest.raises(ConfigError, match="plain_login takes passwords without TLS, so bind must"):
