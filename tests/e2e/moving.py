@@ -83,8 +83,8 @@ class Move:
 
     def image(self) -> str:
         """The file that the image passes in."""
-        find = f"find {HOME}/.kcms -name '{self.id}.*.image'"
-        (path,) = self.grid.shell("alpha1", find, user="alice").stdout.split()
+        listed = self.grid.shell("alpha1", f"ls {HOME}/.kcms/{self.id}.*.image", user="alice")
+        (path,) = listed.stdout.split()
         return path
 
     def frozen_on(self, who: str) -> bool:

@@ -14,14 +14,18 @@ from dataclasses import dataclass
 import pytest
 
 from tests.e2e import moving
+from tests.e2e.conftest import USUAL
 from tests.e2e.grid import Grid
-from tests.e2e.moving import NODES, Move, await_soon
-from tests.e2e.test_faults import DAEMONS
+from tests.e2e.moving import NODES, UNITS, Move, await_soon
+from tests.e2e.test_faults import DAEMONS, fill, small_disk
 from tests.e2e.test_migration import HOME, node_of
 from tests.e2e.test_moves import SHELL, nothing_is_left, undisturbed, written
 
-SILENCE = "node_timeout = 10.0"
+SILENCE = "node_timeout = 8.0"
 """Short, as tests wait for it; longer than a daemon of theirs stands still."""
+
+PLACE, MOVES = f"{HOME}/.kcms", "/var/lib/kcms/node/moves"
+MAKE_PLACE = f"install -d -o alice -g alice -m 700 {PLACE}"
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,12 @@ class Row:
 
 
 def kill(who: str) -> Callable[[Move], None]:
+    """Systemd would start the daemon anew after a pause; that is left out."""
+
     def strike(move: Move) -> None:
         move.signal(who, "KILL")
+        move.stopped.discard(who)
+        move.grid.shell(move.host(who), f"sleep 0.2; systemctl start {UNITS[who]}")
 
     return strike
 
@@ -53,6 +61,7 @@ def kill_all(move: Move) -> None:
     with ThreadPoolExecutor(4) as pool:
         words = f"systemctl kill -s KILL {DAEMONS}"
         list(pool.map(lambda host: move.grid.shell(host, words, check=False), ("head", *NODES)))
+    move.stopped.clear()
 
 
 def cut(who: str, *then: str, until: str = "") -> Callable[[Move], None]:
@@ -102,16 +111,21 @@ def damage(script: str) -> Callable[[Move], None]:
     return strike
 
 
-def shared_directory_full(move: Move) -> None:
-    place = f"{HOME}/.kcms"
-    mount = f"mount -t tmpfs -o size=64k,uid=2001,gid=2001,mode=700 none {place}"
-    move.grid.shell(move.host("source"), f"install -d -o alice -m 700 {place} && {mount}")
-    move.go("source")
-    move.phase("failed")
+def full(who: str, directory: str) -> Callable[[Move], None]:
+    """There is next to no room left where a host, whose turn it is, keeps the image."""
+
+    def strike(move: Move) -> None:
+        own = f"$(stat -c uid=%u,gid=%g,mode=%a {directory})"
+        mount = f"mount -t tmpfs -o size=64k,{own} none {directory}"
+        move.grid.shell(move.host(who), f"{MAKE_PLACE} && {mount}")
+        move.go(who)
+        move.phase("failed")
+
+    return strike
 
 
-def shared_directory_emptied(move: Move) -> None:
-    move.grid.shell(move.host("source"), f"umount {HOME}/.kcms")
+def emptied(who: str, directory: str) -> Callable[[Move], None]:
+    return lambda move: move.grid.shell(move.host(who), f"umount -l {directory}") and None
 
 
 def criu_taken_away(move: Move) -> None:
@@ -127,12 +141,9 @@ def criu_put_back(move: Move) -> None:
 ROWS = {
     "asked for, the source's daemon is killed": Row(moving.checking, kill("source"), "target"),
     "checked, the manager is killed": Row(moving.preparing, kill("manager"), "target"),
-    "admitted, the source's daemon is killed": Row(moving.dumping, kill("source"), "target"),
-    "dumped, the target's daemon is killed": Row(moving.restoring, kill("target"), "target"),
     "dumped, every daemon is killed": Row(moving.restoring, kill_all, "target"),
     "restored, the manager is killed": Row(moving.restored, kill("manager"), "target"),
     "committed, the target's daemon is killed": Row(moving.committed, kill("target"), "target"),
-    "released, the source's daemon is killed": Row(moving.released, kill("source"), "target"),
     "released, every daemon is killed": Row(moving.released, kill_all, "target"),
     "dumped, the image is another": Row(
         moving.restoring,
@@ -140,18 +151,21 @@ ROWS = {
         "source",
         "not the one that was written",
     ),
-    "dumped, the image is gone": Row(
-        moving.restoring, damage("rm IMAGE"), "source", "No such file"
-    ),
     "dumped, the target has no criu any more": Row(
         moving.restoring, criu_taken_away, "source", "criu", criu_put_back
     ),
     "admitted, the shared directory is full": Row(
         moving.dumping,
-        shared_directory_full,
+        full("source", PLACE),
         "source",
         "No space left on device",
-        shared_directory_emptied,
+        emptied("source", PLACE),
+    ),
+    "admitted, the source's disk is full": Row(
+        moving.dumping, full("source", MOVES), "source", "free", emptied("source", MOVES)
+    ),
+    "dumped, the target's disk is full": Row(
+        moving.restoring, full("target", MOVES), "source", "free", emptied("target", MOVES)
     ),
     "admitted, the source is cut off": Row(
         moving.dumping,
@@ -166,9 +180,6 @@ ROWS = {
         "source",
         "is not heard",
         heal("target"),
-    ),
-    "restored, the source is cut off": Row(
-        moving.restored, cut("source", "manager", until="done"), "target", "", heal("source")
     ),
     "restored, the manager is cut off": Row(
         moving.restored, cut("manager", "manager"), "target", "", heal("manager")
@@ -255,3 +266,24 @@ def died_with_its_host(move: Move, wanted: dict[str, str]) -> None:
     assert move.processes() == {}
     for end, text in written(move.grid, move.name, "out", "log").items():
         assert wanted[end].startswith(text)
+
+
+def test_a_full_disk_of_the_manager_puts_the_decision_off(
+    movers: Grid, wanted: dict[str, str]
+) -> None:
+    """Both copies stand still until it is written down which of them is the job."""
+    store = ("head", "kcms-manager@alpha", "/var/lib/kcms/manager-alpha")
+    row = Row(moving.restored, lambda _: None, "target")
+    with small_disk(movers, *store) as ballast:
+        movers.await_idle(*USUAL)
+        move = Move(movers, f"{HOME}/faults.sh", "faults-store")
+        row.at(move)
+        fill(movers, "head", ballast)
+        move.go("manager")
+        for _ in range(10):
+            assert move.job()["migration"]["phase"] == "restoring"
+        assert move.frozen_on("source")
+        assert move.frozen_on("target")
+        movers.shell("head", f"rm {ballast}")
+        runs_there_and_ends(move, row, wanted)
+    movers.wait(lambda: nothing_is_left(movers), "nothing to be left of the move")
