@@ -17,6 +17,9 @@ from tests.e2e.test_migration import HOME, node_of, other, started
 
 NODES = ("alpha1", "alpha2", "alpha3")
 UNITS = {"source": "kcms-node", "target": "kcms-node", "manager": "kcms-manager@alpha"}
+MOVES = "/var/lib/kcms/node/moves"
+"""Where a node keeps the images of moves that are under way."""
+
 FRESH = 3.0
 """Seconds within which the manager has decided on a report that it has read."""
 

@@ -16,7 +16,7 @@ import pytest
 from tests.e2e import moving
 from tests.e2e.conftest import USUAL
 from tests.e2e.grid import Grid
-from tests.e2e.moving import NODES, UNITS, Move, await_soon
+from tests.e2e.moving import MOVES, NODES, UNITS, Move, await_soon
 from tests.e2e.test_faults import DAEMONS, fill, small_disk
 from tests.e2e.test_migration import HOME, node_of
 from tests.e2e.test_moves import SHELL, nothing_is_left, undisturbed, written
@@ -24,7 +24,7 @@ from tests.e2e.test_moves import SHELL, nothing_is_left, undisturbed, written
 SILENCE = "node_timeout = 8.0"
 """Short, as tests wait for it; longer than a daemon of theirs stands still."""
 
-PLACE, MOVES = f"{HOME}/.kcms", "/var/lib/kcms/node/moves"
+PLACE = f"{HOME}/.kcms"
 MAKE_PLACE = f"install -d -o alice -g alice -m 700 {PLACE}"
 
 
