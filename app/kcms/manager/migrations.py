@@ -315,7 +315,13 @@ def _done(
 def _admitted(
     draft: Draft, job: Job, moving: Migration, answer: dict[str, Any], now: float
 ) -> None:
-    """Both said yes.  What changed since it was asked for is looked at while nothing is touched."""
+    """Both said yes.  What changed since it was asked for is looked at while nothing is touched.
+
+    A manager that was begun anew waits until it has heard the source, too, or takes it for silent.
+    """
+    source = draft.base.nodes.get(moving.source)
+    if source is not None and source.listed and source.report is None:
+        return
     task = job.task(moving.task)
     trouble = obstacle(draft, job, task, moving.target) if task else "it is over"
     if trouble is not None:

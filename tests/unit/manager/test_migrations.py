@@ -346,6 +346,25 @@ def test_a_target_that_is_drained_meanwhile_is_refused_while_nothing_is_touched(
     assert (migration(world).phase, migration(world).message) == ("refused", "b is drained")
 
 
+@pytest.mark.parametrize("heard", [True, False])
+def test_a_manager_that_was_begun_anew_waits_for_the_word_of_the_source(heard: bool) -> None:
+    world = running()
+    step(world, "preparing")
+    world.memory.nodes["a"].report = None
+    for _ in range(2):
+        world.report("b", moves=(moved("admit", epoch=2),))
+        assert migration(world).phase == "preparing"
+    if heard:
+        world.report("a", said_running())
+        world.report("b", moves=(moved("admit", epoch=2),))
+        assert migration(world).phase == "dumping"
+    else:
+        for _ in range(40):
+            world.silent(1)
+            world.report("b", moves=(moved("admit", epoch=2),))
+        assert (migration(world).phase, migration(world).message) == ("failed", "a is not heard")
+
+
 # the copy on the target --------------------------------------------------------------------------
 
 
