@@ -154,8 +154,8 @@ def move_ten_times(grid: Grid, job: dict[str, Any], task: int = 0) -> list[dict[
 
 def nothing_is_left(grid: Grid) -> bool:
     alive = [grid.shell(each, "pgrep -u alice; true").stdout for each in NODES]
-    frozen = "find /var/lib/kcms/node/moves -mindepth 1; systemctl list-units --all --plain"
-    frozen += " --no-legend 'kcms-move-*'"
+    frozen = "find /var/lib/kcms/node/moves /run/kcms-images -mindepth 1 2>/dev/null; "
+    frozen += "systemctl list-units --all --plain --no-legend 'kcms-move-*'"
     records = [grid.shell(each, frozen).stdout for each in NODES]
     return not leftovers(grid) and not any(alive) and not any(records)
 
