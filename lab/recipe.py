@@ -38,6 +38,9 @@ PRODUCT_PACKAGES = (
     "rrdtool",
 )
 
+# What users' programs need that tests run on prepared hosts.
+USER_PACKAGES = ("python3-numpy",)
+
 # Run with the root directory as $1.  systemd-modules-load cannot work in a container; host keys
 # and the machine-id must differ between hosts.
 CUSTOMISE = r"""
@@ -92,7 +95,7 @@ def recipe(release: str, kind: str, checkout: Path) -> Recipe:
         raise LabError(f"unknown root {kind!r}: {' or '.join(KINDS)}")
     packages = set(BARE_PACKAGES)
     if kind == "prepared":
-        packages |= set(product_packages(checkout))
+        packages |= {*product_packages(checkout), *USER_PACKAGES}
     return Recipe(release, kind, tuple(sorted(packages)))
 
 

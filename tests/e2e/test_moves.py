@@ -7,14 +7,18 @@ byte, and no test waits for longer than its moves take.
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.grid import Grid
-from tests.e2e.test_migration import HOME, leftovers, node_of, processes_on, started
+from tests.e2e.test_migration import HOME, leftovers, started
 
+NODES = ("alpha1", "alpha2", "alpha3")
 MOVES = 10
 LARGE_MIB = int(os.environ.get("KCMS_E2E_LARGE_MIB", "256"))
 """Memory of the large program; 1024 for the whole proof, which takes minutes more."""
@@ -73,39 +77,37 @@ for each in threads: each.join()
 end()
 """
 
-LARGE = f"""{PYTHON}
-import mmap
-size, page = {LARGE_MIB} << 20, 1 << 16
-memory, noise = mmap.mmap(-1, size, mmap.MAP_PRIVATE), hashlib.shake_128(b"kcms").digest(page)
-for at in range(0, size, page):
-    memory[at : at + page] = at.to_bytes(8, "big") + noise[8:]
+NUMBERS = f"""{PYTHON}
+import numpy
+start = numpy.arange(1.0, 40001.0).reshape(200, 200)
+row, turn = numpy.sin(start), numpy.linalg.qr(numpy.cos(start))[0]
 for step in range(steps):
-    at = step * 7919 * page % size
-    found = memory[at : at + page]
-    memory[at : at + 8] = (int.from_bytes(found[:8], "big") + step).to_bytes(8, "big")
-    print(step, hashlib.sha256(found).hexdigest()[:16], flush=True)
+    row = turn @ row
+    row[step % 200] += numpy.tanh(row.mean(axis=0))
+    print(step, float(row.sum()).hex(), float(numpy.abs(row).max()).hex(), flush=True)
     pause()
-print(hashlib.sha256(memory).hexdigest())
 end()
 """
 
-NUMBERS = f"""{PYTHON}
-from array import array
-row = array("d", (1.0 / (1 + each) for each in range(20000)))
-for step in range(steps):
-    total = 0.0
-    for at in range(0, len(row), 7):
-        row[at] = row[at] * 0.999 + 1e-3 * row[at - 1]
-        total += row[at]
-    print(step, total.hex(), flush=True)
-    pause()
+BATCH = f"""{PYTHON}
+index = os.environ["KCMS_TASK_INDEX"]
+name = f"{{name}}.{{index}}"
+digest = hashlib.sha256(index.encode())
+with open(name + ".log", "a") as log:
+    for step in range(steps):
+        digest.update(step.to_bytes(4, "big"))
+        print(step, digest.hexdigest(), flush=True)
+        print(index, step, file=log, flush=True)
+        pause()
 end()
 """
+TASKS = 3
 
 SMALL = 4 << 20
 """Bytes that an image has beside memory, and that a shell's next child may bring."""
 
-PROGRAMS = {"shell": SHELL, "threaded": THREADED, "large": LARGE, "numbers": NUMBERS}
+PROGRAMS = {"shell": SHELL, "threaded": THREADED, "numbers": NUMBERS}
+LARGE = Path(__file__).with_name("large.c")
 
 
 def written(grid: Grid, name: str, *ends: str) -> dict[str, str]:
@@ -116,32 +118,45 @@ def written(grid: Grid, name: str, *ends: str) -> dict[str, str]:
 def undisturbed(grid: Grid, program: str, name: str) -> dict[str, str]:
     """What the program writes when nobody moves it, and that it ends as it should."""
     path = f"{HOME}/{name}"
-    command = f"cd {HOME}; touch {path}.go; {program} {path} > {path}.out; echo $? > {path}.status"
+    command = f"touch {path}.go; cd {HOME}; {program} {path} > {path}.out; echo $? > {path}.status"
     grid.shell("alpha1", f"rm -f {path}.*; {command}", user="alice")
     assert written(grid, name, "status") == {"status": "3\n"}
     return written(grid, name, "out", "log")
 
 
-def move_on(grid: Grid, number: int) -> dict[str, Any]:
-    """Move the job to the next node; its record of that."""
-    source = node_of(grid.job(number))
-    target = {"alpha1": "alpha2", "alpha2": "alpha3", "alpha3": "alpha1"}[source]
-    grid.kcms("alpha1", "migrate", str(number), target, user="alice")
-    job = grid.job(number)
-    assert (job["state"], node_of(job)) == ("RUNNING", target)
-    grid.wait(
-        lambda: not [each for each in processes_on(grid, source) if each["job"] == number],
-        f"what was left of job {number} on {source} to be gone",
-    )
-    return dict(job["migration"])
+def next_node(job: dict[str, Any], task: int) -> str:
+    """Of the other two nodes the one with fewer tasks of the job, else the next one."""
+    nodes = [each["node"] for each in job["tasks"]]
+    here = NODES.index(nodes[task])
+    others = [NODES[here - 2], NODES[here - 1]]
+    return min(others, key=nodes.count)
+
+
+def move_on(grid: Grid, job: dict[str, Any], task: int = 0) -> dict[str, Any]:
+    """Move a task to another node; the job after that."""
+    target = next_node(job, task)
+    which = f"{job['id']}.{task}" if len(job["tasks"]) > 1 else str(job["id"])
+    moved = grid.kcms("alpha1", "migrate", "--json", which, target, user="alice")
+    after = dict(json.loads(moved.stdout))
+    assert (after["state"], after["tasks"][task]["node"]) == ("RUNNING", target)
+    assert after["migration"]["phase"] == "done"
+    return after
+
+
+def move_ten_times(grid: Grid, job: dict[str, Any], task: int = 0) -> list[dict[str, Any]]:
+    """The records of the moves."""
+    done = []
+    for _ in range(MOVES):
+        job = move_on(grid, job, task)
+        done.append(job["migration"])
+    return done
 
 
 def nothing_is_left(grid: Grid) -> bool:
-    nodes = ("alpha1", "alpha2", "alpha3")
-    alive = [grid.shell(each, "pgrep -u alice; true").stdout for each in nodes]
-    frozen = "find /var/lib/kcms/node/moves -mindepth 1; systemctl list-units --all --plain"
-    frozen += " --no-legend 'kcms-move-*'"
-    records = [grid.shell(each, frozen).stdout for each in nodes]
+    alive = [grid.shell(each, "pgrep -u alice; true").stdout for each in NODES]
+    frozen = "find /var/lib/kcms/node/moves /run/kcms-images -mindepth 1 2>/dev/null; "
+    frozen += "systemctl list-units --all --plain --no-legend 'kcms-move-*'"
+    records = [grid.shell(each, frozen).stdout for each in NODES]
     return not leftovers(grid) and not any(alive) and not any(records)
 
 
@@ -149,20 +164,73 @@ def nothing_is_left(grid: Grid) -> bool:
 def test_ten_moves_in_a_row_leave_no_trace_in_what_it_does(
     three: Grid, movers: Grid, name: str
 ) -> None:
-    program = three.program("alice", f"moves-{name}", PROGRAMS[name])
-    wanted = undisturbed(three, program, f"{name}-still")
+    assert_unmoved(three, name, three.program("alice", f"moves-{name}", PROGRAMS[name]))
+
+
+def test_ten_moves_in_a_row_leave_no_trace_in_a_large_program(three: Grid, movers: Grid) -> None:
+    name, home = "moves-large", Path(three.inventory).parent.parent / "shared/home/alice"
+    subprocess.run(["gcc", "-O2", "-o", home / name, LARGE], check=True)
+    (home / name).chmod(0o755)
+    done = assert_unmoved(three, "large", f"{HOME}/{name}", str(LARGE_MIB))
+    assert done[-1]["bytes"] > LARGE_MIB << 20
+
+
+def assert_unmoved(three: Grid, name: str, program: str, *arguments: str) -> list[dict[str, Any]]:
+    """The records of ten moves of a job, of which nothing shows in what the program wrote."""
+    wanted = undisturbed(three, " ".join([program, *arguments]), f"{name}-still")
     moved = f"{name}-moved"
     three.shell("alpha1", f"rm -f {HOME}/{moved}.*", user="alice")
-    job = started(three, program, moved, f"{HOME}/{moved}")
-    done = [move_on(three, job["id"]) for _ in range(MOVES)]
-    assert [each["phase"] for each in done] == ["done"] * MOVES
+    job = started(three, program, moved, *arguments, f"{HOME}/{moved}")
+    done = move_ten_times(three, job)
     three.shell("alpha1", f"touch {HOME}/{moved}.go", user="alice")
     ended = three.wait_job(job["id"], "COMPLETED", "FAILED", "NODE_FAIL", "CANCELLED")
     assert (ended["state"], ended["reason"]) == ("FAILED", "exit status 3")
     assert written(three, moved, "out", "log") == wanted
     assert_counted(three, moved, ended["tasks"][0]["exit"])
-    assert_measured(name, done)
+    assert_measured(done)
     three.wait(lambda: nothing_is_left(three), "everything of the moves to be removed")
+    return done
+
+
+def test_two_tasks_of_a_batch_job_move_ten_times_each_while_the_others_go_on(
+    three: Grid, movers: Grid
+) -> None:
+    program = three.program("alice", "moves-batch", BATCH)
+    still, moved = "batch-still", "batch-moved"
+    three.shell("alpha1", f"rm -f {HOME}/{moved}.* {HOME}/{still}.*", user="alice")
+    wanted = [undisturbed_task(three, program, still, each) for each in range(TASKS)]
+    words = ("--class", "batch", "--total-tasks", str(TASKS))
+    output = f"{HOME}/{moved}.%t.out"
+    job = three.submit("alice", *words, "--output", output, program, f"{HOME}/{moved}")
+    three.wait(lambda: all(steps_of(three, moved)), "all tasks to work")
+    done = []
+    for each in range(2):
+        before = steps_of(three, moved)
+        done += move_ten_times(three, three.job(job["id"]), each)
+        after = steps_of(three, moved)
+        assert all(later - sooner > MOVES for sooner, later in zip(before, after, strict=True))
+    three.shell("alpha1", f"touch {HOME}/{moved}.0.go {HOME}/{moved}.1.go", user="alice")
+    three.shell("alpha1", f"touch {HOME}/{moved}.2.go", user="alice")
+    ended = three.wait_job(job["id"], "COMPLETED", "FAILED", "NODE_FAIL", "CANCELLED")
+    for each, task in enumerate(ended["tasks"]):
+        assert written(three, f"{moved}.{each}", "out", "log") == wanted[each]
+        assert_counted(three, f"{moved}.{each}", task["exit"])
+    assert_measured(done)
+    three.wait(lambda: nothing_is_left(three), "everything of the moves to be removed")
+
+
+def undisturbed_task(grid: Grid, program: str, name: str, index: int) -> dict[str, str]:
+    path = f"{HOME}/{name}"
+    run = f"KCMS_TASK_INDEX={index} {program} {path} > {path}.{index}.out; [ $? = 3 ]"
+    grid.shell("alpha1", f"touch {path}.{index}.go; {run}", user="alice")
+    return written(grid, f"{name}.{index}", "out", "log")
+
+
+def steps_of(grid: Grid, name: str) -> list[int]:
+    """How many rows each task wrote until now."""
+    files = " ".join(f"{HOME}/{name}.{each}.log" for each in range(TASKS))
+    told = grid.shell("alpha1", f"touch {files}; wc -l {files}", user="alice").stdout
+    return [int(line.split()[0]) for line in told.splitlines()[:TASKS]]
 
 
 def assert_counted(grid: Grid, name: str, end: dict[str, Any]) -> None:
@@ -173,7 +241,7 @@ def assert_counted(grid: Grid, name: str, end: dict[str, Any]) -> None:
         assert end["usage"]["cpu_seconds"] >= 0.9 * float(own)
 
 
-def assert_measured(name: str, done: list[dict[str, Any]]) -> None:
+def assert_measured(done: list[dict[str, Any]]) -> None:
     """Each move was foretold and measured; the image is about as large as was said."""
     for each in done:
         assert 0 < each["freeze_seconds"] < each["end_time"] - each["start_time"] + 1
@@ -181,5 +249,3 @@ def assert_measured(name: str, done: list[dict[str, Any]]) -> None:
         assert (
             0.3 * each["predicted_bytes"] < each["bytes"] < 3 * each["predicted_bytes"] + SMALL
         ), each
-    if name == "large":
-        assert done[-1]["bytes"] > LARGE_MIB << 20

@@ -45,7 +45,8 @@ class Grid:
         found = self.hosts["alpha1"].run(f"find {HOME} -name '.kcms*'")
         for each in self.hosts.values():
             found += each.run(
-                f"find {STATE}/moves -mindepth 1; ls {STATE}/tasks | grep image; true"
+                f"find {STATE}/moves /run/kcms-images -mindepth 1 2>/dev/null; "
+                f"ls {STATE}/tasks | grep image; true"
             )
             found += each.run("systemctl list-units --all --plain --no-legend 'kcms-move-*'")
         return found

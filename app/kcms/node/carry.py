@@ -38,6 +38,16 @@ class Carrier:
     def __init__(self, ids: Ids, watch: Callable[[], None] = _nothing) -> None:
         self.ids = ids
         self.watch = watch
+        self._ready: dict[tuple[str, ...], subprocess.Popen[bytes]] = {}
+
+    def prepare(self, *arguments: str) -> None:
+        """Start a child that is to be used soon, when a job stands still and waits for it."""
+        self._ready[arguments] = self._start(list(arguments), "start with the owner's ids")
+
+    def dismiss(self) -> None:
+        """End the children that were not used."""
+        while self._ready:
+            _end(self._ready.popitem()[1])
 
     def make_place(self, directory: str) -> None:
         """Make the place for images below the directory."""
@@ -69,7 +79,7 @@ class Carrier:
         A child that hangs in a dead file server is killed and not waited for.
         """
         with contextlib.ExitStack() as stack:
-            child = self._start(arguments, what)
+            child = self._ready.pop(tuple(arguments), None) or self._start(arguments, what)
             stack.callback(_end, child)
             yield from _exchange(child, feed, self.watch, what)
             complaint = _complaint(child)

@@ -8,18 +8,30 @@ frozen again before criu lets go.  Whoever thaws it afterwards undoes the move.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import stat
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
-from kcms.node import cgroup, criu, durable, image, init, manifest, movable, standing, usage
+from kcms.node import (
+    cgroup,
+    criu,
+    durable,
+    image,
+    init,
+    inmemory,
+    manifest,
+    movable,
+    owner,
+    standing,
+    usage,
+)
 from kcms.node.carrier import NAME
 from kcms.node.carry import Carrier, CarryError
 from kcms.node.laps import Laps
@@ -32,6 +44,9 @@ FREEZE_AGAIN = 0.02
 LOOKS = 5
 LOOK_AGAIN = 0.05
 CHECK_SECONDS = 30.0
+QUESTIONS = 2
+"""That a look asks of the job's owner."""
+
 _NEEDED = ("files", "directories", "groups", "terminals", "cwd")
 """What a scan tells of the job that its new node must have."""
 
@@ -61,6 +76,28 @@ class Look:
         return found
 
 
+class _Beside(Thread):
+    """Does something while the caller does something else, and neither starts a process."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        super().__init__(daemon=True)
+        self._work = work
+        self._error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._work()
+        except Exception as error:  # noqa: BLE001 - it is raised again where it is waited for
+            self._error = error
+
+    def end(self) -> None:
+        """Wait for it.  :raises Exception: what went wrong"""
+        self.join()
+        if self._error is not None:
+            raise self._error
+
+
 class Dump:
     """One dump; ``name`` is the image's on the shared directory."""
 
@@ -84,12 +121,14 @@ class Dump:
             return self._fail(f"the dump failed on {self.plan.host}: {error}")
         finally:
             self._keep_log()
+            self.carrier.dismiss()
+            owner.dismiss()
         return "", True, {**data, standing.FROZE: self.froze}
 
     def _fail(self, message: str) -> Outcome:
         if self.touched:
             cgroup.release(self.plan.cgroup)
-        shutil.rmtree(self.images, ignore_errors=True)
+        inmemory.remove(self.images)
         return plain(message), self.touched, {}
 
     def _dump(self) -> dict[str, Any]:
@@ -99,20 +138,22 @@ class Dump:
         path = os.path.join(place, NAME, self.name)  # noqa: PTH118 - a name, no path of root's
         durable.create(str(self.plan.directory), "placed", {"image": path})
         self._warm(init)
+        self._prepare(path)
         self._freeze()
         laps = Laps("dump")
         known = movable_data(self.look.at_frozen())
         told = self._numbers(known["root"], init)
         files = written_files(self.plan.cgroup)
         laps.lap("look")
-        self._criu(init, known["root"])
+        self._criu(init, known)
         told["pids"] = sorted({*told["pids"], *dumped(self.images)})
         laps.lap("criu")
-        self.carrier.sync(files)
-        laps.lap("sync")
+        syncing = _Beside(lambda: self.carrier.sync(files))
         digest = self._put(path)
-        self._must_be_frozen()
         laps.lap("put")
+        syncing.end()
+        self._must_be_frozen()
+        laps.lap("sync")
         laps.tell()
         return {
             **self._unseen(known),
@@ -121,6 +162,12 @@ class Dump:
             "size": digest.size,
             "sha256": digest.sha256,
         }
+
+    def _prepare(self, path: str) -> None:
+        """Start what the frozen job would have to wait for."""
+        owner.prepare(self.plan.ids, QUESTIONS)
+        self.carrier.prepare("sync")
+        self.carrier.prepare("put", path)
 
     def _put(self, path: str) -> image.Digest:
         counting = image.Counting()
@@ -198,10 +245,10 @@ class Dump:
             "max_rss_kib": max(before.get("max_rss_kib", 0), peak or max_rss_kib),
         }
 
-    def _criu(self, init: int, root: int) -> None:
-        self.images.mkdir(mode=0o700)
+    def _criu(self, init: int, known: dict[str, Any]) -> None:
+        inmemory.make(self.images, movable.needed_kib(known["memory_kib"]) * 1024)
         plan = self.plan
-        command = _inside(init, criu.dump(plan.criu, root, str(self.images), plan.cgroup))
+        command = _inside(init, criu.dump(plan.criu, known["root"], str(self.images), plan.cgroup))
         ids = plan.ids
 
         def owner_in_name() -> None:

@@ -70,7 +70,8 @@ def _fetch(plan: Plan) -> dict[str, Any]:
     told = Image.parse(plan.move.data)
     _see_place(plan, told.path)
     try:
-        bring(plan, told.path, image.Digest(told.size, told.sha256))
+        hands = Carrier(plan.ids, plan.watch)
+        bring(plan, hands, told.path, image.Digest(told.size, told.sha256))
     except image.ImageError as error:
         raise FetchError(str(error), NO_IMAGE) from error
     except CarryError as error:
@@ -132,7 +133,7 @@ def _see_place(plan: Plan, path: str) -> None:
         raise FetchError(f"{place} does not lie on a shared directory on {plan.host}")
 
 
-def bring(plan: Plan, path: str, wanted: image.Digest) -> None:
+def bring(plan: Plan, hands: Carrier, path: str, wanted: image.Digest) -> None:
     """The image from the shared directory into ``image``, after it proved to be the one wanted.
 
     :raises MoveError, CarryError, image.ImageError, OSError: it is not there now
@@ -143,7 +144,7 @@ def bring(plan: Plan, path: str, wanted: image.Digest) -> None:
             f"the image has {wanted.size >> 20} MiB, and {plan.host} has {free >> 20} MiB free "
             "for it"
         )
-    image.receive(Carrier(plan.ids, plan.watch).get(path), plan.directory / "image", wanted)
+    image.receive(hands.get(path), plan.directory / "image", wanted)
 
 
 def _about(plan: Plan) -> About:

@@ -12,14 +12,20 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Semaphore, Thread
 from typing import TypeVar
+
+from kcms.node import inmemory
 
 MAGIC = b"KCMS image 1\n"
 CHUNK = 1 << 20
+AHEAD = 4
+"""Chunks that wait for their digest."""
+
 MOST_FILES = 200_000
 LINE = 16 << 20
 Data = TypeVar("Data", bytes, memoryview)
@@ -70,19 +76,37 @@ def _exactly(read: Callable[[int], Data], size: int, name: str) -> Iterator[Data
 
 
 class Counting:
-    """Size and digest of what passes through."""
+    """Size and digest of what passes through; the digest is made by a thread beside it."""
 
     def __init__(self) -> None:
-        self._sum = hashlib.sha256()
         self.size = 0
+        self._sum = hashlib.sha256()
+        self._chunks: SimpleQueue[bytes] = SimpleQueue()
+        self._room = Semaphore(AHEAD)
+        self._thread = Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        while data := self._chunks.get():
+            self._sum.update(data)
+            self._room.release()
 
     def add(self, data: bytes) -> bytes:
-        self._sum.update(data)
-        self.size += len(data)
+        if data:
+            self._room.acquire()
+            self._chunks.put(data)
+            self.size += len(data)
         return data
+
+    def close(self) -> None:
+        """The thread is over after this; whoever forks must have one thread."""
+        self._chunks.put(b"")
+        self._thread.join()
 
     @property
     def digest(self) -> Digest:
+        """Of all that passed; nothing is added after it."""
+        self.close()
         return Digest(self.size, self._sum.hexdigest())
 
 
@@ -92,7 +116,7 @@ def receive(chunks: Iterator[bytes], directory: Path, wanted: Digest) -> None:
     :raises ImageError: it is not, and the directory is gone; :raises OSError: the disk refuses it
     """
     stream = _Stream(chunks, wanted.size)
-    directory.mkdir(mode=0o700)
+    inmemory.make(directory, wanted.size)
     try:
         damage = _lay_out(stream, directory)
         stream.drain()
@@ -100,7 +124,7 @@ def receive(chunks: Iterator[bytes], directory: Path, wanted: Digest) -> None:
         if damage is not None:
             raise damage
     except BaseException:
-        shutil.rmtree(directory, ignore_errors=True)
+        inmemory.remove(directory)
         raise
 
 

@@ -118,7 +118,7 @@ def mover_properties(
     rights that this daemon lacks.  Nobody kills criu in a dump, which would take the job with it.
     """
     program = str(release / "node/mover.py")
-    argv = ["/usr/bin/python3", "-I", "-X", "utf8", program, step, directory]
+    argv = ["/usr/bin/python3", "-I", "-S", "-X", "utf8", program, step, directory]
     return [
         ("Description", ("s", f"KCMS move {move}: {step}")),
         ("ExecStart", ("a(sasb)", [(argv[0], argv, False)])),

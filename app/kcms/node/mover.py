@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
 import time
 import traceback
@@ -28,7 +27,18 @@ if __name__ == "__main__":
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from kcms.errors import Forbidden, KcmsError
-from kcms.node import admit, cgroup, durable, fetching, image, keeping, opened, poke
+from kcms.node import (
+    admit,
+    cgroup,
+    durable,
+    fetching,
+    image,
+    inmemory,
+    keeping,
+    opened,
+    owner,
+    poke,
+)
 from kcms.node.carry import Carrier, CarryError
 from kcms.node.child import ChildError
 from kcms.node.dumping import Dump, Look
@@ -54,7 +64,7 @@ def main(step: str, directory: str) -> int:
         durable.create(directory, f"{step}.result", document)
     poke.poke(directory)
     if step == "dump":  # it takes its time, in which the job stands still
-        shutil.rmtree(plan.directory / "image", ignore_errors=True)
+        inmemory.remove(plan.directory / "image")
     return 0
 
 
@@ -112,13 +122,15 @@ def _judge(plan: Plan, capability: dict[str, str]) -> str:
 
 def _fetch(plan: Plan) -> Outcome:
     """The image from the shared directory into ``image``, after it proved to be the source's."""
-    told, laps = plan.move.data, Laps("fetch")
+    told, laps, hands = plan.move.data, Laps("fetch"), Carrier(plan.ids, plan.watch)
+    owner.prepare(plan.ids, 1)
+    hands.prepare("get", str(told["image"]))
     why = _judge(plan, {"trouble": ""})  # what the job came to need since the step admit
     if why:
         raise MoveError(why)
     wanted = image.Digest(int(told["size"]), str(told["sha256"]))
     laps.lap("look")
-    fetching.bring(plan, str(told["image"]), wanted)
+    fetching.bring(plan, hands, str(told["image"]), wanted)
     laps.lap("fetch")
     laps.tell()
     return "", False, {}
@@ -129,7 +141,7 @@ def _fetch(plan: Plan) -> Outcome:
 
 def _clean(plan: Plan) -> int:
     """Remove the image here and on the shared directory; exit status 1: try again later."""
-    shutil.rmtree(plan.directory / "image", ignore_errors=True)
+    inmemory.remove(plan.directory / "image")
     path = _shared_path(plan)
     if path:
         try:

@@ -59,7 +59,8 @@ def _restore(plan: dict[str, Any], task_cgroup: str, laps: Laps) -> int:
     _run(criu.check(plan["criu"]), None, quiet=True)
     laps.lap("check")
     _skip(free_pid(plan["pids"], _number(MOST_PID)))
-    command = criu.restore(plan["criu"], plan["directory"], _action(plan["directory"]))
+    record = os.path.dirname(plan["directory"])  # files in memory may be closed to execution
+    command = criu.restore(plan["criu"], plan["directory"], _action(record))
     nolinks.forbid(plan["shared"])
     status = _run(command, task_cgroup)
     nolinks.allow(plan["shared"])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import time
 import traceback
 from dataclasses import replace
@@ -17,16 +16,34 @@ from pathlib import Path
 from typing import Any
 
 from kcms.jobs.checkpoint import Image
-from kcms.node import admit, cgroup, durable, image, init, movable, opened, rollback
+from kcms.node import (
+    admit,
+    cgroup,
+    durable,
+    image,
+    init,
+    inmemory,
+    movable,
+    opened,
+    owner,
+    rollback,
+)
 from kcms.node.about import MOST, About
 from kcms.node.about import NAME as ABOUT
 from kcms.node.carrier import NAME
 from kcms.node.carry import Carrier, CarryError
 from kcms.node.child import ChildError
-from kcms.node.dumping import Dump, dumped, movable_data, waiting_for_child, written_files
+from kcms.node.dumping import (
+    QUESTIONS,
+    Dump,
+    dumped,
+    movable_data,
+    waiting_for_child,
+    written_files,
+)
 from kcms.node.move_error import MoveError, plain
 from kcms.node.move_plan import Outcome
-from kcms.node.owner import OwnerError, ask
+from kcms.node.owner import OwnerError
 
 KILLED = "the job was killed while it was saved"
 
@@ -50,7 +67,8 @@ class Save(Dump):
             return self._give_up(f"the save failed on {self.plan.host}: {error}")
         finally:
             self._keep_log()
-            shutil.rmtree(self.images, ignore_errors=True)
+            inmemory.remove(self.images)
+            owner.dismiss()
         return "", self.touched, replace(saved, seconds=init.boottime() - began).document()
 
     def _give_up(self, message: str) -> Outcome:
@@ -73,6 +91,7 @@ class Save(Dump):
         path = os.path.join(place, NAME, self.name)  # noqa: PTH118 - a name, no path of root's
         durable.create(str(self.plan.directory), "placed", {"image": path})
         self._warm(first)
+        owner.prepare(self.plan.ids, QUESTIONS + 1)
         when = time.time()
         try:
             self._freeze()
@@ -91,7 +110,7 @@ class Save(Dump):
         needs = movable_data(self.look.at_frozen())
         told = self._numbers(needs["root"], first)
         lengths = self._lengths()
-        self._criu(first, needs["root"])
+        self._criu(first, needs)
         if (Path(self.plan.record) / "kill").exists():
             raise MoveError(KILLED)  # the image may hold the signal that was to end it
         told["pids"] = sorted({*told["pids"], *dumped(self.images)})
@@ -122,9 +141,9 @@ class Save(Dump):
             durable.create(str(self.plan.directory), "copied", {"time": time.time()})
 
     def _lengths(self) -> list[dict[str, Any]]:
-        shared = ask(self.plan.ids, {"shared": self.plan.shared_directories})["shared"]
+        shared = owner.ask(self.plan.ids, {"shared": self.plan.shared_directories})["shared"]
         uses = {path: use for path, use in uses_of(self.plan.cgroup).items() if below(path, shared)}
-        found = ask(self.plan.ids, {"look": list(uses)}, program=rollback.__file__)["files"]
+        found = owner.ask(self.plan.ids, {"look": list(uses)}, program=rollback.__file__)["files"]
         return rows(uses, found)
 
     def _put(self, path: str) -> image.Digest:

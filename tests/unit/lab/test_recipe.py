@@ -40,7 +40,7 @@ def test_the_roles_say_what_a_prepared_root_has(tmp_path: Path) -> None:
     write_role(tmp_path, "web", "web_packages:\n  - python3-flask\n  - criu\n")
     prepared = recipe.recipe("trixie", "prepared", tmp_path)
     extra = {"python3-aiohttp", "python3-jeepney", "libc++1", "criu", "python3-flask"}
-    assert set(prepared.packages) == extra | set(recipe.BARE_PACKAGES)
+    assert set(prepared.packages) == {*extra, *recipe.BARE_PACKAGES, *recipe.USER_PACKAGES}
     assert set(recipe.recipe("trixie", "bare", tmp_path).packages) == set(recipe.BARE_PACKAGES)
 
 

@@ -75,6 +75,22 @@ def test_what_the_owner_put_in_the_way_ends_the_tidying(put: Path, way: str) -> 
     assert (put / ".kcms").exists()
 
 
+def test_what_was_started_beforehand_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = carry.Carrier(US)
+    ours.prepare("put", str(image(tmp_path)))
+    ours.prepare("sync")
+    unused = ours._ready[("sync",)]
+    monkeypatch.setattr(carry, "PYTHON", "/nowhere/python")
+    ours.put(str(image(tmp_path)), iter([b"abc"]))
+    assert image(tmp_path).read_bytes() == b"abc"
+    with pytest.raises(carry.CarryError, match="No such file"):
+        ours.put(str(image(tmp_path)), iter([b"abc"]))
+    ours.dismiss()
+    assert unused.returncode == -9
+
+
 def test_a_trouble_of_the_server_is_tried_again(
     put: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,12 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from kcms.node import image
+from kcms.node import image, inmemory
 from kcms.node.carry import Carrier, CarryError
 from kcms.node.image import Counting, Digest, ImageError
 from kcms.node.owner import Ids
 
 ME = Ids(os.geteuid(), os.getegid())
+
+
+@pytest.fixture(autouse=True)
+def on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inmemory, "PLACE", tmp_path / "no/such")
 
 
 @pytest.fixture

@@ -223,6 +223,27 @@ def test_open_files_as_the_owner_sees_them(tmp_path: Path) -> None:
         assert (moved[4], moved[5], moved[6]) == (5, 0, 0)
 
 
+def test_children_that_were_started_beforehand_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    owner.prepare(me(), 2)
+    left, used = (each.process for each in owner._prepared)
+    monkeypatch.setattr(owner, "PYTHON", "/nowhere/python")
+    assert owner.ask(me(), {"shared": ["/usr"]})["shared"] == ["/usr"]
+    assert used.returncode == 0
+    with pytest.raises(owner.OwnerError, match="No such file"):
+        owner.ask(Ids(me().uid, me().gid, (12345,)), {})  # they are another's
+    owner.dismiss()
+    assert left.returncode == -9
+    with pytest.raises(owner.OwnerError, match="No such file"):
+        owner.ask(me(), {})
+
+
+def test_a_child_that_was_ended_meanwhile_is_told() -> None:
+    owner.prepare(me(), 1)
+    owner._prepared[0].process.kill()
+    with pytest.raises(owner.OwnerError, match="no answer"):
+        owner.ask(me(), {"shared": ["x" * 200_000]})
+
+
 def test_a_child_that_fails_or_hangs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(owner.OwnerError, match=r"cannot look at files as their owner: .*Error"):
         owner.ask(me(), {"open": [[1]]})
