@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 .PHONY: help setup demo test unit lint lab integration lab-test molecule e2e day-two interop
-.PHONY: bench chaos
+.PHONY: bench chaos moves
 .PHONY: wheel picture lock clean distclean
 
 help: ## this list
@@ -44,7 +44,10 @@ molecule: setup ## the rollout, scenario by scenario
 	@tools/molecule
 
 e2e: setup ## a whole grid: jobs, migration, faults, users, the page in a browser
-	@$(PYTHON) -m pytest -q tests/e2e
+	@$(PYTHON) -m pytest -q -m "not long" tests/e2e
+
+moves: setup ## every kind of program moved ten times, every fault and refusal of a move
+	@$(PYTHON) -m pytest -q -m long tests/e2e
 
 day-two: setup ## upgrade from an older release, backup and restore, with jobs running
 	@$(PYTHON) -m pytest -q tests/day_two

@@ -58,8 +58,9 @@ def counting(grid: Grid, name: str, steps: int, *options: str) -> dict[str, Any]
     program = grid.program("alice", "count.py", COUNT)
     grid.shell("alpha1", f"rm -f {HOME}/{name}.*", user="alice")
     words = (*options, "--output", f"{HOME}/{name}.out", program, f"{HOME}/{name}", str(steps))
-    job = grid.submit("alice", *words)
-    return grid.wait_job(job["id"], "RUNNING")
+    number = grid.submit("alice", *words)["id"]
+    grid.wait(lambda: grid.job(number)["start_time"], "the job to start")
+    return grid.job(number)
 
 
 def undisturbed(grid: Grid, steps: int) -> str:

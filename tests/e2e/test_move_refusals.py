@@ -108,6 +108,7 @@ STATES: dict[str, tuple[State, str]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", STATES)
 def test_hosts_between_which_nothing_moves(movers: Grid, name: str) -> None:
     state, sentence = STATES[name]

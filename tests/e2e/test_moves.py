@@ -160,13 +160,16 @@ def nothing_is_left(grid: Grid) -> bool:
     return not leftovers(grid) and not any(alive) and not any(records)
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(
+    "name", ["shell", "threaded", pytest.param("numbers", marks=pytest.mark.long)]
+)
 def test_ten_moves_in_a_row_leave_no_trace_in_what_it_does(
     three: Grid, movers: Grid, name: str
 ) -> None:
     assert_unmoved(three, name, three.program("alice", f"moves-{name}", PROGRAMS[name]))
 
 
+@pytest.mark.long
 def test_ten_moves_in_a_row_leave_no_trace_in_a_large_program(three: Grid, movers: Grid) -> None:
     name, home = "moves-large", Path(three.inventory).parent.parent / "shared/home/alice"
     subprocess.run(["gcc", "-O2", "-o", home / name, LARGE], check=True)
@@ -192,6 +195,7 @@ def assert_unmoved(three: Grid, name: str, program: str, *arguments: str) -> lis
     return done
 
 
+@pytest.mark.long
 def test_two_tasks_of_a_batch_job_move_ten_times_each_while_the_others_go_on(
     three: Grid, movers: Grid
 ) -> None:
