@@ -21,7 +21,7 @@ from tests.e2e.test_faults import DAEMONS, fill, small_disk
 from tests.e2e.test_migration import HOME, node_of
 from tests.e2e.test_moves import SHELL, nothing_is_left, undisturbed, written
 
-SILENCE = "node_timeout = 8.0"
+SILENCE = "node_timeout = 15.0"
 """Short, as tests wait for it; longer than a daemon of theirs stands still."""
 
 PLACE = f"{HOME}/.kcms"

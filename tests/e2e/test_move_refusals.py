@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -36,15 +35,14 @@ def mover(grid: Grid, node: str) -> dict[str, str]:
     return dict(found[node]["mover"])
 
 
-def changed(node: str, before: str, after: str, known: str = "") -> State:
-    """A host that is another meanwhile; ``known``: until its manager has heard this of it."""
+def changed(node: str, before: str, after: str, **known: str) -> State:
+    """A host that is another meanwhile; ``known``: what its manager hears of it then."""
 
     @contextmanager
     def state(grid: Grid) -> Iterator[None]:
         grid.shell(node, before)
         try:
-            if known:
-                await_soon(lambda: known in json.dumps(mover(grid, node)), known)
+            await_soon(lambda: known.items() <= mover(grid, node).items(), known)
             yield
         finally:
             grid.shell(node, after)
@@ -55,17 +53,20 @@ def changed(node: str, before: str, after: str, known: str = "") -> State:
 @contextmanager
 def silent(grid: Grid) -> Iterator[None]:
     with grid.managed("node_timeout = 6.0"):
+        await_states(grid, {SOURCE: "UP", TARGET: "UP"})
         grid.shell(TARGET, "systemctl stop kcms-node")
         try:
-            states = {each["name"]: each["state"] for each in grid.nodes()}
-            await_soon(lambda: row_of(grid)["state"] == "DOWN", states)
+            await_states(grid, {SOURCE: "UP", TARGET: "DOWN"})
             yield
         finally:
             grid.shell(TARGET, "systemctl start kcms-node")
 
 
-def row_of(grid: Grid) -> dict[str, object]:
-    return next((each for each in grid.nodes() if each["name"] == TARGET), {"state": ""})
+def await_states(grid: Grid, wanted: dict[str, str]) -> None:
+    def reached() -> bool:
+        return wanted.items() <= {each["name"]: each["state"] for each in grid.nodes()}.items()
+
+    await_soon(reached, wanted)
 
 
 STATES: dict[str, tuple[State, str]] = {
@@ -75,18 +76,19 @@ STATES: dict[str, tuple[State, str]] = {
             TARGET,
             "mv /usr/sbin/criu /usr/sbin/criu.kept",
             "mv /usr/sbin/criu.kept /usr/sbin/criu",
-            "not installed",
+            trouble="criu is not installed (/usr/sbin/criu is not there)",
         ),
         f"no job can be moved to {TARGET}: criu is not installed",
     ),
     "the target is of another architecture": (
-        changed(TARGET, ANOTHER_KIND, OWN_KIND, "i686"),
+        changed(TARGET, ANOTHER_KIND, OWN_KIND, machine="i686", trouble=""),
         f"{SOURCE} is of kind x86_64, {TARGET} of kind i686",
     ),
     "a file differs": (
         changed(
             TARGET,
-            "cp -p /usr/bin/dash /usr/bin/dash.kept && echo >> /usr/bin/dash",
+            "cd /usr/bin && cp -p dash dash.kept && cp -p dash dash.new && echo >> dash.new && "
+            "mv dash.new dash",
             "mv /usr/bin/dash.kept /usr/bin/dash",
         ),
         f"/usr/bin/dash differs between {SOURCE} and {TARGET}: install the same packages on both",
@@ -112,7 +114,7 @@ STATES: dict[str, tuple[State, str]] = {
 @pytest.mark.parametrize("name", STATES)
 def test_hosts_between_which_nothing_moves(movers: Grid, name: str) -> None:
     state, sentence = STATES[name]
-    program = movers.program("alice", "refused.sh", SHELL)
+    program = movers.program("alice", "refusal.sh", SHELL)
     wanted = undisturbed(movers, program, "refused-still")
     with movers.drained(TARGET):
         move = Move(movers, program, "refused")

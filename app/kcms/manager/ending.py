@@ -41,7 +41,7 @@ class End:
     ``unready``: it never began, as its node could not be made ready for it; ``unstaged``: nor as a
     file of it could not be brought there now.  ``unheard``: nobody said so; its node is silent, or
     knows nothing of it.  ``unusable``: the image that it was to go on from could not be used, with
-    the cause of :mod:`kcms.jobs.checkpoint`.
+    the cause of :mod:`kcms.jobs.checkpoint`.  ``note``: how it had begun from an image.
     """
 
     state: State
@@ -53,6 +53,7 @@ class End:
     unheard: bool = False
     unstaged: bool = False
     unusable: str = ""
+    note: str = ""
 
 
 def end_of(job: Job, task: Task, said: TaskReport) -> End:
@@ -65,6 +66,7 @@ def end_of(job: Job, task: Task, said: TaskReport) -> End:
         unready=cause == PROLOGUE,
         unstaged=cause == STAGING,
         unusable=cause if task.saved.image and cause in (NO_IMAGE, NOT_HERE) else "",
+        note=said.note,
     )
 
 
@@ -145,6 +147,9 @@ def _stop_migration(
 
 
 def _ended(task: Task, end: End) -> Task:
+    """The task that is over; between two reports it may have begun as well."""
+    if task.start_time is None and end.start_time is not None:
+        task = restarting.begun(task, end.note)
     return replace(
         task,
         state=end.state,

@@ -13,7 +13,7 @@ from kcms.errors import Conflict, NotFound
 from kcms.jobs import ladder
 from kcms.jobs.checkpoint import NO_IMAGE, NOT_HERE
 from kcms.jobs.checkpointing import NONE, Kept, Saved
-from kcms.jobs.model import Job, Task, TaskReport
+from kcms.jobs.model import Job, Task
 from kcms.jobs.spec import save_interval
 from kcms.jobs.states import State
 from kcms.manager import migrations, saves
@@ -130,13 +130,13 @@ def _after(job: Job, task: Task, cause: str, why: str) -> tuple[Saved, tuple[Kep
     return saved.waiting(), ()
 
 
-def begun(task: Task, said: TaskReport) -> Task:
-    """The task once it runs, with a word on how it was begun."""
+def begun(task: Task, note: str) -> Task:
+    """The task once it runs, with a word on how it was begun; ``note`` is what its node says."""
     image = task.saved.image
     if image is None:
         return task
     earlier = [task.saved.note] if task.saved.note else []
-    told = [*earlier, f"it went on from checkpoint {image.number}", *filter(None, [said.note])]
+    told = [*earlier, f"it went on from checkpoint {image.number}", *filter(None, [note])]
     return replace(task, saved=replace(task.saved, note="; ".join(told)))
 
 

@@ -78,6 +78,17 @@ def test_a_lost_job_goes_on_elsewhere_from_its_newest_image() -> None:
     assert not paths(world)
 
 
+def test_a_job_that_was_over_before_it_was_heard_to_run_says_what_it_went_on_from() -> None:
+    world = running(checkpoint_interval=600)
+    newest = save(world)
+    lose(world, "a", "b")
+    over = replace(ended(), epoch=world.job(1).tasks[0].epoch, note="x was 20 bytes longer")
+    world.report("b", over)
+    assert world.job(1).state is State.COMPLETED
+    note = world.job(1).tasks[0].saved.note
+    assert note == f"it went on from checkpoint {newest}; x was 20 bytes longer"
+
+
 def test_a_lost_job_without_an_image_says_that_it_begins_from_its_beginning() -> None:
     world = running(checkpoint_interval=600)
     world.do(lambda draft: checkpoints.ask(draft, world.job(1), None, "alice", world.now))
