@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kcms.jobs.spec import FIELDS, check_spec
+from kcms.jobs.spec import FIELDS, SAVED, check_spec
 from tests.e2e.api import api
 from tests.e2e.browser import Browser, chromium
 from tests.e2e.grid import Grid
@@ -40,7 +40,8 @@ def ended(partitioned: None, grid: Grid) -> int:
 
 
 def asked(grid: Grid, ended: int) -> dict[str, Any]:
-    """A specification in which no field is as by default."""
+    """A specification in which no field is as by default, but for those of checkpoints, which a
+    parallel job has not."""
     grid.shell("alpha1", f"mkdir -p {BASE}; cd {BASE}; echo zero > in.0; echo one > in.1", "alice")
     return {
         "name": "every field",
@@ -71,13 +72,27 @@ def asked(grid: Grid, ended: int) -> dict[str, Any]:
     }
 
 
+def saved(grid: Grid) -> dict[str, Any]:
+    """A specification with the fields of checkpoints."""
+    return {
+        "name": "saves itself",
+        "executable": grid.program("alice", "true.sh", "#!/bin/sh\n"),
+        "output": "/dev/null",
+        "error": "/dev/null",
+        "hold": True,
+        "checkpoint_interval": 1800,
+        "checkpoint_signal": "USR1",
+    }
+
+
 def typed(spec: dict[str, Any]) -> dict[str, list[str]]:
     """The texts of each field, as a person writes them."""
+    units = {"time_limit": "90s", "memory": "200M", "checkpoint_interval": "30m"}
     return {
         name: [f"{key}={text}" for key, text in value.items()]
         if isinstance(value, dict)
         else [str(each) for each in (value if isinstance(value, list) else [value])]
-        for name, value in {**spec, "time_limit": "90s", "memory": "200M"}.items()
+        for name, value in (spec | {each: units[each] for each in units if each in spec}).items()
     }
 
 
@@ -89,7 +104,9 @@ def by_command_line(grid: Grid, spec: dict[str, Any], _: Callable[[], Browser]) 
             words.append(flag)
         elif name not in ("executable", "arguments"):
             words += [word for text in texts for word in (flag, text)]
-    grid.kcms("alpha1", "submit", *words, spec["executable"], *spec["arguments"], user="alice")
+    grid.kcms(
+        "alpha1", "submit", *words, spec["executable"], *spec.get("arguments", ()), user="alice"
+    )
 
 
 def by_module(grid: Grid, spec: dict[str, Any], _: Callable[[], Browser]) -> None:
@@ -104,15 +121,20 @@ def by_api(grid: Grid, spec: dict[str, Any], _: Callable[[], Browser]) -> None:
 
 def by_form(grid: Grid, spec: dict[str, Any], browser: Callable[[], Browser]) -> None:
     page = browser()
-    for row in FIELDS:
+    for row in (each for each in FIELDS if each.name in spec):
         if row.kind == "boolean":
             page.tick(row.title)
         elif row.choices:
-            page.choose(row.title, spec[row.name].replace("_", " and ").capitalize())
+            page.choose(row.title, shown(spec[row.name]))
         else:
             page.fill(row.title, "\n".join(typed(spec)[row.name]))
     page.press("Submit")
-    page.wait_text("every field")
+    page.wait_text(spec["name"])
+
+
+def shown(choice: str) -> str:
+    """As the form has it."""
+    return choice if choice.isupper() else choice.replace("_", " and ").capitalize()
 
 
 @pytest.fixture
@@ -134,7 +156,7 @@ def test_every_field_is_asked_for_and_comes_to_pass(
     three: Grid, ended: int, form: Callable[[], Browser], way: Callable[..., None]
 ) -> None:
     spec = asked(three, ended)
-    assert set(spec) == {row.name for row in FIELDS}
+    assert {*spec, *SAVED} == {row.name for row in FIELDS}
     way(three, spec, form)
     job = three.jobs("alpha")[-1]
     number = job["id"]
@@ -155,6 +177,18 @@ def test_every_field_is_asked_for_and_comes_to_pass(
         "rank 1",
         "COMPLETED",
     ]
+
+
+@pytest.mark.parametrize("way", [by_command_line, by_module, by_api, by_form])
+def test_checkpoints_are_asked_for(
+    quiet: Grid, form: Callable[[], Browser], way: Callable[..., None]
+) -> None:
+    spec = saved(quiet)
+    way(quiet, spec, form)
+    number = quiet.jobs("alpha")[-1]["id"]
+    assert spec.items() <= quiet.job(number)["spec"].items()
+    assert quiet.job(number)["checkpoint"]["rung"] == "own"
+    quiet.kcms("alpha2", "kill", str(number), user="alice")
 
 
 @pytest.mark.parametrize(

@@ -351,7 +351,8 @@ def _started(draft: Draft, job: Job, tasks: list[Task], said: TaskReport, now: f
     if not late and (job.reason == reason or elsewhere):
         return
     began = [
-        replace(restarting.begun(task, said.note), start_time=said.start_time or now) for task in late
+        replace(restarting.begun(task, said.note), start_time=said.start_time or now)
+        for task in late
     ]
     first = min((task.start_time for task in began if task.start_time), default=None)
     after = replace(
