@@ -221,15 +221,15 @@ def test_nor_is_one_that_is_named_like_a_removed_file(grid: Grid) -> None:
 def test_a_child_that_ended_and_was_not_waited_for_comes_along(grid: Grid) -> None:
     # It has the highest number of the job, the next one that the kernel would give.
     script = f"for i in $(seq 320); do /bin/true; done; python3 -uc '{ZOMBIE}'; true"
-    start_count(grid, 22, script=script)
-    move = grid.move(22, "alpha1", "alpha2", 1)
+    start_count(grid, 24, script=script)
+    move = grid.move(24, "alpha1", "alpha2", 1)
     move.up_to("restore")
     move.commit()
-    move.source.over(22)
-    goes_on(grid, 22)
+    move.source.over(24)
+    goes_on(grid, 24)
     states = move.target.run("ps -o stat= --ppid $(pgrep -u alice -x python3)")
     assert states.split() == ["Z"]
-    end(grid, 22, "alpha2", 2)
+    end(grid, 24, "alpha2", 2)
     nothing_left(grid)
 
 

@@ -17,8 +17,8 @@ SECONDS = 60
 
 
 @pytest.fixture
-def waiting(grid: Grid, tmp_path: Path) -> Grid:
-    """Job 1 waits on alpha1 for a child of its, until the file GO comes."""
+def program(grid: Grid, tmp_path: Path) -> str:
+    """Waits for a child of its, until the file GO comes."""
     for each in grid.hosts.values():
         each.wanted, each.moves = {}, []
         each.publish()
@@ -26,14 +26,18 @@ def waiting(grid: Grid, tmp_path: Path) -> Grid:
     host = grid.hosts["alpha1"]
     host.run(f"rm -f {GO}")
     host.write(PROGRAM, (tmp_path / "vfork").read_bytes(), "755")
-    grid.start(1, "", "alpha1", executable=PROGRAM, arguments=[GO])
+    return PROGRAM
+
+
+def start(grid: Grid, number: int, program: str) -> None:
+    grid.start(number, "", "alpha1", executable=program, arguments=[GO])
     wait = "for i in $(seq 600); do ps -o stat= -C vfork | grep -q ^D && exit; sleep 0.1; done"
-    host.run(f"{wait}; exit 1")
-    return grid
+    grid.hosts["alpha1"].run(f"{wait}; exit 1")
 
 
-def test_it_is_frozen_again_until_it_waits_no_more(waiting: Grid) -> None:
-    move = waiting.move(1, "alpha1", "alpha2", 1)
+def test_it_is_frozen_again_until_it_waits_no_more(grid: Grid, program: str) -> None:
+    start(grid, 1, program)
+    move = grid.move(1, "alpha1", "alpha2", 1)
     told = move.up_to("admit")
     group = f"$(find /sys/fs/cgroup -path '*kcms-task-1.0.1-{STORE}.service/task')"
     frozen = f"f={group}/cgroup.freeze; while read x < $f && [ $x = 0 ]; do :; done"
@@ -45,20 +49,21 @@ def test_it_is_frozen_again_until_it_waits_no_more(waiting: Grid) -> None:
     move.do("restore", data)
     move.commit()
     move.source.over(1)
-    goes_on(waiting, 1)
-    end(waiting, 1, "alpha2", 2)
-    nothing_left(waiting)
+    goes_on(grid, 1)
+    end(grid, 1, "alpha2", 2)
+    nothing_left(grid)
 
 
-def test_one_that_waits_on_and_on_is_refused_and_runs(waiting: Grid) -> None:
-    move = waiting.move(1, "alpha1", "alpha2", 1)
+def test_one_that_waits_on_and_on_is_refused_and_runs(grid: Grid, program: str) -> None:
+    start(grid, 2, program)
+    move = grid.move(2, "alpha1", "alpha2", 1)
     move.ask("dump", move.up_to("admit"))
     answer = move.answer("dump")
     assert answer["ok"] is False
     assert "a process of the job waits all the time for a child" in answer["message"]
-    assert counted(waiting, 1) == 0
+    assert counted(grid, 2) == 0
     move.source.run(f"touch {GO}")
-    goes_on(waiting, 1)
+    goes_on(grid, 2)
     move.undo()
-    nothing_left(waiting)
-    end(waiting, 1, "alpha1", 1)
+    nothing_left(grid)
+    end(grid, 2, "alpha1", 1)
