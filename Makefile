@@ -22,7 +22,7 @@ $(BUILD)/setup.stamp: requirements/control.lock requirements/machine.txt tools/s
 demo: setup ## a whole grid on lab hosts of this machine, with a few jobs
 	@$(PYTHON) tools/demo
 
-test: setup ## every test there is; nothing it made is left behind
+test: setup ## all tests but moves and chaos; nothing it made is left behind
 	@tools/test lint unit integration lab-test molecule e2e day-two interop
 
 unit: setup ## the pure core: no root, under a minute
