@@ -212,7 +212,12 @@ def decide(now: Snapshot) -> list[Instruction]:
     for each, move in sorted((now.wanted or {}).items()):
         instructions += _of_wanted(now, each, move)
     instructions += [Thaw(each) for each in sorted(now.held) if _may_run(now, each)]
-    instructions += [Freeze(each) for each in to_suspend(now.tasks) if each not in now.held]
+    instructions += [
+        Freeze(each)
+        for each in to_suspend(now.tasks)
+        if each not in now.held
+        and not any(_is_with_criu(now, move) for move in _moves_of(now, each))
+    ]
     if now.wanted is not None:
         for each in sorted(now.records.keys() - now.wanted.keys()):
             instructions += _of_unwanted(now, each)
@@ -303,12 +308,19 @@ def _moves_of(now: Snapshot, task: TaskId) -> Iterator[MoveId]:
             yield each
 
 
-def _needs_still(now: Snapshot, move: MoveId) -> bool:
+def _is_with_criu(now: Snapshot, move: MoveId) -> bool:
+    """Whether criu may be at work on the task: it lifts the freeze meanwhile, and would wait for
+    ever for one that is frozen under it."""
     record = now.records.get(move, MoveRecord())
-    if move in now.alive and "dump" in record.begun:
+    return move in now.alive and (
+        "dump" in record.begun or ("save" in record.begun and not record.copied)
+    )
+
+
+def _needs_still(now: Snapshot, move: MoveId) -> bool:
+    if _is_with_criu(now, move):
         return True
-    if move in now.alive and "save" in record.begun and not record.copied:
-        return True
+    record = now.records.get(move, MoveRecord())
     wanted = (now.wanted or {}).get(move)
     if wanted is None or wanted.step not in STILL:
         return False
