@@ -154,7 +154,8 @@ class Saved:
         """With one image less, as it cannot be used, and that image."""
         gone = tuple(each for each in self.kept if each.number == number)
         kept = tuple(each for each in self.kept if each.number != number)
-        return replace(self, kept=kept, resume=self.resume and bool(kept), image=None), gone
+        image = None if self.image is not None and self.image.number == number else self.image
+        return replace(self, kept=kept, resume=self.resume and bool(kept), image=image), gone
 
     def without_any(self, note: str = "") -> tuple[Saved, tuple[Kept, ...]]:
         """As of a task that begins from its beginning, or is over; and the images there were."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from kcms.jobs.intervals import FIRST_SECONDS
-from kcms.jobs.spec import duration_text, is_interactive, save_interval, task_count
+from kcms.jobs.spec import begins_anew, duration_text, is_interactive, save_interval, task_count
 from kcms.jobs.spec_values import AUTO
 
 TYPE_CHECKING = False
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 TRANSPARENT, OWN, BEGINNING = "transparent", "own", "beginning"
 RUNGS = (TRANSPARENT, OWN, BEGINNING)
+BACK = "it goes on from its last checkpoint"
+BACK_WHEN_TOLD = (
+    f"{BACK} when kcms restart tells it to, or its node tells that it was lost; a node that is "
+    "silent for good takes it along, as neither an interval nor requeue was asked for"
+)
 MOST_SHOWN = 16
 """Checkpoints under way that are told of a job."""
 
@@ -40,7 +45,7 @@ def rung(job: Job) -> tuple[str, str]:
         return OWN, f"it saves itself when it gets SIG{name}, and goes on from that by itself"
     never = impossible(spec)
     if any(each.kept for each in saved):
-        return TRANSPARENT, "it goes on from its last checkpoint"
+        return TRANSPARENT, BACK if begins_anew(spec) else BACK_WHEN_TOLD
     failures = [each for each in saved if each.failure]
     if spec.get("restart_from_checkpoint"):
         return OWN, "it keeps its own checkpoints, and goes on from them when it is begun anew"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from kcms.jobs.model import ATTACH, CHECKPOINT, LEASE, LIMITED, LIMITS, STAGE, TASKS, Job
 from kcms.jobs.paths import JOB_ID, TASK, USER
-from kcms.jobs.spec import is_interactive, save_interval
+from kcms.jobs.spec import begins_anew, is_interactive
 
 _MARKED = (("input", (JOB_ID, TASK, USER)), ("output", (TASK, USER)), ("error", (TASK, USER)))
 """What in the names of files the first release left as it was."""
@@ -49,9 +49,7 @@ def is_limited(job: Job) -> bool:
 
 def is_restartable(job: Job) -> bool:
     """Whether it is begun anew when its node is lost, so that it must not run on unseen."""
-    spec = job.spec
-    asked = spec.get("requeue") or spec.get("restart_from_checkpoint")
-    return bool(asked or save_interval(spec))
+    return begins_anew(job.spec)
 
 
 def memory_of(job: Job) -> int:

@@ -407,6 +407,12 @@ def _check_attached(clean: dict[str, Any]) -> None:
             raise SpecError(f"{name} cannot be set of an interactive job: it begins once")
 
 
+def begins_anew(spec: dict[str, Any]) -> bool:
+    """Whether the job is begun anew when its node is lost, however silent that is."""
+    asked = spec.get("requeue") or spec.get("restart_from_checkpoint")
+    return bool(asked or save_interval(spec))
+
+
 def save_interval(spec: dict[str, Any]) -> int | str | None:
     """Seconds between two checkpoints of a task, auto, or None for never."""
     found: int | str | None = spec.get("checkpoint_interval")

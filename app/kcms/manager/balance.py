@@ -256,6 +256,8 @@ def _against(draft: Draft, job: Job, task: Task, work: AtWork | None) -> str:
         return error.message
     if is_waiting(draft, job, task):
         return "a signal is on its way to it"
+    if task.saved.saving is not None:
+        return "a checkpoint of it is being made"
     rest = draft.base.watch.rests.get((job.id, task.index))
     if rest is not None and rest.left > 0:
         return f"{rest.why}; it is left where it is for {rest.left:.0f} s"

@@ -227,13 +227,19 @@ def _kept(draft: Draft, job: Job, task: Task, name: str, each: MoveReport, now: 
     found = [kept for kept in task.saved.kept if kept.number == each.number and not kept.noted]
     if not found or (found[0].node, found[0].epoch) != (name, each.epoch):
         return
-    if each.ok:
+    if each.ok or _is_in_use(task, each.number):
         saves.put(draft, job, task, task.saved.noted(each.number), "noted", now)
         return
     after, gone = task.saved.without(each.number)
     task = saves.discard(draft, job, replace(task, saved=after), gone, now)
     failed = task.saved.failed(f"{name}: {each.message or 'it did not keep the image'}", now)
     saves.put(draft, job, task, failed, "failed", now)
+
+
+def _is_in_use(task: Task, number: int) -> bool:
+    """Whether the task goes on from that image, or is to: whoever fetches it proves it."""
+    saved = task.saved
+    return saved.resume or (saved.image is not None and saved.image.number == number)
 
 
 def _dropped(draft: Draft, name: str, each: MoveReport) -> None:

@@ -181,7 +181,8 @@ def _begins_anew(draft: Draft, job: Job, task: Task, end: End) -> bool:
     if end.unready or end.unusable:
         return True
     asked = restarting.is_asked(task) and not end.unheard
-    if end.state is State.NODE_FAIL and not is_restartable(job) and not asked:
+    back = end.state is State.NODE_FAIL and not end.unheard and task.saved.newest is not None
+    if end.state is State.NODE_FAIL and not is_restartable(job) and not asked and not back:
         return False  # without a lease it may still run
     if end.unheard and not _is_sure(draft, job, task):
         return False
@@ -189,7 +190,7 @@ def _begins_anew(draft: Draft, job: Job, task: Task, end: End) -> bool:
         return end.state is not State.COMPLETED
     if restarting.is_done(task, end.state is State.COMPLETED):
         return True
-    if not is_restartable(job) or task.restarts >= draft.base.rules.max_restarts:
+    if not (is_restartable(job) or back) or task.restarts >= draft.base.rules.max_restarts:
         return False
     signalled = end.exit is not None and end.exit.signal is not None and not end.exit.cause
     if end.unstaged or end.state is State.NODE_FAIL:

@@ -197,6 +197,8 @@ def _look(draft: Draft, rooms: Rooms, name: str, job: Job, task: Task) -> Outloo
         return Outlook(_STAYING, error.message)
     if is_waiting(draft, job, task):
         return Outlook(_WAITING, "a signal is on its way to it")
+    if task.saved.saving is not None:
+        return Outlook(_WAITING, "a checkpoint of it is being made")
     tried = _tried(draft, name, job, task)
     if "" in tried.pauses:
         return Outlook(_STAYING, tried.message, again=tried.pauses[""])

@@ -240,6 +240,9 @@ def _of_wanted(now: Snapshot, move: MoveId, wanted: WantedMove) -> Iterator[Inst
         )  # of an earlier step, which is not wanted while the other node has its turn
     if record.damaged or record.undone or wanted.step in record.results:
         return
+    others = (each for each in _moves_of(now, move.task) if each != move)
+    if wanted.step in NEVER_ENDED and any(_is_with_criu(now, each) for each in others):
+        return
     if record.wanted is None or record.wanted.step != wanted.step:
         if fresh and not alive:
             yield Begin(wanted)

@@ -41,6 +41,7 @@ END = 4096
 """Bytes that are compared."""
 
 UNKNOWN = -1
+FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 Look = Callable[[str, "int | None"], "Found | None"]
 
@@ -67,29 +68,43 @@ def look(path: str, size: int | None = None) -> Found | None:
     :param size: where the end is that is compared, if not at the file's
     :raises OSError: it cannot be looked at
     """
+    descriptor = _opened(path)
     try:
-        found = os.stat(path, follow_symlinks=False)
+        found = os.stat(path, follow_symlinks=False) if descriptor is None else os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            return None
+        end = _end(descriptor, found.st_size if size is None else size)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    if not stat.S_ISREG(found.st_mode):
-        return None
-    end = end_of(path, found.st_size if size is None else size)
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
     return Found(found.st_size, found.st_mtime_ns, found.st_ino, end)
 
 
-def end_of(path: str, size: int) -> int:
+def _opened(path: str) -> int | None:
+    """A descriptor of it, None when it cannot be had.
+
+    A file server's client asks the server anew when a file is opened, but may answer a bare stat(2)
+    with what it knew of a file that another node has written since (nfs(5), "Close-to-open cache
+    consistency").
+    """
+    for access in (os.O_RDONLY, os.O_WRONLY):
+        try:
+            return os.open(path, access | FLAGS)
+        except OSError:
+            continue
+    return None
+
+
+def _end(descriptor: int | None, size: int) -> int:
     """The checksum of the last bytes before ``size``."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    try:
-        descriptor = os.open(path, flags)
-    except OSError:
+    if descriptor is None:
         return UNKNOWN
     try:
         return zlib.crc32(os.pread(descriptor, min(END, size), max(size - END, 0)))
     except OSError:
         return UNKNOWN
-    finally:
-        os.close(descriptor)
 
 
 def is_other(row: dict[str, Any], found: Found) -> bool:
@@ -151,8 +166,7 @@ def back(rows: list[dict[str, Any]], how: Look = look) -> dict[str, Any]:
 
 def truncate(cut: Cut) -> None:
     """:raises OSError: it cannot be, or is no such file any more"""
-    flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    descriptor = os.open(cut.path, flags)
+    descriptor = os.open(cut.path, os.O_WRONLY | FLAGS)
     try:
         if os.fstat(descriptor).st_size > cut.after:
             os.ftruncate(descriptor, cut.after)

@@ -30,7 +30,12 @@ FAILED = NONE.failed("a1: it has a connection to outside", 1002.0)
     [
         (job(), "beginning", "no checkpoint was asked for: kcms checkpoint makes one"),
         (job(checkpoint_interval=60), "transparent", "its first checkpoint is not made yet"),
-        (job(Saved((KEPT,))), "transparent", "it goes on from its last checkpoint"),
+        (
+            job(Saved((KEPT,))),
+            "transparent",
+            "it goes on from its last checkpoint when kcms restart",
+        ),
+        (job(Saved((KEPT,)), requeue=True), "transparent", "it goes on from its last checkpoint"),
         (job(FAILED, checkpoint_interval=60), "beginning", "it has a connection to outside"),
         (job(FAILED, restart_from_checkpoint=True), "own", "it keeps its own checkpoints"),
         (job(Saved((KEPT,)), restart_from_checkpoint=True), "transparent", "last checkpoint"),

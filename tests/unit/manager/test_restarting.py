@@ -25,14 +25,15 @@ def running(*names: str, slots: int = 2, **fields: Any) -> World:
     return world
 
 
-def save(world: World) -> int:
+def save(world: World, keep: bool = True) -> int:
     world.do(lambda draft: checkpoints.ask(draft, world.job(1), None, "alice", world.now))
     task = world.job(1).tasks[0]
     number = task.saved.last
     running_there = said_running(task.epoch)
     told = {"epoch": task.epoch, "number": number}
     world.report(task.node, running_there, moves=(moved("save", data=image(number), **told),))
-    world.report(task.node, running_there, moves=(moved("keep", **told),))
+    if keep:
+        world.report(task.node, running_there, moves=(moved("keep", **told),))
     return number
 
 
@@ -87,6 +88,34 @@ def test_a_job_that_was_over_before_it_was_heard_to_run_says_what_it_went_on_fro
     assert world.job(1).state is State.COMPLETED
     note = world.job(1).tasks[0].saved.note
     assert note == f"it went on from checkpoint {newest}; x was 20 bytes longer"
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_job_that_was_saved_by_hand_goes_on_when_its_node_says_that_it_was_lost(
+    saved: bool,
+) -> None:
+    world = running()
+    newest = save(world) if saved else None
+    world.report("a", said("lost", start_time=1001.0, message="the node went down while it ran"))
+    task = world.job(1).tasks[0]
+    assert (task.state is State.NODE_FAIL) is not saved
+    if saved:
+        found = wanted(world, task.node)
+        assert found.image is not None
+        assert found.image.number == newest
+
+
+@pytest.mark.parametrize("ok", [True, False])
+def test_what_its_node_says_of_an_image_later_does_not_take_it_from_a_task(ok: bool) -> None:
+    world = running(checkpoint_interval=600)
+    newest = save(world, keep=False)
+    lose(world, "a", "b")
+    kept = moved("keep", number=newest, ok=ok, message="" if ok else "it was interrupted")
+    world.report("a", moves=(kept,))
+    found = wanted(world, "b")
+    assert found.image is not None
+    assert found.image.number == newest
+    assert not paths(world)
 
 
 def test_a_lost_job_without_an_image_says_that_it_begins_from_its_beginning() -> None:

@@ -29,7 +29,18 @@ from kcms.node.carry import CarryError
 from kcms.node.core import Fetched, Prepare, Record, Start, Started, TaskId, Unit
 from kcms.node.move_error import MoveError
 from kcms.node.move_plan import Plan
-from kcms.node.moves import FETCH, LetGo, MoveId, MoveRecord, Remove, Result, Run, Undo
+from kcms.node.moves import (
+    FETCH,
+    Begin,
+    Freeze,
+    LetGo,
+    MoveId,
+    MoveRecord,
+    Remove,
+    Result,
+    Run,
+    Undo,
+)
 
 STORE = "5e1f0a2b"
 T = TaskId(7, 0, 1, STORE)
@@ -71,6 +82,29 @@ def decide(want: str | None, record: MoveRecord, alive: bool = False, **more: An
 
 def saving_record(**changes: Any) -> MoveRecord:
     return MoveRecord(wanted=move("save"), begun=frozenset({"save"}), **changes)
+
+
+def test_a_task_that_is_to_stand_still_is_frozen_when_criu_is_done_with_it() -> None:
+    still = tasks(replace(RUN, suspend=True))
+    assert decide("save", saving_record(held=True), alive=True, tasks=still) == []
+    after = saving_record(held=True, copied=True)
+    assert decide("save", after, alive=True, tasks=still) == [Freeze(T)]
+
+
+@pytest.mark.parametrize(("copied", "begins"), [(False, False), (True, True)])
+def test_a_dump_waits_for_a_save_that_is_with_criu(copied: bool, begins: bool) -> None:
+    later = MoveId(T, 4)
+    dump = replace(move("dump"), number=4, target="b")
+    found = moves.decide(
+        moves.Snapshot(
+            wanted={later: dump},
+            records={M: saving_record(held=True, copied=copied, undone=True)},
+            alive={M},
+            held=set(),
+            tasks=tasks(),
+        )
+    )
+    assert (Begin(dump) in found) is begins
 
 
 def test_a_job_is_let_go_when_its_save_ended_while_it_stood_still() -> None:

@@ -47,6 +47,17 @@ def test_one_that_would_take_too_much_lies_on_the_disk(
     assert list(record.iterdir()) == []
 
 
+def test_what_others_were_promised_is_not_promised_again(record: Path, tmp_path: Path) -> None:
+    (tmp_path / "8.0.1").mkdir()
+    inmemory.make(record / "image", SIZE)
+    inmemory.make(tmp_path / "8.0.1/image", 1)
+    assert not (tmp_path / "8.0.1/image").is_symlink()
+    inmemory.remove(record / "image")
+    inmemory.remove(tmp_path / "8.0.1/image")
+    inmemory.make(tmp_path / "8.0.1/image", SIZE)
+    assert (tmp_path / "8.0.1/image").is_symlink()
+
+
 def test_a_link_that_leads_nowhere_after_a_restart_is_removed(record: Path) -> None:
     inmemory.make(record / "image", SIZE)
     (record / "image").readlink().rmdir()

@@ -34,6 +34,15 @@ def test_a_file_that_grew_is_cut(file: Path) -> None:
     assert file.read_text() == "hello"
 
 
+def test_a_stale_answer_to_stat_is_not_believed(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stale = file.stat()
+    file.write_text("hello, world")
+    monkeypatch.setattr(rollback.os, "stat", lambda *_, **__: stale)
+    assert row(file)["size"] == 12
+
+
 def test_nothing_is_said_of_a_file_that_is_as_it_was(file: Path) -> None:
     told = rollback.answer({"back": [row(file)]})
     assert told == {"problem": "", "lost": "", "notes": []}
@@ -123,7 +132,8 @@ def test_what_cannot_be_looked_at_is_nobody_s_loss(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied", str(file))
 
-    monkeypatch.setattr(rollback.os, "stat", refuse)
+    for name in ("open", "stat"):
+        monkeypatch.setattr(rollback.os, name, refuse)
     told = rollback.answer({"back": [then]})
     assert told["lost"] == ""
     assert told["problem"].endswith("at the checkpoint: Permission denied")
