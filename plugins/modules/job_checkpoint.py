@@ -8,8 +8,9 @@ module: job_checkpoint
 short_description: Save a running job of a KCMS cluster
 description:
   - Makes a checkpoint of what runs of a job, or of one task of a batch job, which goes on from
-    there when its node is lost or M(kcms.cluster.job_restart) says so. The job stands still for a
-    moment. The Ansible task ends when the outcome is known.
+    there when M(kcms.cluster.job_restart) or its node says so, and with an interval or requeue
+    also when its node is silent for good. The job stands still for a moment. The Ansible task ends
+    when the outcome is known.
   - What keeps a job from being saved is said in one sentence, as what the task fails with. The job
     goes on.
   - A job with a C(checkpoint_signal) saves itself. It gets its signal, and nothing is waited for.
@@ -48,7 +49,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Save a job before the network is worked on
+- name: Save a job
   kcms.cluster.job_checkpoint:
     id: 12
     user: alice

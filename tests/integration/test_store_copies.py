@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from kcms.jobs.checkpoint import Image
+from kcms.jobs.checkpointing import Kept, Saved
 from kcms.jobs.states import State
 from kcms.manager.store import Store
 from tests.integration.test_manager_store import event, job, task
@@ -159,6 +161,21 @@ def test_a_settled_copy_gives_up_what_may_have_run_and_leaves_numbers_out(
     assert states == {1: "COMPLETED", 2: "RUNNING", 3: "NODE_FAIL", 4: "NODE_FAIL"}
     assert (store.id, store.last_job(), store.sequence()) == (identity, 1004, 3)
     assert store.unsure() == {(2, 0, 1)}
+    store.close()
+
+
+def test_images_of_a_job_that_is_given_up_are_removed(state: Path) -> None:
+    store = Store(str(state), "alpha")
+    kept = Kept(Image(1, "/shared/.kcms/x", 10, "ab", 1003.0), 1, "alpha1")
+    waiting = replace(task(), state=State.PENDING, node="", saved=Saved((kept,), last=1))
+    store.commit([job(1, tasks=(waiting,))], [event(1)])
+    store.close()
+    assert settle(state) == 0
+    store = Store(str(state), "alpha")
+    given_up = store.job(1)
+    assert given_up is not None
+    assert given_up.tasks[0].saved.kept == ()
+    assert [each.paths for each in store.litter().values()] == [("/shared/.kcms/x",)]
     store.close()
 
 

@@ -18,8 +18,8 @@ def checkpoint(words: list[str]) -> int:
     parser = Parser(
         "checkpoint",
         "Save a running job (12), or a task of a batch job (12.3): what it is then is kept, and it "
-        "goes on from there when its node is lost or kcms restart says so.  One that saves itself "
-        "gets its signal.",
+        "goes on from there when kcms restart or its node says so; one with an interval or requeue "
+        "also when its node is silent for good.  One that saves itself gets its signal.",
     )
     parser.add_argument("id", metavar="JOB[.TASK]", type=job_or_task)
     parser.add_argument("--wait", action="store_true", help="until the checkpoint is made")

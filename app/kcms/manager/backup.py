@@ -22,6 +22,7 @@ from typing import NamedTuple
 from kcms.errors import ConfigError, KcmsError
 from kcms.jobs.model import Fate, Job, Task
 from kcms.jobs.states import State
+from kcms.manager import saves
 from kcms.manager.memory import key_of, under_way
 from kcms.manager.rows import Event
 from kcms.manager.store import Store
@@ -158,12 +159,16 @@ def settle(directory: str, cluster: str, taken: float, keep: bool, gap: int = GA
         active = store.active()
         changed = [] if keep else list(settled(active, taken, now))
         over = {job.id for job in changed if job.state.final}
+        emptied = [saves.emptied(job, now) for job in changed if job.id in over]
+        changed = [job for job in changed if job.id not in over] + [job for job, _ in emptied]
+        litter = {row.key: row for _, rows in emptied for row in rows}
         unsure = () if keep else _begun(job for job in active if job.id not in over)
         events = [
             Event(now, job.id, "restore", {"state": job.state.value, "copy": taken})
             for job in changed
         ]
-        store.commit(changed, events, signals=dict.fromkeys(store.signals(), ()))
+        signals = dict.fromkeys(store.signals(), ())
+        store.commit(changed, events, signals=signals, litter=litter)
         store.note_restore(store.last_job() + gap, unsure)
         return Settled(len(over), len(active) - len(over), store.last_job())
     finally:

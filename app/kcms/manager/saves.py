@@ -41,12 +41,36 @@ def discard(draft: Draft, job: Job, task: Task, gone: Iterable[Kept], now: float
         return task
     given = [number for of, number in draft.litter if of == job.id]
     number = max([next_number(replace(job, tasks=job.with_tasks(task))), *(1 + n for n in given)])
+    after, row = removal(job, task, images, number, now)
+    draft.litter[row.key] = row
+    draft.capacity = True
+    return after
+
+
+def removal(
+    job: Job, task: Task, images: tuple[Kept, ...], number: int, now: float
+) -> tuple[Task, Litter]:
+    """The task, and the row by which images that are off its record are removed.
+
+    :param number: of the row among the moves of the job
+    """
     paths = tuple(each.image.path for each in images)
     epoch = images[0].epoch
     row = Litter(job.id, number, task.index, epoch, paths, now, job.user, job.uid, job.gid)
-    draft.litter[row.key] = row
-    draft.capacity = True
-    return replace(task, saved=replace(task.saved, last=number))
+    return replace(task, saved=replace(task.saved, last=number)), row
+
+
+def emptied(job: Job, now: float) -> tuple[Job, list[Litter]]:
+    """A job that is over without an image on record, and what removes those that it had."""
+    rows = []
+    for task in job.saved_tasks:
+        saved, gone = task.saved.without_any()
+        after = replace(task, saved=saved)
+        if gone:
+            after, row = removal(job, after, gone, next_number(job), now)
+            rows.append(row)
+        job = replace(job, tasks=job.with_tasks(after))
+    return job, rows
 
 
 def tidy(draft: Draft, now: float) -> None:

@@ -113,13 +113,17 @@ def _lost(plan: Plan, message: str, path: str, cause: str) -> FetchError:
     if cause != NO_IMAGE:
         return FetchError(message, cause)
     directory = os.path.dirname(path)  # noqa: PTH120 - a name, no path of root's
-    row = ask(plan.ids, {"directories": [directory]})["directories"][0]
-    if row["device"] != Path("/").stat().st_dev:
+    if not lies_on_root(ask(plan.ids, {"directories": [directory]})["directories"][0]):
         return FetchError(message, cause)
     return FetchError(
         f"{message}; {directory} lies on the root file system of {plan.host}: is its shared "
         "directory mounted?"
     )
+
+
+def lies_on_root(row: dict[str, Any]) -> bool:
+    """Whether a directory, or what there is of it, is on the host's root file system."""
+    return bool(row["device"] == Path("/").stat().st_dev)
 
 
 def _see_place(plan: Plan, path: str) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 from kcms.jobs.checkpoint import Image
 from kcms.jobs.members import Members
-from kcms.node import durable, image
+from kcms.node import durable, fetching, image
 from kcms.node.carry import Carrier
 from kcms.node.move_error import MoveError
 from kcms.node.move_plan import Outcome, Plan
+from kcms.node.owner import OwnerError, ask
 
 
 def keep(plan: Plan) -> Outcome:
@@ -26,6 +29,20 @@ def keep(plan: Plan) -> Outcome:
     return "", False, {}
 
 
+def _see_mounted(plan: Plan, path: str) -> None:
+    """:raises MoveError: the image may lie where other nodes alone can see it"""
+    directory = os.path.dirname(os.path.dirname(path))  # noqa: PTH120 - a name, no path of root's
+    try:
+        row = ask(plan.ids, {"directories": [directory]})["directories"][0]
+    except OwnerError as error:
+        raise MoveError(str(error)) from error
+    if row["problem"] and fetching.lies_on_root(row):
+        raise MoveError(
+            f"{path} cannot be removed: {directory} {row['problem']} on {plan.host}; is its shared "
+            "directory mounted?"
+        )
+
+
 def drop(plan: Plan) -> Outcome:
     """Remove images; one that is gone already is as good."""
     paths = Members(plan.move.data, "images to be dropped").rows("images")
@@ -33,5 +50,6 @@ def drop(plan: Plan) -> Outcome:
         raise MoveError("images must be absolute paths")
     carrier = Carrier(plan.ids)
     for each in paths:
+        _see_mounted(plan, each)
         carrier.remove(each)
     return "", False, {}

@@ -49,6 +49,10 @@ def test_a_job_stands_on_a_rung_and_says_why(found: Job, rung: str, why: str) ->
     assert (where, why in told) == (rung, True), told
 
 
+def test_a_job_that_is_begun_anew_by_itself_needs_nobody_to_tell_it() -> None:
+    assert ladder.rung(job(Saved((KEPT,)), requeue=True))[1] == ladder.BACK
+
+
 @pytest.mark.parametrize(
     ("found", "seconds", "why"),
     [

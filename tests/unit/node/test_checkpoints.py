@@ -277,6 +277,26 @@ def test_drop_takes_absolute_paths_only(tmp_path: Path) -> None:
         keeping.drop(plan(tmp_path, "drop", {"images": ["x"]}))
 
 
+@pytest.mark.parametrize(
+    ("problem", "device", "removed"),
+    [("", 0, True), ("does not exist", 0, False), ("does not exist", 1, True)],
+)
+def test_drop_is_not_done_where_the_shared_directory_is_lacking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: str, device: int, removed: bool
+) -> None:
+    row = {"problem": problem, "device": Path("/").stat().st_dev + device}
+    gone: list[str] = []
+    monkeypatch.setattr(keeping, "ask", lambda *_: {"directories": [row]})
+    monkeypatch.setattr(keeping.Carrier, "remove", lambda _, path: gone.append(path))
+    dropping = replace(plan(tmp_path, "drop", {"images": ["/s/.kcms/x"]}), account={"groups": []})
+    if removed:
+        assert keeping.drop(dropping)[0] == ""
+    else:
+        with pytest.raises(MoveError, match="is its shared directory mounted"):
+            keeping.drop(dropping)
+    assert gone == ["/s/.kcms/x"] * removed
+
+
 def test_jobs_that_cannot_be_saved_are_refused() -> None:
     saving.refuse({}, {"can_move": True})
     with pytest.raises(MoveError, match="ranks"):
