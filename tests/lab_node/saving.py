@@ -70,10 +70,10 @@ class Checkpoint:
         assert answer["ok"], answer["message"]
         return dict(answer["data"])
 
-    def fail(self, step: str, data: dict[str, Any] | None = None) -> dict[str, Any]:
+    def fail(self, step: str, data: dict[str, Any] | None = None, host: str = "") -> dict[str, Any]:
         """What is told of a step that does not come about."""
-        self.ask(step, data)
-        answer = self.answer(step)
+        self.ask(step, data, host)
+        answer = self.answer(step, host)
         assert answer["ok"] is False
         return answer
 

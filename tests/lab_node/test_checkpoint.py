@@ -387,6 +387,10 @@ def test_a_node_where_the_shared_directory_is_not_mounted(
     local = "/var/tmp/local"
     there.run(f"mkdir {local} && mount --bind {local} /shared")
     try:
+        saved[0].number += 1
+        told = saved[0].fail("drop", {"images": [saved[1]["path"]]}, "alpha3")
+        assert "is its shared directory mounted?" in told["message"]
+        saved[0].withdraw("alpha3")
         assert "does not exist" in refused_here(saved, 5)
         there.run(f"mkdir -p {HOME} && chown alice {HOME}")  # as PAM makes it at a login
         assert "is its shared directory mounted?" in refused_here(saved, 6)
