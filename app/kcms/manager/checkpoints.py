@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 
 from kcms.errors import Conflict, NotFound, ProtocolError
 from kcms.jobs import intervals, ladder
@@ -26,6 +27,9 @@ from kcms.manager.memory import Draft, Memory, under_way
 
 REST_SECONDS, LONGEST_REST = 60.0, 3600.0
 """How long litter rests that a node could not remove, at first and at the most."""
+
+DROPS_AT_ONCE = 8
+"""Rows of litter that a node is told of; more wait until it has answered."""
 
 MESSAGE_LIMIT = 500
 
@@ -144,9 +148,10 @@ def wanted_moves(memory: Memory, name: str) -> Iterator[WantedMove]:
                 if each.node == name and not each.noted:
                     keep = _move(memory, job, task, each.epoch, each.number, "keep", name)
                     yield replace(keep, data=each.image.document())
-    for litter in memory.litter.values():
-        if actor_of(memory, litter) == name:
-            yield _drop(memory, litter, name)
+    able = _able(memory)
+    own = (each for each in memory.litter.values() if _actor(memory, each, able) == name)
+    for litter in islice(own, DROPS_AT_ONCE):
+        yield _drop(memory, litter, name)
 
 
 def _move(
@@ -170,12 +175,20 @@ def _drop(memory: Memory, litter: Litter, name: str) -> WantedMove:
 
 def actor_of(memory: Memory, litter: Litter) -> str | None:
     """The node that is to remove images; None while they rest, or when no node could."""
-    tries, rest = memory.resting.get(litter.key, (0, 0.0))
-    able = sorted(
+    return _actor(memory, litter, _able(memory))
+
+
+def _able(memory: Memory) -> list[str]:
+    """The nodes that can remove images, in order."""
+    return sorted(
         name
         for name, node in memory.nodes.items()
         if memory.is_up(node) and node.report and CHECKPOINT in node.report.abilities
     )
+
+
+def _actor(memory: Memory, litter: Litter, able: list[str]) -> str | None:
+    tries, rest = memory.resting.get(litter.key, (0, 0.0))
     return able[(litter.number + tries) % len(able)] if able and rest <= 0 else None
 
 

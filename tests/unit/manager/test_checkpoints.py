@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -79,6 +80,23 @@ def test_a_superseded_image_is_dropped_until_a_node_said_so() -> None:
     world.report(other, *([said_running()] if other == "a" else []), moves=(drop,))
     assert world.memory.litter
     world.report(actor, *([said_running()] if actor == "a" else []), moves=(drop,))
+    assert not world.memory.litter
+
+
+def test_a_node_is_told_of_a_few_rows_at_a_time_and_of_all_by_and_by() -> None:
+    world = running()
+    save(world)
+    world.report("a", ended())
+    (row,) = world.memory.litter.values()
+    many = {(1, number): replace(row, number=number) for number in range(100, 140)}
+    world.memory.litter.clear()
+    world.memory.litter.update(many)
+    for _ in range(40):
+        for name in ("a", "b"):
+            told = list(checkpoints.wanted_moves(world.memory, name))
+            assert len(told) <= checkpoints.DROPS_AT_ONCE
+            drops = [moved("drop", epoch=each.epoch, number=each.number) for each in told]
+            world.report(name, moves=tuple(drops))
     assert not world.memory.litter
 
 
