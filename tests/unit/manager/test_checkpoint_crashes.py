@@ -123,6 +123,14 @@ class Host:
         self.boots += 1
         self.tasks = None
 
+    def forget(self, epoch: int) -> None:
+        """Have no record of what is over, nor want it on an older word of the manager."""
+        copy = self.copies.get(epoch)
+        if copy is not None and copy.state != "running":
+            del self.copies[epoch]
+            if self.tasks is not None:
+                self.tasks = [each for each in self.tasks if each.epoch != epoch]
+
     def report(self) -> NodeReport:
         moves = tuple(
             MoveReport(1, 0, epoch, "", number, step, ok, "" if ok else "no", data=data)
@@ -192,9 +200,7 @@ class Grid:
         over = self.jobs.get
         forget = self.do(lambda draft: core.report(draft, name, words, self.now, over=over))
         for _, _, epoch in forget or ():
-            copy = self.hosts[name].copies.get(epoch)
-            if copy is not None and copy.state != "running":
-                del self.hosts[name].copies[epoch]
+            self.hosts[name].forget(epoch)
 
     def fetch(self, name: str) -> None:
         if name not in self.cut:
